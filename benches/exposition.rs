@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tapster::exposition::{Format, encode};
-use tapster::family::{Histogram, Kind, MetricFamily, Native, Sample, Value};
+use tapster::family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue};
 
 const ROUNDS: usize = 50;
 /// 26 bounds and `+Inf`, `_sum` and `_count`: 29 lines each.
@@ -69,8 +69,12 @@ fn spread(families: u32) -> Vec<MetricFamily> {
 }
 
 fn counter_family(name: &str, series: u32) -> MetricFamily {
-    let mut family =
-        MetricFamily::new(name, "Requests by device.", Kind::Counter, &["device", "operation", "process"]);
+    let mut family = MetricFamily::new(
+        name,
+        "Requests by device.",
+        FamilyKind::Counter,
+        &["device", "operation", "process"],
+    );
     for index in 0..series {
         let device = format!("nvme{}n1", index % 16);
         family.push(&[&device, "write", &format!("postgres-{index}")], f64::from(index) * 1234.0);
@@ -82,7 +86,7 @@ fn histograms(with_native: bool) -> Vec<MetricFamily> {
     let bounds: Arc<[f64]> = (0..BOUNDS).map(|exponent| 1e-6 * 2_f64.powi(exponent)).collect();
     let help = "Time of requests by device.";
     let labels = ["device", "operation"];
-    let mut family = MetricFamily::new("tapster_block_latency_seconds", help, Kind::Histogram, &labels);
+    let mut family = MetricFamily::new("tapster_block_latency_seconds", help, FamilyKind::Histogram, &labels);
     for index in 0..HISTOGRAMS {
         let counts: Vec<u64> =
             (0..=bounds.len()).map(|bucket| u64::from(index) * 37 + 1_000 * bucket as u64).collect();
@@ -94,7 +98,7 @@ fn histograms(with_native: bool) -> Vec<MetricFamily> {
         });
         family.samples.push(Sample {
             labels: [format!("nvme{index}n1"), "write".to_owned()].into(),
-            value: Value::Histogram(Histogram {
+            value: SampleValue::Histogram(HistogramValue {
                 sum: f64::from(index) * 0.123_456,
                 bounds: Arc::clone(&bounds),
                 counts,

@@ -19,7 +19,7 @@ mod support;
 use std::{fmt::Write, fs, path::Path, process::Command};
 use support::{Bpftrace, Loaded, output};
 use tapster::{
-    exporter::{Exporter, Options},
+    exporter::{Exporter, StartOptions},
     host::Host,
     kernel::Kernel,
     source::Source,
@@ -403,7 +403,7 @@ fn ours(contest: &Contest, kernel: &Kernel, program: &Path, calls: u64) -> Resul
         format!("probes:\n  - {{ name: bench, {} }}\n", body.replace("COUNT", COUNT).replace("TIME", TIME));
     let (file, diagnostics) = declaration::parse(&SourceFile::new("bench", yaml));
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
-    let options = Options { run_stats: false, attach: true, command: false };
+    let options = StartOptions { run_stats: false, attach: true, command: false };
     let (exporter, failures, _) =
         Exporter::start(&file.probes, kernel, &Host::default(), Vec::new(), options);
     if let Some(failure) = failures.first() {

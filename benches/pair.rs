@@ -23,8 +23,8 @@ use std::{
 };
 use support::{Bpftrace, Loaded};
 use tapster::{
-    collector::{Reader, Shared, View},
-    exporter::{Exporter, Options},
+    collector::{LabelContext, ProbeReader, View},
+    exporter::{Exporter, StartOptions},
     exposition::{self, Format},
     host::Host,
     kernel::Kernel,
@@ -104,7 +104,7 @@ fn own_cost(exporter: &Exporter) -> f64 {
 fn pair() {
     let device = LoopDevice::new();
     let kernel = Kernel::detect(&Host::default());
-    let options = Options { run_stats: true, attach: true, command: false };
+    let options = StartOptions { run_stats: true, attach: true, command: false };
     let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), Vec::new(), options).0;
     println!(
         "a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count"
@@ -157,9 +157,14 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         }
     }
     let host = Host::default();
-    let reader =
-        Reader::new(attached, std::time::SystemTime::now(), &host, &Shared::new(&host, Vec::new()), cpus)
-            .unwrap();
+    let reader = ProbeReader::new(
+        attached,
+        std::time::SystemTime::now(),
+        &host,
+        &LabelContext::new(&host, Vec::new()),
+        cpus,
+    )
+    .unwrap();
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         const TIMES: u32 = 20;
         let mut bytes = 0;

@@ -14,17 +14,17 @@ use std::{
     time::Duration,
 };
 use tapster::{
-    family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     host::Host,
     otlp::{
-        Encoder, Pusher, Sink, State,
+        PushState, Pusher, RequestEncoder, Sink,
         client::Client,
         resource,
-        setting::{Exports, Sources},
+        setting::{Exports, SettingSources},
     },
     server,
     source::{Selection, Source},
-    status::{ProbeStatus, Unready},
+    status::{ProbeStatus, UnreadyReason},
 };
 use tokio::sync::watch;
 
@@ -44,7 +44,7 @@ impl Source for Fixed {
         Vec::new()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         None
     }
 }
@@ -52,7 +52,7 @@ impl Source for Fixed {
 fn counters(count: u32) -> Vec<MetricFamily> {
     let labels = ["device", "operation", "process"];
     let mut family =
-        MetricFamily::new("tapster_requests_total", "Requests by device.", Kind::Counter, &labels);
+        MetricFamily::new("tapster_requests_total", "Requests by device.", FamilyKind::Counter, &labels);
     for index in 0..count {
         let device = format!("nvme{}n1", index % 16);
         family.push(&[&device, "write", &format!("postgres-{index}")], f64::from(index) * 1234.0);
@@ -65,7 +65,7 @@ fn histograms(count: u32) -> Vec<MetricFamily> {
     let bounds: Arc<[f64]> = (0..22).map(|exponent| 1e-6 * f64::powi(2.0, exponent)).collect();
     let labels = ["device", "operation"];
     let mut family =
-        MetricFamily::new("tapster_latency_seconds", "Time of requests.", Kind::Histogram, &labels);
+        MetricFamily::new("tapster_latency_seconds", "Time of requests.", FamilyKind::Histogram, &labels);
     for index in 0..count {
         let buckets: Vec<(i32, u64)> =
             (-100_i32..-60).map(|bucket| (bucket, u64::from(index + bucket.unsigned_abs() * 7))).collect();
@@ -73,9 +73,10 @@ fn histograms(count: u32) -> Vec<MetricFamily> {
         let mut counts = vec![0; bounds.len() + 1];
         counts[7] = inside;
         let native = Some(Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets });
-        let value = Histogram { sum: f64::from(index) * 0.1, bounds: Arc::clone(&bounds), counts, native };
+        let value =
+            HistogramValue { sum: f64::from(index) * 0.1, bounds: Arc::clone(&bounds), counts, native };
         let labels = [format!("nvme{index}n1"), "write".to_owned()].into();
-        family.samples.push(Sample { labels, value: Value::Histogram(value) });
+        family.samples.push(Sample { labels, value: SampleValue::Histogram(value) });
     }
     vec![family]
 }
@@ -148,7 +149,7 @@ fn scrape(families: &[MetricFamily], gzip: bool) -> (f64, f64) {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let shutdown = async move { drop(stopped.changed().await) };
         runtime
-            .block_on(server::serve(vec![listener], source, server::Options::default(), shutdown))
+            .block_on(server::serve(vec![listener], source, server::ServerOptions::default(), shutdown))
             .unwrap();
     });
     let begun = cpu();
@@ -179,10 +180,10 @@ fn push(families: &[MetricFamily], gzip: bool) -> (f64, f64) {
         "OTEL_METRIC_EXPORT_INTERVAL" => Some(Ok("1".to_owned())),
         _ => None,
     };
-    let exports = Exports::read(&Sources { flags: Vec::new(), variable: &variable, file: None });
+    let exports = Exports::read(&SettingSources { flags: Vec::new(), variable: &variable, file: None });
     let settings = exports.unwrap_or_else(|error| panic!("{error}")).push.unwrap();
-    let state = Arc::new(State::new(&settings));
-    let encoder = Encoder::new(resource::resource(&Host::default(), &|_| None, &[]), settings.shape);
+    let state = Arc::new(PushState::new(&settings));
+    let encoder = RequestEncoder::new(resource::resource(&Host::default(), &|_| None, &[]), settings.shape);
     let client = Client::new(settings.clone()).unwrap_or_else(|error| panic!("{error}"));
     let sink = Sink::Receiver { client: Box::new(client), state: Arc::clone(&state) };
     let source = Arc::new(Fixed(families.to_vec()));

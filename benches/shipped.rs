@@ -24,7 +24,7 @@ use std::{
     time::Instant,
 };
 use tapster::{
-    exporter::{Exporter, Options},
+    exporter::{Exporter, StartOptions},
     host::Host,
     kernel::Kernel,
     source::Source,
@@ -159,7 +159,7 @@ fn pin() {
 }
 
 fn start(kernel: &Kernel, contestant: &Contestant) -> Exporter {
-    let options = Options { run_stats: contestant.counted, attach: true, command: false };
+    let options = StartOptions { run_stats: contestant.counted, attach: true, command: false };
     let (exporter, failures, _) =
         Exporter::start(&contestant.probes, kernel, &Host::default(), Vec::new(), options);
     assert!(failures.is_empty(), "{failures:?}");

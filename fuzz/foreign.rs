@@ -7,15 +7,15 @@
 use std::{fs::File, io::Write, time::Duration};
 use tapster::{
     container::{Container, pod_uid},
-    elf::{self, Binary, Code, Limits, Name, Symbols},
+    elf::{self, Binary, FileSymbols, MachineCode, Name, ReadLimits},
     exposition::{Format, encode},
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     symbol::mapping,
 };
 use tapster_ebpf::attach::Arch;
 
 /// What a file may cost here: little, so that it is seen soon that something costs more.
-const LIMITS: Limits = Limits {
+const LIMITS: ReadLimits = ReadLimits {
     bytes: 16 << 20,
     symbols: 1 << 16,
     memory: 1 << 20,
@@ -36,7 +36,7 @@ fn file(data: &[u8]) -> std::io::Result<File> {
 
 /// A program or library: its symbols by place, its functions with where they end, its build id and its probes.
 pub(crate) fn elf(data: &[u8]) {
-    if let Ok(symbols) = Symbols::read(&data, LIMITS) {
+    if let Ok(symbols) = FileSymbols::read(&data, LIMITS) {
         assert!(symbols.memory() <= 4 << 20, "{} bytes are kept", symbols.memory());
         for offset in [0, 1, 0x1000, 0x1020, u64::MAX] {
             let _ = (symbols.at(offset), symbols.address(offset));
@@ -76,7 +76,7 @@ pub(crate) fn code(data: &[u8]) {
     let Some((address, bytes)) = data.split_first_chunk() else { return };
     let address = u64::from_le_bytes(*address);
     let (first, second) = bytes.split_at(bytes.len() / 2);
-    let part = |address, offset: usize, bytes: &[u8]| Code {
+    let part = |address, offset: usize, bytes: &[u8]| MachineCode {
         address,
         offset: u64::try_from(offset).unwrap_or(0),
         bytes: bytes.to_vec(),
@@ -120,7 +120,7 @@ pub(crate) fn containers(data: &[u8]) {
 /// Values of labels: each sample stays one line, whatever they are made of.
 pub(crate) fn labels(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let mut family = MetricFamily::new("tapster_fuzz", "Fuzz.", Kind::Gauge, &["value", "other"]);
+    let mut family = MetricFamily::new("tapster_fuzz", "Fuzz.", FamilyKind::Gauge, &["value", "other"]);
     for (index, value) in text.split('\0').enumerate() {
         family.push(&[value, &index.to_string()], 1.0);
     }

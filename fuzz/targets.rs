@@ -4,15 +4,15 @@
 //! mutations of the seeds, as part of the tests.
 
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
-    btf::{Btf, Kind, direct_access},
+    attach::{Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UserFunctions},
+    btf::{Btf, BtfKind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
     expr,
     glob::is_pattern,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
-    usdt::{self, FileId, Found, Location},
+    usdt::{self, FileId, Location, UsdtProbe},
 };
 
 /// Places of the one probe that every program has.
@@ -46,12 +46,12 @@ impl Functions for Everything {
         Ok(())
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         let names = if is_pattern(wanted.function) { vec!["first", "second"] } else { vec![wanted.function] };
         Ok(Sites { list: names.into_iter().map(Site::kernel).collect(), ..Sites::default() })
     }
 
-    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         let site = Site::new(wanted.function, Place::File { entry: 1, at: vec![1] });
         Ok(UserFunctions {
             file: binary.into(),
@@ -61,15 +61,15 @@ impl Functions for Everything {
         })
     }
 
-    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
-        Ok(Found {
+    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<UsdtProbe, Missing> {
+        Ok(UsdtProbe {
             provider: provider.unwrap_or("test").into(),
             name: name.into(),
             file: FileId::default(),
             locations: LOCATIONS
                 .iter()
                 .map(|text| Location {
-                    site: usdt::Site { offset: 0x100, semaphore: 0 },
+                    site: usdt::UsdtSite { offset: 0x100, semaphore: 0 },
                     address: 0x100,
                     arguments: usdt::arguments(text, Arch::X86_64),
                 })
@@ -168,7 +168,7 @@ pub(crate) fn btf(data: &[u8]) {
                 let _ = direct_access(&btf, id, offset, size);
             }
         }
-        let _ = btf.find(btf.name(id), Kind::Struct);
+        let _ = btf.find(btf.name(id), BtfKind::Struct);
     }
     let _ = btf.enumerator("REQ_OP_READ");
     compile_all(

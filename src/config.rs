@@ -3,7 +3,7 @@
 use crate::{
     lock::lock,
     mark::Mark,
-    owner::{Stranger, Trust},
+    owner::{Trust, UntrustedFile},
 };
 use std::{
     fs,
@@ -32,7 +32,7 @@ const SHIPPED: &str = "library/";
 
 /// The command line's choice of probes.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct ProbeSelection {
     /// Words: shipped probes or groups of them, files of probes, directories of such files, `-` for standard input.
     pub words: Vec<String>,
     /// More files of probes, directories of such files, `-`; without any, and without words, the library runs.
@@ -71,7 +71,7 @@ fn most() -> u64 {
 }
 
 /// Where probes come from.
-enum Origin<'r> {
+enum ProbeOrigin<'r> {
     Shipped(&'r str),
     Path(&'r Path),
 }
@@ -89,7 +89,7 @@ pub enum ConfigError {
     },
     /// Somebody else may write a file.
     #[error(transparent)]
-    Stranger(Box<Stranger>),
+    Stranger(Box<UntrustedFile>),
     /// `--probes` names nothing.
     #[error("there is no probe `{name}`{}", hint.as_deref().unwrap_or_default())]
     NoProbe {
@@ -134,7 +134,7 @@ pub struct Config {
     /// Mistakes in files.
     pub diagnostics: Vec<Diagnostic>,
     /// Files that others may write, and that were read all the same.
-    pub strangers: Vec<Stranger>,
+    pub strangers: Vec<UntrustedFile>,
     /// Probes of files that are off and were not named.
     pub off: Vec<Probe>,
     /// Files that could not be read.
@@ -212,15 +212,16 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-impl Request {
-    /// Where probes come from, by the words and the files of this request.
-    fn origins(&self, library: &[Probe]) -> Result<Vec<Origin<'_>>, ConfigError> {
-        let mut origins: Vec<Origin<'_>> = self.files.iter().map(|path| Origin::Path(path)).collect();
+impl ProbeSelection {
+    /// Where probes come from, by the words and the files of this selection.
+    fn origins(&self, library: &[Probe]) -> Result<Vec<ProbeOrigin<'_>>, ConfigError> {
+        let mut origins: Vec<ProbeOrigin<'_>> =
+            self.files.iter().map(|path| ProbeOrigin::Path(path)).collect();
         for word in &self.words {
             if is_shipped(word, library) {
-                origins.push(Origin::Shipped(word));
+                origins.push(ProbeOrigin::Shipped(word));
             } else if is_path(word) {
-                origins.push(Origin::Path(Path::new(word)));
+                origins.push(ProbeOrigin::Path(Path::new(word)));
             } else {
                 let near = nearest(word, known(library));
                 let hint = near.map(|near| format!("; did you mean `{near}`?"));
@@ -269,33 +270,33 @@ fn is_path(word: &str) -> bool {
 }
 
 /// Reads everything that was requested, or fails.
-pub fn load(request: &Request) -> Result<Config, ConfigError> {
-    survey(request)?.whole()
+pub fn load(selection: &ProbeSelection) -> Result<Config, ConfigError> {
+    survey(selection)?.whole()
 }
 
 /// Reads as much of what was requested as can be read.
-pub fn survey(request: &Request) -> Result<Config, ConfigError> {
-    gather(request)?.something()
+pub fn survey(selection: &ProbeSelection) -> Result<Config, ConfigError> {
+    gather(selection)?.something()
 }
 
-fn gather(request: &Request) -> Result<Config, ConfigError> {
+fn gather(selection: &ProbeSelection) -> Result<Config, ConfigError> {
     let library = library()?;
     let mut config = Config::default();
-    let origins = request.origins(&library)?;
+    let origins = selection.origins(&library)?;
     if origins.is_empty() {
-        let named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
+        let named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
         let wanted = |probe: &Probe| probe.enabled || named(probe);
         config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
     }
     for origin in origins {
         match origin {
-            Origin::Shipped(word) => {
+            ProbeOrigin::Shipped(word) => {
                 config.probes.extend(library.iter().filter(|probe| is_called(probe, word)).cloned());
             }
-            Origin::Path(path) => match files(path) {
+            ProbeOrigin::Path(path) => match files(path) {
                 Ok(files) => {
                     for file in files {
-                        config.take(&file, request, &library)?;
+                        config.take(&file, selection, &library)?;
                     }
                 }
                 Err(error) => config.unread.push(error),
@@ -303,17 +304,22 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
         }
     }
     config.once();
-    restrict(&mut config, &request.probes)?;
+    restrict(&mut config, &selection.probes)?;
     Ok(config)
 }
 
 impl Config {
     /// Reads a file into the configuration.
-    fn take(&mut self, path: &Path, request: &Request, library: &[Probe]) -> Result<(), ConfigError> {
+    fn take(
+        &mut self,
+        path: &Path,
+        selection: &ProbeSelection,
+        library: &[Probe],
+    ) -> Result<(), ConfigError> {
         // This comes before the file is read, because errors show its lines. Standard input is trusted like the user who started
         // this process.
         if path.as_os_str() != STANDARD_INPUT {
-            match &request.trust {
+            match &selection.trust {
                 Trust::Everybody => {}
                 Trust::Told(owners) => {
                     self.strangers.extend(owners.vouch(path).err().map(|stranger| *stranger));
@@ -321,7 +327,7 @@ impl Config {
                 Trust::Only(owners) => owners.vouch(path).map_err(ConfigError::Stranger)?,
             }
         }
-        let source = match request.read(path) {
+        let source = match selection.read(path) {
             Ok(Ok(source)) => source,
             Ok(Err(diagnostic)) => {
                 self.diagnostics.push(diagnostic);
@@ -336,7 +342,7 @@ impl Config {
         let ProbeFile { library: from_library, probes, reasons, device_groups, otlp } = file;
         self.goes(otlp);
         self.diagnostics.extend(diagnostics);
-        let is_named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
+        let is_named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
         let (on, off): (Vec<_>, Vec<_>) =
             probes.into_iter().partition(|probe| probe.enabled || is_named(probe));
         self.probes.extend(on);
@@ -442,46 +448,46 @@ mod tests {
     #[test]
     fn the_library_runs_alone_or_beside_files() {
         assert_eq!(
-            names(&load(&Request::default()).unwrap()),
+            names(&load(&ProbeSelection::default()).unwrap()),
             ["block_io", "block_request", "raid_member", "raid_member"]
         );
         let own = file(
             "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
         );
-        let request = |probes: &[&str]| Request {
+        let selection = |probes: &[&str]| ProbeSelection {
             files: vec![own.path().into(), own.path().into()],
             probes: probes.iter().map(ToString::to_string).collect(),
-            ..Request::default()
+            ..ProbeSelection::default()
         };
-        assert_eq!(names(&load(&request(&[])).unwrap()), ["forks", "block_io", "forks"]);
-        assert_eq!(names(&load(&request(&["block_io"])).unwrap()), ["block_io"]);
-        let error = load(&request(&["block_oi"])).unwrap_err().to_string();
+        assert_eq!(names(&load(&selection(&[])).unwrap()), ["forks", "block_io", "forks"]);
+        assert_eq!(names(&load(&selection(&["block_io"])).unwrap()), ["block_io"]);
+        let error = load(&selection(&["block_oi"])).unwrap_err().to_string();
         assert_eq!(error, "there is no probe `block_oi`; did you mean `block_io`?");
     }
 
     #[test]
     fn a_directory_means_its_files() {
         let directory = tempfile::tempdir().unwrap();
-        let request = Request { files: vec![directory.path().into()], ..Request::default() };
-        assert!(matches!(load(&request), Err(ConfigError::Nothing)));
+        let selection = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
+        assert!(matches!(load(&selection), Err(ConfigError::Nothing)));
         let probe = |name: &str| {
             format!(
                 "probes:\n  - name: {name}\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{{counter: {name}_total}}]\n"
             )
         };
-        let marks = request.marks();
+        let marks = selection.marks();
         for (file, name) in
             [("b.yml", "second"), ("a.yaml", "first"), (".c.yaml", "hidden"), ("d.txt", "text")]
         {
             fs::write(directory.path().join(file), probe(name)).unwrap();
         }
         fs::create_dir(directory.path().join("e.yaml")).unwrap();
-        assert_ne!(marks, request.marks());
-        assert_eq!(names(&load(&request).unwrap()), ["first", "second"]);
-        let marks = request.marks();
+        assert_ne!(marks, selection.marks());
+        assert_eq!(names(&load(&selection).unwrap()), ["first", "second"]);
+        let marks = selection.marks();
         fs::write(directory.path().join("b.yml"), probe("other")).unwrap();
-        assert_ne!(marks, request.marks());
-        assert_eq!(names(&load(&request).unwrap()), ["first", "other"]);
+        assert_ne!(marks, selection.marks());
+        assert_eq!(names(&load(&selection).unwrap()), ["first", "other"]);
     }
 
     #[test]
@@ -491,9 +497,12 @@ mod tests {
         );
         let path = own.path().display().to_string();
         let named = |words: &[&str]| {
-            load(&Request { words: words.iter().map(ToString::to_string).collect(), ..Request::default() })
+            load(&ProbeSelection {
+                words: words.iter().map(ToString::to_string).collect(),
+                ..ProbeSelection::default()
+            })
         };
-        assert_eq!(names(&named(&[]).unwrap()), names(&load(&Request::default()).unwrap()));
+        assert_eq!(names(&named(&[]).unwrap()), names(&load(&ProbeSelection::default()).unwrap()));
         assert_eq!(
             names(&named(&["block_request", &path, "block_io"]).unwrap()),
             ["block_request", "forks", "block_io"]
@@ -519,14 +528,14 @@ mod tests {
         // A directory stands for its files, and words go with `-c` and `--probes`.
         let directory = tempfile::tempdir().unwrap();
         fs::copy(own.path(), directory.path().join("own.yaml")).unwrap();
-        let request = Request {
+        let selection = ProbeSelection {
             words: vec![directory.path().display().to_string(), "syscalls".into()],
             files: vec![own.path().into()],
             probes: vec!["forks".into(), "syscalls".into()],
-            ..Request::default()
+            ..ProbeSelection::default()
         };
-        assert_eq!(names(&load(&request).unwrap()), ["forks", "forks", "syscalls"]);
-        assert_eq!(request.paths(), [own.path(), directory.path()]);
+        assert_eq!(names(&load(&selection).unwrap()), ["forks", "forks", "syscalls"]);
+        assert_eq!(selection.paths(), [own.path(), directory.path()]);
     }
 
     #[test]
@@ -535,23 +544,23 @@ mod tests {
             "probes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n\
              \x20 - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
         );
-        let request = |probes: &[&str]| Request {
+        let selection = |probes: &[&str]| ProbeSelection {
             files: vec![own.path().into()],
             probes: probes.iter().map(ToString::to_string).collect(),
-            ..Request::default()
+            ..ProbeSelection::default()
         };
-        let config = load(&request(&[])).unwrap();
+        let config = load(&selection(&[])).unwrap();
         assert_eq!(names(&config), ["forks"]);
         assert_eq!(config.off.len(), 1);
-        assert_eq!(names(&load(&request(&["execs"])).unwrap()), ["execs"]);
-        assert_eq!(names(&load(&request(&["execs", "forks"])).unwrap()), ["forks", "execs"]);
-        let near = load(&request(&["exces"])).unwrap_err().to_string();
+        assert_eq!(names(&load(&selection(&["execs"])).unwrap()), ["execs"]);
+        assert_eq!(names(&load(&selection(&["execs", "forks"])).unwrap()), ["forks", "execs"]);
+        let near = load(&selection(&["exces"])).unwrap_err().to_string();
         assert_eq!(near, "there is no probe `exces`; did you mean `execs`?");
         let all_off = file(
             "probes:\n  - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
         );
-        let request = Request { files: vec![all_off.path().into()], ..Request::default() };
-        let nothing = load(&request).unwrap_err().to_string();
+        let selection = ProbeSelection { files: vec![all_off.path().into()], ..ProbeSelection::default() };
+        let nothing = load(&selection).unwrap_err().to_string();
         assert!(nothing.contains("all are off") && nothing.ends_with("--probes execs"), "{nothing}");
     }
 
@@ -561,19 +570,20 @@ mod tests {
         let good = "probes: [{ name: forks, at: \"tracepoint:sched:sched_process_fork\", metrics: [{ counter: forks_total }] }]\n";
         fs::write(directory.path().join("b.yaml"), good).unwrap();
         std::os::unix::fs::symlink("/nonexistent", directory.path().join("a.yaml")).unwrap();
-        let request = Request { files: vec![directory.path().into()], ..Request::default() };
-        let config = survey(&request).unwrap();
+        let selection = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
+        let config = survey(&selection).unwrap();
         assert_eq!((names(&config), config.unread.len()), (vec!["forks"], 1));
-        assert!(load(&request).unwrap_err().to_string().contains("a.yaml"));
+        assert!(load(&selection).unwrap_err().to_string().contains("a.yaml"));
     }
 
     #[test]
     fn mistakes_are_told_and_the_rest_is_kept() {
         let wrong = file("library: [block_oi]\nprobes: [{name: x}]\n");
-        let config = load(&Request { files: vec![wrong.path().into()], ..Request::default() }).unwrap();
+        let config =
+            load(&ProbeSelection { files: vec![wrong.path().into()], ..ProbeSelection::default() }).unwrap();
         assert_eq!(config.diagnostics.len(), 3);
         assert!(
-            load(&Request { files: vec!["/nonexistent".into()], ..Request::default() })
+            load(&ProbeSelection { files: vec!["/nonexistent".into()], ..ProbeSelection::default() })
                 .unwrap_err()
                 .to_string()
                 .contains("/nonexistent")

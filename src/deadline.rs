@@ -16,7 +16,7 @@ use std::{
 
 /// Time limits of reading.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TimeLimits {
     /// For the first that is late.
     pub first: Duration,
     /// For each later one that is late: they may all wait for the same thing.
@@ -25,9 +25,9 @@ pub struct Limits {
 
 /// Counts the threads that hang in a thing.
 #[derive(Debug, Default)]
-pub struct Left(AtomicUsize);
+pub struct HangingThreads(AtomicUsize);
 
-impl Left {
+impl HangingThreads {
     /// Whether a thread hangs.
     pub fn is_any(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
@@ -48,17 +48,17 @@ pub enum Outcome<R> {
 /// A thing that may hang.
 pub trait MayHang: Send + Sync + 'static {
     /// The threads that hang in it.
-    fn left(&self) -> &Left;
+    fn left(&self) -> &HangingThreads;
 }
 
-struct Round<T, R, F> {
+struct ReadingRound<T, R, F> {
     items: Vec<Arc<T>>,
     read: F,
-    state: Mutex<State<R>>,
+    state: Mutex<ThreadState<R>>,
     ended: Condvar,
 }
 
-struct State<R> {
+struct ThreadState<R> {
     /// The number of the thread that reads; those before it were abandoned.
     thread: usize,
     /// The item that is read, and since when; `None` while a thread has not begun.
@@ -70,15 +70,15 @@ struct State<R> {
 }
 
 /// Reads each item, in order. If no thread can be started, the caller reads them, without a time limit.
-pub fn each<T, R, F>(limits: Limits, items: Vec<Arc<T>>, read: F) -> Vec<Outcome<R>>
+pub fn each<T, R, F>(limits: TimeLimits, items: Vec<Arc<T>>, read: F) -> Vec<Outcome<R>>
 where
     T: MayHang,
     R: Send + 'static,
     F: Fn(&T) -> R + Send + Sync + 'static,
 {
     let outcomes = items.iter().map(|_| Outcome::Slow).collect();
-    let state = State { thread: 0, reading: None, next: 0, outcomes, is_over: false };
-    let round = Arc::new(Round { items, read, state: Mutex::new(state), ended: Condvar::new() });
+    let state = ThreadState { thread: 0, reading: None, next: 0, outcomes, is_over: false };
+    let round = Arc::new(ReadingRound { items, read, state: Mutex::new(state), ended: Condvar::new() });
     round.start(0);
     let mut limit = limits.first;
     let mut state = round.lock();
@@ -102,13 +102,13 @@ where
     std::mem::take(&mut state.outcomes)
 }
 
-impl<T, R, F> Round<T, R, F>
+impl<T, R, F> ReadingRound<T, R, F>
 where
     T: MayHang,
     R: Send + 'static,
     F: Fn(&T) -> R + Send + Sync + 'static,
 {
-    fn lock(&self) -> MutexGuard<'_, State<R>> {
+    fn lock(&self) -> MutexGuard<'_, ThreadState<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,7 +141,7 @@ where
 
     /// The next item for this thread; `None` if there is none, or if the thread was abandoned. The result of its item before is
     /// stored under the same lock, so that it is never taken for late.
-    fn begin(&self, state: &mut State<R>, thread: usize) -> Option<usize> {
+    fn begin(&self, state: &mut ThreadState<R>, thread: usize) -> Option<usize> {
         if state.thread != thread {
             return None;
         }
@@ -163,24 +163,24 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const PATIENT: Limits = Limits { first: Duration::from_mins(1), next: Duration::from_mins(1) };
+    const PATIENT: TimeLimits = TimeLimits { first: Duration::from_mins(1), next: Duration::from_mins(1) };
     const SHORT: Duration = Duration::from_millis(50);
 
     struct Item {
         number: u32,
         /// What it waits for.
         gate: Option<Mutex<mpsc::Receiver<()>>>,
-        left: Left,
+        left: HangingThreads,
     }
 
     impl MayHang for Item {
-        fn left(&self) -> &Left {
+        fn left(&self) -> &HangingThreads {
             &self.left
         }
     }
 
     fn item(number: u32) -> Arc<Item> {
-        Arc::new(Item { number, gate: None, left: Left::default() })
+        Arc::new(Item { number, gate: None, left: HangingThreads::default() })
     }
 
     fn read(item: &Item) -> u32 {
@@ -202,13 +202,13 @@ mod tests {
     #[test]
     fn what_hangs_is_left_behind_until_it_answers() {
         let (open, gate) = mpsc::channel();
-        let hangs = Item { number: 7, gate: Some(Mutex::new(gate)), left: Left::default() };
+        let hangs = Item { number: 7, gate: Some(Mutex::new(gate)), left: HangingThreads::default() };
         let items = vec![item(1), Arc::new(hangs), item(2), item(3)];
         let others_are_there = |outcomes: &[Outcome<u32>]| {
             assert_eq!(outcomes[0], Outcome::Read(1));
             assert_eq!(outcomes[2..], [Outcome::Read(2), Outcome::Read(3)]);
         };
-        let outcomes = each(Limits { first: SHORT, ..PATIENT }, items.clone(), read);
+        let outcomes = each(TimeLimits { first: SHORT, ..PATIENT }, items.clone(), read);
         assert_eq!(outcomes[1], Outcome::Slow);
         others_are_there(&outcomes);
         // Nobody waits for it a second time, and no second thread is left in it.
@@ -231,10 +231,14 @@ mod tests {
         const MOMENT: Duration = Duration::from_millis(1);
         let items: Vec<_> = (0..4).map(item).collect();
         for _ in 0..300 {
-            each(Limits { first: MOMENT, next: Duration::from_nanos(1) }, items.clone(), |item: &Item| {
-                thread::sleep(MOMENT);
-                item.number
-            });
+            each(
+                TimeLimits { first: MOMENT, next: Duration::from_nanos(1) },
+                items.clone(),
+                |item: &Item| {
+                    thread::sleep(MOMENT);
+                    item.number
+                },
+            );
         }
         let begun = Instant::now();
         while items.iter().any(|item| item.left.is_any()) {
@@ -253,11 +257,18 @@ mod tests {
         let (open, items): (Vec<_>, Vec<_>) = gates
             .into_iter()
             .map(|(open, gate)| {
-                (open, Arc::new(Item { number: 0, gate: Some(Mutex::new(gate)), left: Left::default() }))
+                (
+                    open,
+                    Arc::new(Item {
+                        number: 0,
+                        gate: Some(Mutex::new(gate)),
+                        left: HangingThreads::default(),
+                    }),
+                )
             })
             .unzip();
         let begun = Instant::now();
-        let outcomes = each(Limits { first: 4 * SHORT, next: SHORT }, items, read);
+        let outcomes = each(TimeLimits { first: 4 * SHORT, next: SHORT }, items, read);
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Slow));
         assert!(begun.elapsed() >= 6 * SHORT, "each has its time");
         drop(open);

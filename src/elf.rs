@@ -21,18 +21,18 @@ mod served;
 mod symbols;
 mod usdt;
 
-pub use binary::{Binary, Word, file_id};
+pub use binary::{Binary, FileWord, file_id};
 
 pub use choice::{choose, near_beginning};
-pub use exits::{Exits, Unclear, exits};
-pub use functions::{Code, Function, Functions, Go, functions, read};
+pub use exits::{Exits, UnknownExits, exits};
+pub use functions::{FileFunctions, Function, Go, MachineCode, functions, read};
 pub use name::{Name, Pattern, short};
 pub use usdt::{probe as usdt_probe, probes as usdt_probes};
 
-pub use budget::{Limits, Unread};
-pub use image::{Source, build_id};
+pub use budget::{ReadLimits, Unread};
+pub use image::{ByteSource, build_id};
 pub use library::named as libraries_named;
-pub use symbols::Symbols;
+pub use symbols::FileSymbols;
 
 use crate::sys::{Foreign, open_foreign};
 use budget::Budget;
@@ -56,7 +56,7 @@ fn unread(shown: &str, why: &Unread) -> Missing {
     missing(format!("the functions of `{shown}` cannot be read: {why}"), None)
 }
 
-fn parse<'f>(file: &'f dyn Source, budget: &'f Budget, shown: &str) -> Result<Image<'f>, Missing> {
+fn parse<'f>(file: &'f dyn ByteSource, budget: &'f Budget, shown: &str) -> Result<Image<'f>, Missing> {
     Image::read(file, budget).map_err(|error| {
         missing(
             format!("`{shown}` is not a program or library: {error}"),
@@ -82,7 +82,7 @@ mod tests {
     use object::{Object as _, ObjectSymbol as _};
     use std::{env, fs, io::Write as _};
     use tapster_ebpf::{
-        attach::{Place, Wanted},
+        attach::{Place, SiteRequest},
         probe::Root,
     };
 
@@ -103,7 +103,7 @@ mod tests {
 
     /// Where a function is in its file.
     fn locate(binary: &str, function: &str) -> Result<(PathBuf, u64), Missing> {
-        let wanted = Wanted { function, at_return: false, whole: false, most: 10, stacks: false };
+        let wanted = SiteRequest { function, at_return: false, whole: false, most: 10, stacks: false };
         let file = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
         let mut found = choose(&file, &wanted)?;
         let Some(Place::File { entry, .. }) = found.sites.pop().map(|site| site.place) else {

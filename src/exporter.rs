@@ -14,19 +14,19 @@ mod start;
 mod status;
 mod upkeep;
 
-pub use reload::{Exchange, Refused};
+pub use reload::{Exchange, RefusedProbe};
 pub use running::Running;
-pub use start::{Failure, Options, StartTimes};
+pub use start::{StartFailure, StartOptions, StartTimes};
 
 use crate::{
-    collector::Shared,
+    collector::LabelContext,
     disks,
-    follow::Followed,
+    follow::FollowedProcesses,
     host::Host,
     kernel::Modules,
     lock::lock,
     reason::Reasons,
-    sandbox::{Lacking, Needs},
+    sandbox::{LackingRights, Needs},
     topology::{Topology, Watch},
 };
 use account::Account;
@@ -52,11 +52,11 @@ pub struct Exporter {
     modules: Mutex<Modules>,
     host: Host,
     /// What the decoders of all probes share.
-    shared: Mutex<Arc<Shared>>,
+    shared: Mutex<Arc<LabelContext>>,
     /// Whether the log has reported that members of some arrays have no latency.
     told_silent: AtomicBool,
     /// Rights that are missing for probes that are brought up later.
-    lacking: Mutex<Lacking>,
+    lacking: Mutex<LackingRights>,
     /// Names of probes and groups that must be up for the exporter to be ready.
     required: Mutex<Vec<String>>,
     cpus: u32,
@@ -65,7 +65,7 @@ pub struct Exporter {
     /// When this process began to use CPU time. It is read once, because setting the clock must not move it.
     process_began: Option<SystemTime>,
     /// The command's processes, for probes that use them.
-    followed: Option<Followed>,
+    followed: Option<FollowedProcesses>,
     /// As long as it is open, the kernel counts runs and their time.
     stats: Option<OwnedFd>,
 }
@@ -93,7 +93,7 @@ impl Exporter {
         drop(before);
     }
 
-    fn shared(&self) -> Arc<Shared> {
+    fn shared(&self) -> Arc<LabelContext> {
         lock(&self.shared).clone()
     }
 
@@ -126,7 +126,7 @@ impl Exporter {
     }
 
     /// From now on, probes that need missing rights are not brought up; running probes may be limited.
-    pub fn lacks(&self, lacking: Lacking) {
+    pub fn lacks(&self, lacking: LackingRights) {
         *lock(&self.lacking) = lacking;
         self.judge();
     }

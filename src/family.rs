@@ -3,7 +3,7 @@
 
 mod quantile;
 
-pub use quantile::Limits;
+pub use quantile::ValueLimits;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,10 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::histogram::native_bound;
-pub use tapster_ebpf::names::FamilyKind as Kind;
+pub use tapster_ebpf::names::FamilyKind;
+
+/// The texts of all labels of a series, in the order of the label names of its family.
+pub type LabelTexts = Arc<[String]>;
 
 /// All series of one metric name.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +24,7 @@ pub struct MetricFamily {
     /// Unescaped help text.
     pub help: Arc<str>,
     /// The type of the samples.
-    pub kind: Kind,
+    pub kind: FamilyKind,
     /// Label names shared by every sample, in the order of `Sample::labels`.
     pub label_names: Arc<[String]>,
     /// When counting of the samples began, for counters and histograms.
@@ -60,21 +63,21 @@ pub struct Sample {
     /// Unescaped label values, as many as the family has label names.
     pub labels: Arc<[String]>,
     /// The measured value; its variant fits the family's `kind`.
-    pub value: Value,
+    pub value: SampleValue,
 }
 
 /// A sample's value in the metric's base unit (seconds, bytes, …).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum SampleValue {
     /// For counters and gauges.
     Number(f64),
     /// For histograms.
-    Histogram(Histogram),
+    Histogram(HistogramValue),
 }
 
 /// A histogram ready to be exposed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Histogram {
+pub struct HistogramValue {
     /// Sum of all observed values.
     pub sum: f64,
     /// Upper bounds (inclusive, ascending, without `+Inf`), shared by every sample of the family.
@@ -111,7 +114,7 @@ pub struct Bucket {
     pub place: i64,
 }
 
-impl Histogram {
+impl HistogramValue {
     /// Number of observations: only the buckets are kept, so this always agrees with them.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -199,14 +202,14 @@ fn precise(count: u64) -> f64 {
 
 impl MetricFamily {
     /// A family with one sample without labels.
-    pub fn single(name: &str, help: &str, kind: Kind, value: f64) -> Self {
+    pub fn single(name: &str, help: &str, kind: FamilyKind, value: f64) -> Self {
         let mut family = Self::new(name, help, kind, &[]);
         family.push(&[], value);
         family
     }
 
     /// An empty family.
-    pub fn new(name: &str, help: &str, kind: Kind, label_names: &[&str]) -> Self {
+    pub fn new(name: &str, help: &str, kind: FamilyKind, label_names: &[&str]) -> Self {
         Self {
             name: name.into(),
             help: help.into(),
@@ -229,7 +232,7 @@ impl MetricFamily {
         debug_assert_eq!(labels.len(), self.label_names.len(), "`{}` has another label count", self.name);
         self.samples.push(Sample {
             labels: labels.iter().map(ToString::to_string).collect(),
-            value: Value::Number(value),
+            value: SampleValue::Number(value),
         });
     }
 }
@@ -238,10 +241,10 @@ impl MetricFamily {
 mod tests {
     use super::*;
 
-    fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> Histogram {
+    fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> HistogramValue {
         let counts = vec![zero_count + buckets.iter().map(|(_, count)| count).sum::<u64>(), 0];
         let native = Native { schema: 3, zero_threshold: 0.5, zero_count, buckets: buckets.to_vec() };
-        Histogram { sum, bounds: [128.0].into(), counts, native: Some(native) }
+        HistogramValue { sum, bounds: [128.0].into(), counts, native: Some(native) }
     }
 
     fn near(found: Option<f64>, expected: f64) {
@@ -267,7 +270,7 @@ mod tests {
         // Above all bounds the exact value is unknown.
         near(histogram(0, &[(8193, 4)], 999.0).quantile(0.5), 128.0);
         assert_eq!((histogram(0, &[], 0.0).quantile(0.5), histogram(0, &[], 0.0).mean()), (None, None));
-        let classic = |counts: &[u64]| Histogram {
+        let classic = |counts: &[u64]| HistogramValue {
             sum: 0.0,
             bounds: [1.0, 2.0, 4.0].into(),
             counts: counts.to_vec(),
@@ -291,7 +294,7 @@ mod tests {
         assert_eq!(first.since(&first).count(), 0);
         // The median of both together is not a mean of medians.
         near(first.quantile(10.0 / 24.0), 1.0);
-        let classic = Histogram { native: None, ..histogram(2, &[], 1.0) };
+        let classic = HistogramValue { native: None, ..histogram(2, &[], 1.0) };
         assert_eq!(classic.since(&classic).counts, [0, 0]);
     }
 
@@ -307,7 +310,8 @@ mod tests {
                 bucket(128.0, f64::INFINITY, 3, 57),
             ]
         );
-        let classic = Histogram { sum: 0.0, bounds: [1.0, 2.0].into(), counts: vec![1, 0, 4], native: None };
+        let classic =
+            HistogramValue { sum: 0.0, bounds: [1.0, 2.0].into(), counts: vec![1, 0, 4], native: None };
         assert_eq!(
             classic.buckets(),
             [bucket(f64::NEG_INFINITY, 1.0, 1, 0), bucket(2.0, f64::INFINITY, 4, 2)]

@@ -10,7 +10,7 @@ use std::{
 };
 use tapster_ebpf::{
     asm::{AsmError, Assembled},
-    btf::{Btf, Kind},
+    btf::{Btf, BtfKind},
     follow::{self, TaskOffsets},
 };
 
@@ -48,7 +48,7 @@ pub(crate) fn refused(what: impl Into<String>) -> impl FnOnce(io::Error) -> Foll
 
 /// The offsets of a task's process and thread numbers in this kernel.
 pub(crate) fn task_offsets(btf: &Btf) -> Result<TaskOffsets, FollowError> {
-    let task = btf.find("task_struct", Kind::Struct).ok_or(FollowError::NoType("struct task_struct"))?;
+    let task = btf.find("task_struct", BtfKind::Struct).ok_or(FollowError::NoType("struct task_struct"))?;
     let offset = |name, shown| {
         btf.member(task, name).map(|found| found.bit_offset / 8).ok_or(FollowError::NoType(shown))
     };
@@ -91,12 +91,12 @@ pub(crate) fn register(assembled: &Assembled, maps: &[BorrowedFd<'_>]) -> Result
 
 /// Processes that are followed in maps of probes. Dropping it ends that.
 #[derive(Debug)]
-pub struct Followed {
+pub struct FollowedProcesses {
     lost: Map,
     _held: Vec<OwnedFd>,
 }
 
-impl Followed {
+impl FollowedProcesses {
     /// Follows this process's children from now on. `maps` are those of the probes with `traced`.
     pub fn start(btf: &Btf, maps: &[BorrowedFd<'_>]) -> Result<Self, FollowError> {
         let lost = create_map(&follow::lost()).map_err(refused("the map `lost` could not be made"))?;

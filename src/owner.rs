@@ -43,7 +43,7 @@ pub enum Trust {
 /// A file that somebody else may write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {why}, so that others decide what runs in the kernel with the rights of tapster{}\n  hint: {hint}", place.display(), way(place, file))]
-pub struct Stranger {
+pub struct UntrustedFile {
     /// The file.
     file: PathBuf,
     /// The file, or a directory on the way to it.
@@ -57,7 +57,7 @@ fn way(place: &Path, file: &Path) -> String {
 }
 
 /// Why others may write, and a hint.
-type Why = (String, String);
+type Explanation = (String, String);
 
 impl Owners {
     /// The owners of this process, and `others`.
@@ -72,9 +72,9 @@ impl Owners {
 
     /// Checks a file and every directory on the way to it, along links. What does not exist or cannot be checked passes:
     /// reading it reports the error.
-    pub fn vouch(&self, path: &Path) -> Result<(), Box<Stranger>> {
-        let stranger = |place: &Path, (why, hint): Why| {
-            Box::new(Stranger { file: path.into(), place: place.into(), why, hint })
+    pub fn vouch(&self, path: &Path) -> Result<(), Box<UntrustedFile>> {
+        let stranger = |place: &Path, (why, hint): Explanation| {
+            Box::new(UntrustedFile { file: path.into(), place: place.into(), why, hint })
         };
         match fs::metadata(path) {
             Ok(found) if found.is_file() || found.is_dir() => {}
@@ -86,13 +86,13 @@ impl Owners {
         }
         self.walk(path)
             .map_err(|failure| match failure {
-                Failure::Why(place, why) => Some(stranger(&place, why)),
-                Failure::Unseen => None,
+                PathFailure::Why(place, why) => Some(stranger(&place, why)),
+                PathFailure::Unseen => None,
             })
             .or_else(|stranger| stranger.map_or(Ok(()), Err))
     }
 
-    fn walk(&self, path: &Path) -> Result<(), Failure> {
+    fn walk(&self, path: &Path) -> Result<(), PathFailure> {
         let mut ahead: VecDeque<OsString> = parts(&std::path::absolute(path)?);
         let (mut place, mut links) = (PathBuf::from("/"), 0);
         let mut directory = place.symlink_metadata()?;
@@ -107,12 +107,12 @@ impl Owners {
             let found = next.symlink_metadata()?;
             // In such a directory others can make files, but cannot replace those of its owner.
             if directory.mode() & STICKY != 0 && directory.mode() & (GROUP_WRITES | ALL_WRITE) != 0 {
-                self.judge_owner(&next, &found).map_err(|why| Failure::Why(next.clone(), why))?;
+                self.judge_owner(&next, &found).map_err(|why| PathFailure::Why(next.clone(), why))?;
             }
             if found.is_symlink() {
                 links += 1;
                 if links > MOST_LINKS {
-                    return Err(Failure::Unseen);
+                    return Err(PathFailure::Unseen);
                 }
                 let target = fs::read_link(&next)?;
                 if target.is_absolute() {
@@ -130,12 +130,12 @@ impl Owners {
         Ok(())
     }
 
-    fn judge(&self, place: &Path, found: &Metadata) -> Result<(), Failure> {
+    fn judge(&self, place: &Path, found: &Metadata) -> Result<(), PathFailure> {
         let judged = self.judge_owner(place, found).and_then(|()| self.judge_mode(place, found));
-        judged.map_err(|why| Failure::Why(place.into(), why))
+        judged.map_err(|why| PathFailure::Why(place.into(), why))
     }
 
-    fn judge_owner(&self, place: &Path, found: &Metadata) -> Result<(), Why> {
+    fn judge_owner(&self, place: &Path, found: &Metadata) -> Result<(), Explanation> {
         let owner = found.uid();
         if self.has(owner) {
             return Ok(());
@@ -150,7 +150,7 @@ impl Owners {
         Err((format!("belongs to user {owner} and not to {others}"), hint))
     }
 
-    fn judge_mode(&self, place: &Path, found: &Metadata) -> Result<(), Why> {
+    fn judge_mode(&self, place: &Path, found: &Metadata) -> Result<(), Explanation> {
         let mode = found.mode();
         let is_sticky = found.is_dir() && mode & STICKY != 0;
         if mode & (GROUP_WRITES | ALL_WRITE) == 0 || is_sticky || is_in_read_only_volume(place, found) {
@@ -178,14 +178,14 @@ fn is_in_read_only_volume(place: &Path, found: &Metadata) -> bool {
 }
 
 /// Why a path was not checked to its end.
-enum Failure {
+enum PathFailure {
     /// Others may write to this.
-    Why(PathBuf, Why),
+    Why(PathBuf, Explanation),
     /// It cannot be checked.
     Unseen,
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for PathFailure {
     fn from(_: io::Error) -> Self {
         Self::Unseen
     }

@@ -3,13 +3,13 @@
 //! A perf event on a CPU ends for good when that CPU goes offline, and a CPU that comes online has none. So CPUs are checked
 //! regularly, see [ADR 34](../docs/adr/0034-objects.md).
 
-use crate::sys::{self, CpuEvent, Every};
+use crate::sys::{self, CpuEvent, SamplePeriod};
 use std::{io, os::fd::BorrowedFd};
 use tapster_ebpf::attach::PerfEvent;
 
-fn every(event: &PerfEvent) -> Every {
-    let count = || Every::Count(event.period_ns().unwrap_or(event.amount));
-    event.frequency().map_or_else(count, Every::Second)
+fn every(event: &PerfEvent) -> SamplePeriod {
+    let count = || SamplePeriod::Count(event.period_ns().unwrap_or(event.amount));
+    event.frequency().map_or_else(count, SamplePeriod::Second)
 }
 
 /// Opens the event on these CPUs and closes it again, without a program and without counting: checks that the kernel has it
@@ -30,7 +30,7 @@ pub struct Covered {
 
 /// A timer or counter, open on the CPUs that are online; an interval is open on one of them.
 #[derive(Debug)]
-pub struct Events {
+pub struct OpenEvents {
     event: PerfEvent,
     open: Vec<Open>,
 }
@@ -43,7 +43,7 @@ struct Open {
     enabled_ns: u64,
 }
 
-impl Events {
+impl OpenEvents {
     /// Opens the event on these CPUs and attaches a program that was loaded for it.
     pub fn attach(program: BorrowedFd<'_>, event: &PerfEvent, online: &[u32]) -> io::Result<Self> {
         let mut events = Self { event: *event, open: Vec::new() };

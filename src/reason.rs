@@ -22,7 +22,7 @@ pub(crate) const UNKNOWN: &str = "unknown";
 
 /// A pattern of function names, and its reason.
 #[derive(Clone, Debug)]
-struct Pattern {
+struct RankedPattern {
     glob: Glob,
     /// A pattern of the function that must have called it, if any.
     caller: Option<Glob>,
@@ -36,7 +36,7 @@ struct Pattern {
 /// A table of reasons.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
-    patterns: Vec<Pattern>,
+    patterns: Vec<RankedPattern>,
     /// A sentence for each reason.
     sentences: HashMap<String, String>,
 }
@@ -49,12 +49,12 @@ pub fn shipped() -> (Vec<Reason>, Vec<Diagnostic>) {
 
 /// The table of an exporter: the entries of its configuration before the shipped ones. It is built at the first use.
 #[derive(Debug, Default)]
-pub struct Table {
+pub struct ReasonTable {
     site: Vec<Reason>,
     made: OnceLock<Arc<Reasons>>,
 }
 
-impl Table {
+impl ReasonTable {
     /// Makes it with these entries of the configuration.
     pub fn new(site: Vec<Reason>) -> Self {
         Self { site, made: OnceLock::new() }
@@ -91,7 +91,7 @@ impl Reasons {
             if let Some(text) = &entry.text {
                 sentences.entry(reason.clone()).or_insert_with(|| text.value.clone());
             }
-            patterns.extend(entry.patterns.iter().map(|pattern| Pattern {
+            patterns.extend(entry.patterns.iter().map(|pattern| RankedPattern {
                 glob: Glob::new(pattern.function()),
                 caller: pattern.caller().map(Glob::new),
                 rank: (entry.priority, is_own),
@@ -117,13 +117,13 @@ impl Reasons {
     /// The reason of a stack, given innermost first: of all matches the one with the highest priority, and of equal ones the
     /// innermost, which is closest to the actual wait.
     pub fn of<'f>(&self, functions: impl Iterator<Item = &'f str>) -> Option<&str> {
-        let mut best: Option<&Pattern> = None;
+        let mut best: Option<&RankedPattern> = None;
         let mut functions = functions.map(plain).peekable();
         let mut innermost = true;
         while let Some(function) = functions.next() {
             let caller = functions.peek().copied();
-            let better = |pattern: &&Pattern| best.is_none_or(|best| pattern.rank > best.rank);
-            let fits = |pattern: &&Pattern| {
+            let better = |pattern: &&RankedPattern| best.is_none_or(|best| pattern.rank > best.rank);
+            let fits = |pattern: &&RankedPattern| {
                 (innermost || !pattern.innermost)
                     && pattern.glob.matches(function)
                     && pattern.caller.as_ref().is_none_or(|glob| caller.is_some_and(|by| glob.matches(by)))
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!((sentence("our_pipe"), sentence("poll")), (None, Some("Waiting for a file")));
         assert_eq!(sentence("sleep"), Some("Sleeping"));
         // With the shipped table of the program the result is the same.
-        let table = Table::new(site);
+        let table = ReasonTable::new(site);
         assert_eq!(table.reasons().of(["grab_frame"].into_iter()), Some("grabber"));
         assert!(table.reasons().sentence("wait_child").is_some());
     }

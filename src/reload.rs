@@ -2,14 +2,14 @@
 //! landing page.
 
 use crate::{
-    config::{self, Config, Request},
-    exporter::{Exchange, Exporter, Failure, Refused},
-    family::{Kind, MetricFamily},
+    config::{self, Config, ProbeSelection},
+    exporter::{Exchange, Exporter, RefusedProbe, StartFailure},
+    family::{FamilyKind, MetricFamily},
     host::Host,
     kernel::Kernel,
     mark::Mark,
-    source::{Own, Selection, Source},
-    status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
+    source::{OwnFamilies, Selection, Source},
+    status::{ConfigStatus, ProbeStatus, PushStatus, UnreadyReason},
     sys,
 };
 use std::{
@@ -22,18 +22,18 @@ use tapster_ebpf::{diagnostic::Diagnostic, probe::Otlp};
 /// The configuration of a running exporter.
 pub struct Configuration {
     exporter: Arc<Exporter>,
-    request: Request,
+    selection: ProbeSelection,
     host: Host,
     /// The destinations of metrics at the start, which a reload does not change.
     otlp: Option<Otlp>,
-    own: Vec<Own>,
+    own: Vec<OwnFamilies>,
     /// Held while the configuration is read and probes are exchanged.
     reading: Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<ReloadState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ReloadState {
     /// Marks of the files from before they were last read.
     marks: Vec<Mark>,
     loaded: SystemTime,
@@ -44,7 +44,7 @@ struct State {
 
 impl std::fmt::Debug for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Configuration").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("Configuration").field("selection", &self.selection).finish_non_exhaustive()
     }
 }
 
@@ -54,33 +54,34 @@ fn said<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
 }
 
 impl Configuration {
-    /// The configuration with which `exporter` runs, by `request`. `marks` are those of the files from before they were read.
+    /// The configuration with which `exporter` runs, by `selection`. `marks` are those of the files from before they were read.
     /// `own` gives the additional families of scrapes and pushes.
     pub fn new(
         exporter: Arc<Exporter>,
-        request: Request,
+        selection: ProbeSelection,
         host: Host,
         otlp: Option<Otlp>,
         marks: Vec<Mark>,
-        own: Vec<Own>,
+        own: Vec<OwnFamilies>,
     ) -> Self {
         let now = SystemTime::now();
-        let state = State { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
-        Self { exporter, request, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
+        let state =
+            ReloadState { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
+        Self { exporter, selection, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The files and directories of the configuration.
     pub fn files(&self) -> Vec<PathBuf> {
-        self.request.paths()
+        self.selection.paths()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReloadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether files changed since the configuration was last read.
     pub fn is_stale(&self) -> bool {
-        self.request.marks() != self.state().marks
+        self.selection.marks() != self.state().marks
     }
 
     /// Reads the configuration and exchanges the probes. Blocks until that is done, which takes a second or more with many
@@ -88,20 +89,21 @@ impl Configuration {
     pub fn reload(&self) -> Result<String, String> {
         let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
-        let (marks, tried) = (self.request.marks(), SystemTime::now());
+        let (marks, tried) = (self.selection.marks(), SystemTime::now());
         let result = self.read();
         // By now the kernel's types and everything else for loading programs are dropped.
         sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
         let (result, pending) = match result {
-            Ok(Read { exchange, pending }) => {
+            self.exporter.set_device_groups(&device_groups);
+        Ok(ReadConfiguration { exchange, pending }) => {
                 let (summary, problem) = (summary(&exchange), refusals(&exchange.refused));
                 if problem.is_empty() {
                     tracing::info!(took_ms, "configuration reloaded: {summary}");
                 } else {
                     tracing::error!(took_ms, "configuration reloaded in part: {summary}\n{problem}");
                 }
-                for Failure { name, down } in &exchange.down {
+                for StartFailure { name, down } in &exchange.down {
                     tracing::error!(
                         probe = name,
                         reason = down.cause.word(),
@@ -129,9 +131,9 @@ impl Configuration {
         result
     }
 
-    fn read(&self) -> Result<Read, String> {
+    fn read(&self) -> Result<ReadConfiguration, String> {
         let Config { probes, reasons, device_groups, otlp, diagnostics, strangers: _, off: _, unread: _ } =
-            config::load(&self.request).map_err(|error| error.to_string())?;
+            config::load(&self.selection).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));
         }
@@ -156,8 +158,7 @@ impl Configuration {
         if !pending.is_empty() {
             tracing::warn!("{pending}");
         }
-        self.exporter.set_device_groups(&device_groups);
-        Ok(Read { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
+        Ok(ReadConfiguration { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
     }
 
     fn families(&self) -> impl Iterator<Item = MetricFamily> {
@@ -165,18 +166,18 @@ impl Configuration {
         let successful = MetricFamily::single(
             "tapster_config_last_reload_successful",
             "Whether the configuration could be used when it was last read, and every probe that ran goes on as it says now.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             f64::from(u8::from(state.problem.is_empty())),
         );
         let loaded = state.loaded.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let help = "When the configuration was last read and taken over, since unix epoch in seconds.";
         let name = "tapster_config_last_reload_success_timestamp_seconds";
-        let loaded = MetricFamily::single(name, help, Kind::Gauge, loaded);
+        let loaded = MetricFamily::single(name, help, FamilyKind::Gauge, loaded);
         [successful, loaded].into_iter().chain(self.own.iter().flat_map(|own| own()))
     }
 }
 
-struct Read {
+struct ReadConfiguration {
     exchange: Exchange,
     pending: String,
 }
@@ -200,8 +201,8 @@ fn summary(exchange: &Exchange) -> String {
     parts.join(", ")
 }
 
-fn refusals(refused: &[Refused]) -> String {
-    let said = |Refused { name, down, goes_on, .. }: &Refused| {
+fn refusals(refused: &[RefusedProbe]) -> String {
+    let said = |RefusedProbe { name, down, goes_on, .. }: &RefusedProbe| {
         let what = match goes_on.as_slice() {
             [] => "and the one before is gone, since another probe has its metrics now".to_owned(),
             [before] if before == name => "so the one before goes on".to_owned(),
@@ -240,7 +241,7 @@ impl Source for Configuration {
     }
 
     fn configuration(&self) -> Option<ConfigStatus> {
-        let State { loaded, tried, problem, pending, .. } = &*self.state();
+        let ReloadState { loaded, tried, problem, pending, .. } = &*self.state();
         Some(ConfigStatus {
             files: self.files().iter().map(|path| path.display().to_string()).collect(),
             loaded: *loaded,
@@ -250,7 +251,7 @@ impl Source for Configuration {
         })
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         Source::unready(&*self.exporter)
     }
 }

@@ -3,8 +3,8 @@
 
 use crate::{
     exposition::ExpositionError,
-    family::{Kind, MetricFamily},
-    status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
+    family::{FamilyKind, MetricFamily},
+    status::{ConfigStatus, ProbeStatus, PushStatus, UnreadyReason},
 };
 use std::{
     collections::HashSet,
@@ -44,11 +44,11 @@ pub trait Source: Send + Sync + 'static {
         None
     }
     /// Why the source is not ready, `None` if it is. Cheap and without blocking.
-    fn unready(&self) -> Option<Unready>;
+    fn unready(&self) -> Option<UnreadyReason>;
 }
 
 /// Gives families of a part of this process that is no source of its own. It must not block.
-pub type Own = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
+pub type OwnFamilies = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
 /// The probes that a scrape requests, by their names or those of their groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -94,7 +94,7 @@ pub fn collect(read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let duration = start.elapsed().as_secs_f64();
     if !families.iter().any(|family| &*family.name == DURATION) {
         let help = "Time it took to collect the metrics of this scrape, before they were written.";
-        families.push(MetricFamily::single(DURATION, help, Kind::Gauge, duration));
+        families.push(MetricFamily::single(DURATION, help, FamilyKind::Gauge, duration));
     }
     families
 }
@@ -103,14 +103,14 @@ pub fn collect(read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
 pub fn left_out(count: usize) -> MetricFamily {
     let number = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
     let help = "Metric families missing from this scrape because they are malformed; the log says why.";
-    MetricFamily::single(LEFT_OUT, help, Kind::Gauge, number)
+    MetricFamily::single(LEFT_OUT, help, FamilyKind::Gauge, number)
 }
 
 /// Families that were logged as left out. Their errors repeat with every scrape, so each is logged once.
 #[derive(Debug, Default)]
-pub struct Logged(Mutex<HashSet<String>>);
+pub struct LoggedFamilies(Mutex<HashSet<String>>);
 
-impl Logged {
+impl LoggedFamilies {
     /// Logs why a family is left out, unless it was logged before.
     pub fn log(&self, error: &ExpositionError) {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);

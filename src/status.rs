@@ -112,7 +112,7 @@ impl fmt::Display for Cause {
 
 /// Why the exporter is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unready {
+pub enum UnreadyReason {
     /// None of its probes is up.
     Nothing {
         /// Number of probes, at least one.
@@ -122,7 +122,7 @@ pub enum Unready {
     Required(Vec<String>),
 }
 
-impl fmt::Display for Unready {
+impl fmt::Display for UnreadyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing { probes: 1 } => write!(f, "its probe is not up"),

@@ -4,7 +4,7 @@
 //! Lines that cannot be written are lost, and counted.
 
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     sys,
 };
 use std::{
@@ -89,7 +89,8 @@ impl Log {
         #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
         let lost = self.lost() as f64;
         vec![
-            MetricFamily::single("tapster_log_lines_lost_total", help, Kind::Counter, lost).since(self.began),
+            MetricFamily::single("tapster_log_lines_lost_total", help, FamilyKind::Counter, lost)
+                .since(self.began),
         ]
     }
 
@@ -208,7 +209,7 @@ mod tests {
         drop(reader);
         log.write(&mut writer, b"lost\n");
         assert_eq!(log.lost(), 2);
-        assert_eq!(log.families()[0].samples[0].value, crate::family::Value::Number(2.0));
+        assert_eq!(log.families()[0].samples[0].value, crate::family::SampleValue::Number(2.0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     exporter::Exporter,
-    family::{MetricFamily, Value},
+    family::{MetricFamily, SampleValue},
     sys,
 };
 use std::{
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The end of a watch. Ctrl-C and SIGTERM end it as well, unless there is a command.
 #[derive(Debug)]
-pub enum Until<'a> {
+pub enum WatchLimit<'a> {
     /// Only these signals.
     Interrupt,
     /// After this time.
@@ -40,7 +40,7 @@ pub enum Until<'a> {
 
 /// The event that ended a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum WatchEnd {
     /// The time was over.
     Time,
     /// Ctrl-C or SIGTERM.
@@ -67,7 +67,7 @@ pub enum WatchError {
 
 /// Work that is repeated meanwhile.
 #[expect(missing_debug_implementations, reason = "it holds a function")]
-pub struct Ticks<'a> {
+pub struct Repetition<'a> {
     /// The interval.
     pub every: Duration,
     /// Called with the time so far.
@@ -76,24 +76,24 @@ pub struct Ticks<'a> {
 
 /// The result of a watch.
 #[derive(Debug)]
-pub struct Watched {
+pub struct WatchResult {
     /// Its duration.
     pub time: Duration,
     /// The event that ended it.
-    pub end: End,
+    pub end: WatchEnd,
     /// The command, if it still runs.
-    pub running: Option<Running>,
+    pub running: Option<RunningCommand>,
 }
 
 /// A command that still runs after it was watched.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningCommand {
     runtime: Runtime,
     child: Child,
-    signals: Signals,
+    signals: EndSignals,
 }
 
-impl Running {
+impl RunningCommand {
     /// Waits for its end, and forwards signals to it.
     pub fn finish(self) -> io::Result<ExitStatus> {
         let Self { runtime, mut child, mut signals } = self;
@@ -110,12 +110,12 @@ impl Running {
 
 /// The signals that would end this process.
 #[derive(Debug)]
-struct Signals {
+struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Signals {
+impl EndSignals {
     fn new() -> io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
@@ -131,30 +131,30 @@ impl Signals {
 /// Watches until the end. The command starts together with the watch.
 pub fn watch(
     exporter: &Exporter,
-    until: &Until<'_>,
-    ticks: Option<Ticks<'_>>,
-) -> Result<Watched, WatchError> {
+    until: &WatchLimit<'_>,
+    ticks: Option<Repetition<'_>>,
+) -> Result<WatchResult, WatchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (time, end, left) = runtime.block_on(wait(exporter, until, ticks))?;
-    let running = left.map(|(child, signals)| Running { runtime, child, signals });
-    Ok(Watched { time, end, running })
+    let running = left.map(|(child, signals)| RunningCommand { runtime, child, signals });
+    Ok(WatchResult { time, end, running })
 }
 
 async fn wait(
     exporter: &Exporter,
-    until: &Until<'_>,
-    ticks: Option<Ticks<'_>>,
-) -> Result<(Duration, End, Option<(Child, Signals)>), WatchError> {
+    until: &WatchLimit<'_>,
+    ticks: Option<Repetition<'_>>,
+) -> Result<(Duration, WatchEnd, Option<(Child, EndSignals)>), WatchError> {
     // Handlers are installed first, so that no signal comes between the start of the command and its handler.
-    let mut signals = Signals::new()?;
+    let mut signals = EndSignals::new()?;
     let begun = Instant::now();
     let (limit, mut child) = match until {
-        Until::Interrupt => (None, None),
-        Until::Time(limit) => (Some(*limit), None),
-        Until::Command { command, most } => (*most, Some(start(command)?)),
+        WatchLimit::Interrupt => (None, None),
+        WatchLimit::Time(limit) => (Some(*limit), None),
+        WatchLimit::Command { command, most } => (*most, Some(start(command)?)),
     };
     let (every, mut tick) = match ticks {
-        Some(Ticks { every, tick }) => (every, Some(tick)),
+        Some(Repetition { every, tick }) => (every, Some(tick)),
         None => (SWEEP_EVERY, None),
     };
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -172,9 +172,9 @@ async fn wait(
     loop {
         let number = tokio::select! {
             () = &mut over => {
-                return Ok((begun.elapsed(), End::Time, child.map(|child| (child, signals))));
+                return Ok((begun.elapsed(), WatchEnd::Time, child.map(|child| (child, signals))));
             }
-            status = ended(child.as_mut()) => return Ok((begun.elapsed(), End::Command(status?), None)),
+            status = ended(child.as_mut()) => return Ok((begun.elapsed(), WatchEnd::Command(status?), None)),
             number = signals.received() => number,
             _ = sweeps.tick() => {
                 exporter.sweep();
@@ -194,7 +194,7 @@ async fn wait(
             }
         };
         match &child {
-            None => return Ok((begun.elapsed(), End::Interrupt, None)),
+            None => return Ok((begun.elapsed(), WatchEnd::Interrupt, None)),
             Some(child) => hand_on(child, number),
         }
     }
@@ -256,7 +256,7 @@ pub fn losses(families: &[MetricFamily]) -> Vec<Loss> {
     let mut losses: Vec<Loss> = Vec::new();
     for family in families {
         for sample in &family.samples {
-            let Value::Number(count) = sample.value else { continue };
+            let SampleValue::Number(count) = sample.value else { continue };
             let (probe, reason) = match (&*family.name, sample.labels.as_ref()) {
                 ("tapster_probe_dropped_total", [probe, reason]) => (probe, reason.as_str()),
                 ("tapster_probe_missed_total", [probe, ..]) => (probe, MISSED),
@@ -283,20 +283,20 @@ pub fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::Kind;
+    use crate::family::FamilyKind;
 
     #[test]
     fn losses_of_all_kinds() {
         let mut dropped =
-            MetricFamily::new("tapster_probe_dropped_total", "", Kind::Counter, &["probe", "reason"]);
+            MetricFamily::new("tapster_probe_dropped_total", "", FamilyKind::Counter, &["probe", "reason"]);
         dropped.push(&["forks", "max_series"], 0.0);
         dropped.push(&["execs", "max_series"], 7.0);
         let labels = ["probe", "attach_point", "mechanism"];
-        let mut missed = MetricFamily::new("tapster_probe_missed_total", "", Kind::Counter, &labels);
+        let mut missed = MetricFamily::new("tapster_probe_missed_total", "", FamilyKind::Counter, &labels);
         missed.push(&["execs", "a", "tp_btf"], 2.0);
         missed.push(&["execs", "b", "tp_btf"], 3.0);
         missed.push(&["forks", "b", "tp_btf"], 0.0);
-        let other = MetricFamily::single("tapster_probe_up", "", Kind::Gauge, 1.0);
+        let other = MetricFamily::single("tapster_probe_up", "", FamilyKind::Gauge, 1.0);
         let sentences: Vec<String> = losses(&[dropped, missed, other]).iter().map(Loss::sentence).collect();
         assert_eq!(
             sentences,

@@ -19,7 +19,7 @@ use support::{
     exporter::binary,
 };
 use tapster::{
-    callgraph::{Graph, Means, Plan, Request, attach, plan},
+    callgraph::{AttachMethod, Graph, GraphRequest, Plan, attach, plan},
     host::Host,
     kernel::Kernel,
 };
@@ -277,7 +277,7 @@ fn refusals(programs: &Programs) -> Outcome {
 
 /// The plan of a program for the functions of the log.
 fn planned(path: &str) -> Plan {
-    plan(&Request { what: format!("{path}:t_*"), trigger: None, limit: 100 }).unwrap()
+    plan(&GraphRequest { what: format!("{path}:t_*"), trigger: None, limit: 100 }).unwrap()
 }
 
 fn older_kernels(programs: &Programs) -> Outcome {
@@ -286,16 +286,16 @@ fn older_kernels(programs: &Programs) -> Outcome {
     let log = programs.path("older.log");
     let kernel = Kernel::detect(&Host::default());
     let btf = kernel.target().btf.ok_or_else(|| Skip("the kernel has no BTF".into()))?;
-    for means in [Means::Cookie, Means::Program] {
+    for method in [AttachMethod::Cookie, AttachMethod::Program] {
         let plan = planned(path);
-        let mut attached = attach(&plan, btf, 1 << 20, means).unwrap();
-        assert_eq!(attached.means, means);
+        let mut attached = attach(&plan, btf, 1 << 20, method).unwrap();
+        assert_eq!(attached.method, method);
         text(Command::new(path).arg(&log).args(["2", "100", "0"]));
         let mut graph = Graph::new(&plan.functions, plan.triggered, plan.stacks);
         let mut lines = 0;
         attached.ring.read(|bytes| graph.record(&decode(bytes).unwrap(), &mut |_| lines += 1));
         let expected: usize = own_log(&log).values().map(Vec::len).sum();
-        assert_eq!(lines, expected, "{means:?}");
+        assert_eq!(lines, expected, "{method:?}");
         assert_eq!(attached.losses().unwrap().records, 0);
     }
     Ok("each place with its own event, with cookies and without".into())
@@ -309,7 +309,7 @@ fn losses(programs: &Programs) -> Outcome {
     let btf = kernel.target().btf.ok_or_else(|| Skip("the kernel has no BTF".into()))?;
     let plan = planned(path);
     // A ring for some dozens of records, which nobody reads while they are made.
-    let mut attached = attach(&plan, btf, 4096, Means::Multi).unwrap();
+    let mut attached = attach(&plan, btf, 4096, AttachMethod::Multi).unwrap();
     text(Command::new(path).arg(&log).args(["2", "1000", "0"]));
     let mut graph = Graph::new(&plan.functions, plan.triggered, plan.stacks);
     let mut records = 0;

@@ -16,8 +16,8 @@ use support::{
 use tapster::{
     config,
     disks::{self, Backing},
-    exporter::{Exporter, Options},
-    family::{MetricFamily, Value},
+    exporter::{Exporter, StartOptions},
+    family::{MetricFamily, SampleValue},
     host::Host,
     kernel::Kernel,
     source::{Selection, Source},
@@ -60,9 +60,9 @@ fn read<'f>(
     let place =
         family.samples.iter().position(|sample| *sample.labels == [device.to_owned(), "read".into()])?;
     let count = match &family.samples[place].value {
-        Value::Histogram(histogram) => histogram.count(),
+        SampleValue::Histogram(histogram) => histogram.count(),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of thousands")]
-        Value::Number(number) => *number as u64,
+        SampleValue::Number(number) => *number as u64,
     };
     Some((count, family, place))
 }
@@ -110,7 +110,7 @@ fn exchanged() -> Outcome {
     probes.extend(declaration::parse(&SourceFile::new("site.yaml", SITE)).0.probes);
     let (probes, diagnostics) = check::select(probes, &kernel.target());
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
-    let options = Options { run_stats: false, attach: true, command: false };
+    let options = StartOptions { run_stats: false, attach: true, command: false };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &Host::default(), Vec::new(), options);
     assert!(failures.is_empty(), "{failures:?}");
 

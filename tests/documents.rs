@@ -174,7 +174,7 @@ fn links_lead_somewhere() {
 /// The table of decoders in `docs/probes.md` is the compiler's.
 #[test]
 fn decoders_are_those_of_the_compiler() {
-    let row = |row: &tapster_ebpf::probe::Row| {
+    let row = |row: &tapster_ebpf::probe::DecoderRow| {
         let names: Vec<String> = row.decoders.iter().map(|(name, _)| format!("`{name}`")).collect();
         format!("| {} | {} | {} |\n", names.join(", "), row.from, row.into)
     };

@@ -21,7 +21,7 @@ use support::{
 };
 use tapster::{elf, host::Host, kernel::Kernel, sys};
 use tapster_ebpf::{
-    attach::{Place, Wanted},
+    attach::{Place, SiteRequest},
     probe::KernelVersion,
 };
 
@@ -268,7 +268,7 @@ fn places() -> Outcome {
     let program = marked_program(directory.path())?;
     let file = elf::functions(&program.display().to_string()).unwrap();
     let place = |function: &str, stacks: bool, at_return: bool| {
-        let wanted = Wanted { function, at_return, whole: at_return, most: 10, stacks };
+        let wanted = SiteRequest { function, at_return, whole: at_return, most: 10, stacks };
         let site = elf::choose(&file, &wanted).unwrap().sites.remove(0);
         let Place::File { entry, at } = site.place else { panic!("`{function}` is in no file") };
         assert_eq!(site.name, function);

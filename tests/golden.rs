@@ -9,7 +9,7 @@ use tapster_testing as support;
 use std::{fmt::Write, path::Path};
 use support::{exporter::binary, fixture, golden::Golden};
 use tapster::{
-    config::{self, Request},
+    config::{self, ProbeSelection},
     host::Host,
     kernel::Kernel,
 };
@@ -41,8 +41,8 @@ fn listings_are_as_they_were() {
 
 /// The listings of a file's probes on arm64, in the form of `tapster compile --emit asm`.
 fn for_arm64(file: &Path, target: &Target<'_>) -> Result<String, String> {
-    let request = Request { files: vec![file.to_owned()], ..Request::default() };
-    let config = config::survey(&request).map_err(|error| error.to_string())?;
+    let selection = ProbeSelection { files: vec![file.to_owned()], ..ProbeSelection::default() };
+    let config = config::survey(&selection).map_err(|error| error.to_string())?;
     let mut text = String::new();
     for probe in &config.probes {
         let program = tapster_ebpf::compile(probe, target).map_err(|mistakes| format!("{mistakes:?}"))?;

@@ -1,5 +1,5 @@
-//! How the sources are built: rooms use each other in one direction, no file is too long to be read, and unsafe code is in
-//! one crate. A room is a module at the top of a crate with all that is below it.
+//! How the sources are built: rooms use each other in one direction, no file is too long to be read, no name stands for two
+//! types, and unsafe code is in one crate. A room is a module at the top of a crate with all that is below it.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
 use std::{
@@ -202,6 +202,37 @@ fn no_file_is_too_long() {
         }
     }
     assert!(found.is_empty(), "files of more than {LONGEST} lines: {found:?}");
+}
+
+/// Names of types and traits that code declares, outside of functions and implementations.
+fn declared(code: &str) -> Vec<String> {
+    let after_kind = |line: &str| {
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        let line = if line.starts_with("pub(") { line.split_once(") ")?.1 } else { line };
+        let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+        kinds.iter().find_map(|kind| line.strip_prefix(kind)).map(first_name)
+    };
+    code.lines().filter_map(after_kind).collect()
+}
+
+#[test]
+fn a_name_stands_for_one_type() {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in ["src", "ebpf/src", "sys/src"].iter().flat_map(|directory| sources(directory)) {
+        if path.iter().any(|part| ["tests", "tests.rs"].iter().any(|tests| part == *tests)) {
+            continue;
+        }
+        for name in declared(&code(&fs::read_to_string(root().join(&path)).unwrap())) {
+            files.entry(name).or_default().push(path.display().to_string());
+        }
+    }
+    assert!(files.len() > 500, "{}", files.len());
+    // Each kind of metrics has a type of its own by this name, which is that of the item of their trait.
+    files.remove("Declared");
+    files.retain(|_, files| files.len() > 1);
+    assert!(files.is_empty(), "names with several meanings: {files:?}");
+    let text = "pub(super) struct A<T>(T);\nenum B {\n    C,\n}\nimpl D for A {\n    type E = F;\n}\npub type G = A;\n";
+    assert_eq!(declared(text), ["A", "B", "G"]);
 }
 
 #[test]

@@ -19,10 +19,11 @@ use support::{
     accounting::DelayAccounting,
     cases::{Cases, Outcome, Skip, say},
     command::{text, tool},
-    control::sleeps::{SleepControl, SwitchControl},
+    control::sleeps::{SleepControl, SwitchControl, mark},
     exporter::Tapster,
     fixture,
     metrics::{Metrics, whole},
+    others::Others,
     slow::SlowDevice,
     waits::{self, FOR_BLOCKS, Family, Truths},
 };
@@ -32,8 +33,10 @@ use tempfile::TempDir;
 const SLEEP_MS: &str = "50";
 /// Programs at a time; nearly all of the time they sleep.
 const AT_ONCE: usize = 4;
-/// Requests in a second of the slow device.
-const PER_SECOND: u32 = 40;
+/// Requests in a second of the slow device. The kernel's throttle grants them for 100 ms at a time, so a program that waits for a
+/// processor between its reads is granted more of them at once: with 40 in a second six reads need not sleep at all where
+/// processors are busy.
+const PER_SECOND: u32 = 20;
 
 /// How much is done: what a change of the code is tried with, or all.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +50,10 @@ struct Extent {
 const SHORT: Extent = Extent { sleeps: 6, hogs: 2 };
 const WHOLE: Extent = Extent { sleeps: 20, hogs: 10 };
 
-/// Runs a program of one kind to its end, and the line that it says.
+/// Runs a program of one kind with the control's mark to its end, and the line that it says.
 fn wait(program: &Path, kind: &str, sleeps: u32, slow: Option<&SlowDevice>) -> String {
-    let mut command = Command::new(program);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{} exec \"$0\" \"$@\"", mark())).arg(program);
     command.args(["--stacks", kind, &sleeps.to_string(), SLEEP_MS]);
     if let Some(slow) = slow {
         command.env("WAITS_DIRECTORY", slow.directory()).env("WAITS_DEVICE", slow.device());
@@ -64,6 +68,9 @@ const FOR_FILES: [&str; 4] = ["fsync", "fsync_new", "syncfs", "write_throttle"];
 fn is_on_device(kind: &str) -> bool {
     FOR_FILES.contains(&kind) || FOR_BLOCKS.contains(&kind)
 }
+
+/// A kind of which somebody else on this host is one as well, for as long as the probes count: its sleeps are not the test's.
+const NAMESAKE: &str = "flock";
 
 /// Kinds of sleeps that are run again when they are wrong and a control lost some of their events as well: of one that was lost
 /// it is known how long it was at most, of two in a row it is not. What is wrong twice is no accident.
@@ -83,8 +90,10 @@ impl Ground {
         let file = self.directory.path().join("probes.yaml");
         fs::write(&file, &self.family.probes).unwrap();
         let (slower, others): (Vec<&str>, Vec<&str>) = kinds.iter().partition(|kind| is_on_device(kind));
-        let control = SleepControl::new(kinds, false);
+        let control = SleepControl::new(kinds, true);
         let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
+        let beside: (&Path, &[&str]) = (&self.program, &[NAMESAKE, "100000", "30"]);
+        let mut namesake = Others::new(&[beside], self.directory.path());
         let (truths, next) = (Mutex::new(Truths::default()), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE {
@@ -112,6 +121,7 @@ impl Ground {
             Err(Skip(why)) => truths.skipped.push(format!("all on a slow device: {why}")),
         }
         let metrics = tapster.scrape();
+        assert!(namesake.are_running(), "`{NAMESAKE}` ended too early");
         match control {
             Ok(control) => truths.beside(&control),
             Err(Skip(why)) => truths.skipped.push(why),
@@ -139,7 +149,7 @@ fn sleeps(extent: Extent) -> Outcome {
     let others = kinds.lines().filter(|kind| !is_on_device(kind));
     let kinds: Vec<&str> = others.chain(FOR_BLOCKS).chain(FOR_FILES).collect();
     let slow = SlowDevice::new(PER_SECOND);
-    let ground = Ground { family: waits::family(), program, slow, directory };
+    let ground = Ground { family: waits::family().marked(), program, slow, directory };
     let (mut truths, metrics) = ground.watch(&kinds, extent.sleeps);
     match accounting {
         Ok(_) if ground.slow.is_ok() => {
@@ -164,6 +174,23 @@ fn sleeps(extent: Extent) -> Outcome {
         repeated = format!(", right at the second time: {}", again.join(", "));
     }
     Ok(truths.check(&ground.family, &metrics, &release) + &repeated)
+}
+
+/// Kinds whose wake-up is lost if it comes before the sleep. Who waits for a processor comes late.
+const LOST_IF_EARLY: [&str; 2] = ["pause", "stopped"];
+
+/// A waker without patience wakes only who sleeps: otherwise a program sleeps for ever, and the test with it.
+fn early_wake_ups() -> Outcome {
+    const TIMES: u64 = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let program = waits::build(directory.path())?;
+    for kind in LOST_IF_EARLY {
+        let mut command = tool("timeout")?;
+        command.arg("20").arg(&program).args([kind, &TIMES.to_string(), "0"]).env("TMPDIR", directory.path());
+        let said: Value = serde_json::from_str(&text(&mut command)).unwrap();
+        assert_eq!(said["sleeps"], Value::from(TIMES), "{said}");
+    }
+    Ok(format!("{TIMES} each of {}", LOST_IF_EARLY.join(" and ")))
 }
 
 /// What the kernel counted for a program that never sleeps.
@@ -303,6 +330,7 @@ fn without_a_processor(extent: Extent) {
         return;
     };
     cases.run("sleeps of every kind", || sleeps(extent));
+    cases.run("wake-ups that come early", early_wake_ups);
     cases.run("waits for a processor", || queue(extent));
     cases.finish();
 }

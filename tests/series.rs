@@ -16,9 +16,9 @@ use support::{
 };
 use tapster::{
     config,
-    exporter::{Exporter, Options},
+    exporter::{Exporter, StartOptions},
     exposition::{Format, encode},
-    family::Kind,
+    family::FamilyKind,
     host::Host,
     kernel::Kernel,
     source::{Selection, Source},
@@ -161,7 +161,7 @@ fn collide(families: &[(String, &'static str)]) -> bool {
 /// Random configurations: each is refused if names collide and only then, and what runs has each series once.
 fn random_configurations() -> Outcome {
     let kernel = Kernel::detect(&Host::default());
-    let options = Options { run_stats: false, attach: true, command: false };
+    let options = StartOptions { run_stats: false, attach: true, command: false };
     let (mut refused, mut series) = (0, 0);
     for seed in 0..ROUNDS * 20 {
         let mut random = Random(seed);
@@ -180,7 +180,7 @@ fn random_configurations() -> Outcome {
         assert!(failures.is_empty(), "{failures:?}\n{yaml}");
         std::thread::sleep(std::time::Duration::from_millis(20));
         let counted = exporter.select(&Selection::All);
-        assert!(counted.iter().any(|family| family.kind != Kind::Gauge && !family.samples.is_empty()));
+        assert!(counted.iter().any(|family| family.kind != FamilyKind::Gauge && !family.samples.is_empty()));
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
             let encoded = encode(counted.clone(), format);
             assert_eq!(encoded.left_out, [], "{yaml}");

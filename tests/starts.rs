@@ -15,8 +15,8 @@ use std::{
 };
 use support::{case::parse, random::Random, world::World};
 use tapster::{
-    collector::{Reader, Shared, View},
-    family::{MetricFamily, Value},
+    collector::{LabelContext, ProbeReader, View},
+    family::{MetricFamily, SampleValue},
     host::Host,
     kernel::Kernel,
     load,
@@ -44,14 +44,14 @@ probes:
 ";
 
 /// What the counter has in all rows of which this is true.
-fn counted(reader: &Reader, which: impl Fn(&[String]) -> bool) -> u64 {
+fn counted(reader: &ProbeReader, which: impl Fn(&[String]) -> bool) -> u64 {
     let collected = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap();
     let samples = collected.families[0].samples.iter().filter(|sample| which(&sample.labels));
     samples
         .map(|sample| match sample.value {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
-            Value::Number(number) => number as u64,
-            Value::Histogram(_) => panic!("not a counter"),
+            SampleValue::Number(number) => number as u64,
+            SampleValue::Histogram(_) => panic!("not a counter"),
         })
         .sum()
 }
@@ -59,7 +59,7 @@ fn counted(reader: &Reader, which: impl Fn(&[String]) -> bool) -> u64 {
 /// Each thread begins and ends calls of its own, up to eight at a time; the number of starts and ends of each.
 ///
 /// `beside` is done again and again meanwhile.
-fn run(reader: &Reader, beside: Option<&(dyn Fn() + Sync)>) -> Vec<[u64; 2]> {
+fn run(reader: &ProbeReader, beside: Option<&(dyn Fn() + Sync)>) -> Vec<[u64; 2]> {
     let done = AtomicBool::new(false);
     let code = |end: &str| {
         let codes = &reader.program().codes;
@@ -112,11 +112,11 @@ fn run(reader: &Reader, beside: Option<&(dyn Fn() + Sync)>) -> Vec<[u64; 2]> {
     })
 }
 
-fn reader(timeout: &str) -> Option<Reader> {
+fn reader(timeout: &str) -> Option<ProbeReader> {
     reader_of(&PROBE.replace("TIMEOUT", timeout))
 }
 
-fn reader_of(yaml: &str) -> Option<Reader> {
+fn reader_of(yaml: &str) -> Option<ProbeReader> {
     let capabilities = Capabilities::of_process().unwrap();
     if !capabilities.has(Capability::SysAdmin) {
         println!("skipped: needs CAP_SYS_ADMIN");
@@ -131,8 +131,14 @@ fn reader_of(yaml: &str) -> Option<Reader> {
     let attached = load::load(program, None).unwrap();
     let host = Host::default();
     Some(
-        Reader::new(attached, std::time::SystemTime::now(), &host, &Shared::new(&host, Vec::new()), cpus)
-            .unwrap(),
+        ProbeReader::new(
+            attached,
+            std::time::SystemTime::now(),
+            &host,
+            &LabelContext::new(&host, Vec::new()),
+            cpus,
+        )
+        .unwrap(),
     )
 }
 
@@ -167,29 +173,29 @@ fn a_start_is_given_up_or_found_by_its_end_never_both() {
 }
 
 /// Number and age of what waits, by the label `right`.
-fn waiting(reader: &Reader) -> Vec<(String, f64, f64)> {
+fn waiting(reader: &ProbeReader) -> Vec<(String, f64, f64)> {
     let collected = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap();
     let numbers = |family: usize| {
         let family: &MetricFamily = &collected.families[family];
         family.samples.iter().map(|sample| match sample.value {
-            Value::Number(number) => (sample.labels[0].clone(), number),
-            Value::Histogram(_) => panic!("not a gauge"),
+            SampleValue::Number(number) => (sample.labels[0].clone(), number),
+            SampleValue::Histogram(_) => panic!("not a gauge"),
         })
     };
     assert_eq!(&*collected.families[1].name, "tapster_pairs_in_flight");
     numbers(1).zip(numbers(2)).map(|((right, number), (_, age))| (right, number, age)).collect()
 }
 
-fn in_flight(reader: &Reader) -> f64 {
+fn in_flight(reader: &ProbeReader) -> f64 {
     // The sum of none is -0.
     waiting(reader).iter().fold(0.0, |sum, (_, number, _)| sum + number)
 }
 
-fn oldest(reader: &Reader) -> f64 {
+fn oldest(reader: &ProbeReader) -> f64 {
     waiting(reader).iter().map(|(_, _, age)| *age).fold(0.0, f64::max)
 }
 
-fn expired(reader: &Reader) -> u64 {
+fn expired(reader: &ProbeReader) -> u64 {
     let losses = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap().dropped.losses;
     losses.iter().find(|(reason, _)| *reason == "expired").unwrap().1
 }

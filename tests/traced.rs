@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 use support::{
@@ -19,9 +19,9 @@ use support::{
     exporter::{binary, orphans, within},
     fixture,
     metrics::whole,
+    others::Others,
     waits,
 };
-use tapster::sys::send_signal;
 
 const SLEPT: &str = "tapster_off_cpu_duration_seconds";
 /// The name of a task of `programs/family.c` while it sleeps.
@@ -54,33 +54,6 @@ fn sum(report: &Value, metric: &str, labels: &[(&str, &str)]) -> (f64, u64) {
         let own = row["sum"].as_f64().or(row["value"].as_f64()).unwrap();
         (sum + own, count + row["count"].as_u64().unwrap_or_default())
     })
-}
-
-/// Programs of somebody else that run all the while; told to end by their numbers.
-struct Others(Vec<Child>);
-
-impl Others {
-    fn new(commands: &[(&Path, &[&str])], directory: &Path) -> Self {
-        let start = |(program, arguments): &(&Path, &[&str])| {
-            let mut command = Command::new(program);
-            command.args(*arguments).env("TMPDIR", directory).stdout(Stdio::null()).spawn().unwrap()
-        };
-        Self(commands.iter().map(start).collect())
-    }
-
-    /// Whether they still do what they are for.
-    fn are_running(&mut self) -> bool {
-        self.0.iter_mut().all(|child| child.try_wait().unwrap().is_none())
-    }
-}
-
-impl Drop for Others {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = send_signal(child.id(), libc::SIGTERM);
-            let _ = child.wait();
-        }
-    }
 }
 
 fn build(directory: &Path, name: &str) -> Result<PathBuf, Skip> {

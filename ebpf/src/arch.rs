@@ -1,5 +1,5 @@
-//! Where the arguments and the result of a function are when a probe stops at it: calling conventions, and the
-//! layout of the registers that the kernel hands to kprobes and uprobes (`struct pt_regs`).
+//! Calling conventions: where the arguments and the result of a function are when a probe stops at it. The layout of the
+//! registers that the kernel passes to kprobes and uprobes (`struct pt_regs`).
 //!
 //! Source: `arch/x86/include/asm/ptrace.h` and the System V ABI; `arch/arm64/include/uapi/asm/ptrace.h` and the
 //! procedure call standard for `AArch64`.
@@ -14,7 +14,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// Byte offset of the register that holds an argument; `None` for one that is on the stack.
+    /// Byte offset of the register that holds an argument; `None` for an argument on the stack.
     pub fn argument(self, index: u32) -> Option<u32> {
         match self {
             // rdi, rsi, rdx, rcx, r8, r9
@@ -40,7 +40,7 @@ impl Arch {
         }
     }
 
-    /// Byte offset of the address of the instruction.
+    /// Byte offset of the instruction pointer.
     pub fn instruction_pointer(self) -> u32 {
         match self {
             Self::X86_64 => 128,
@@ -48,7 +48,8 @@ impl Arch {
         }
     }
 
-    /// Byte offset of the register that holds the return address when a function begins; `None` where it is on the stack.
+    /// Byte offset of the register that holds the return address at the entry of a function; `None` if the address is on the
+    /// stack.
     pub fn link(self) -> Option<u32> {
         match self {
             Self::X86_64 => None,
@@ -65,7 +66,7 @@ impl Arch {
         }
     }
 
-    /// As [`Self::argument`] in Go's own convention, which has its results in the same registers.
+    /// As [`Self::argument`], by Go's calling convention. Go returns results in the same registers.
     pub fn go_argument(self, index: u32) -> Option<u32> {
         match self {
             // rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11
@@ -74,7 +75,7 @@ impl Arch {
         }
     }
 
-    /// How much higher the stack pointer is after the return than it was at the entry: the return address, where it
+    /// Bytes by which the stack pointer is higher after the return than at the entry: the size of the return address, if it
     /// is on the stack.
     pub fn popped(self) -> u32 {
         match self {

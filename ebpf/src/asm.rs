@@ -2,21 +2,21 @@
 
 use crate::insn::{Alu, Cond, FP, Insn, Reg, Size, Src};
 
-/// A place to jump to.
+/// A target of jumps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Label(usize);
+pub struct JumpLabel(usize);
 
 #[derive(Clone, Debug)]
 enum Item {
     Insn(Insn),
-    Label(Label),
-    Jump(Label),
-    JumpIf(Cond, Reg, Src, Label),
-    MayGoto(Label),
+    Label(JumpLabel),
+    Jump(JumpLabel),
+    JumpIf(Cond, Reg, Src, JumpLabel),
+    MayGoto(JumpLabel),
     Comment(String),
 }
 
-/// Instructions being written.
+/// A program that is being written.
 #[derive(Clone, Debug, Default)]
 pub struct Assembler {
     items: Vec<Item>,
@@ -34,7 +34,7 @@ pub enum AsmError {
     Unplaced,
 }
 
-/// Finished instructions with what a reader wants to know about them.
+/// A finished program, with its comments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assembled {
     /// The instructions.
@@ -59,7 +59,7 @@ impl Assembler {
         self.push(Insn::Alu64(op, dst, src.into()));
     }
 
-    /// `dst = value`, in as few slots as it takes.
+    /// `dst = value`, in as few slots as possible.
     pub fn constant(&mut self, dst: Reg, value: u64) {
         match i32::try_from(value.cast_signed()) {
             Ok(small) => self.mov(dst, small),
@@ -67,48 +67,48 @@ impl Assembler {
         }
     }
 
-    /// A word of the stack.
+    /// Reads a word of the stack.
     pub fn load_slot(&mut self, dst: Reg, offset: i16) {
         self.push(Insn::Load(Size::DW, dst, FP, offset));
     }
 
-    /// A new label, to be placed later.
-    pub fn label(&mut self) -> Label {
+    /// Makes a label, to be placed later.
+    pub fn label(&mut self) -> JumpLabel {
         self.labels += 1;
-        Label(self.labels - 1)
+        JumpLabel(self.labels - 1)
     }
 
     /// Places a label here.
-    pub fn place(&mut self, label: Label) {
+    pub fn place(&mut self, label: JumpLabel) {
         self.items.push(Item::Label(label));
     }
 
     /// Jumps to a label.
-    pub fn jump(&mut self, to: Label) {
+    pub fn jump(&mut self, to: JumpLabel) {
         self.items.push(Item::Jump(to));
     }
 
     /// Jumps to a label if the condition holds.
-    pub fn jump_if(&mut self, cond: Cond, dst: Reg, src: impl Into<Src>, to: Label) {
+    pub fn jump_if(&mut self, cond: Cond, dst: Reg, src: impl Into<Src>, to: JumpLabel) {
         self.items.push(Item::JumpIf(cond, dst, src.into(), to));
     }
 
-    /// Bounds a loop by the kernel's own count, see [`Insn::MayGoto`].
-    pub fn may_goto(&mut self, to: Label) {
+    /// Bounds a loop by a count that the kernel keeps, see [`Insn::MayGoto`].
+    pub fn may_goto(&mut self, to: JumpLabel) {
         self.items.push(Item::MayGoto(to));
     }
 
-    /// Explains what follows.
+    /// Adds a comment on the instructions that follow.
     pub fn comment(&mut self, text: impl Into<String>) {
         self.items.push(Item::Comment(text.into()));
     }
 
-    /// Leaves out what no path reaches, such as the branches of a constant condition: the kernel refuses
-    /// a program that holds any (`unreachable insn`, `check_cfg` in `kernel/bpf/verifier.c`).
+    /// Removes instructions that no path reaches, such as the branches of a constant condition: the kernel refuses a program
+    /// that has any (`unreachable insn`, `check_cfg` in `kernel/bpf/verifier.c`).
     fn without_unreachable(self) -> Self {
         let mut places = vec![self.items.len(); self.labels];
         for (at, item) in self.items.iter().enumerate() {
-            if let Item::Label(Label(label)) = item {
+            if let Item::Label(JumpLabel(label)) = item {
                 places[*label] = at;
             }
         }
@@ -119,8 +119,8 @@ impl Assembler {
                 *seen = true;
                 at = match &self.items[at] {
                     Item::Insn(Insn::Exit) => break,
-                    Item::Jump(Label(label)) => places[*label],
-                    Item::JumpIf(_, _, _, Label(label)) | Item::MayGoto(Label(label)) => {
+                    Item::Jump(JumpLabel(label)) => places[*label],
+                    Item::JumpIf(_, _, _, JumpLabel(label)) | Item::MayGoto(JumpLabel(label)) => {
                         starts.push(places[*label]);
                         at + 1
                     }
@@ -136,7 +136,7 @@ impl Assembler {
         Self { items: kept.map(|(item, _)| item).collect(), labels: self.labels }
     }
 
-    /// Drops what is never reached and resolves the labels.
+    /// Removes unreachable instructions and resolves the labels.
     pub fn finish(self) -> Result<Assembled, AsmError> {
         let this = self.without_unreachable();
         let mut places: Vec<Option<i64>> = vec![None; this.labels];
@@ -145,14 +145,14 @@ impl Assembler {
             match item {
                 Item::Insn(insn) => slot += width(insn),
                 Item::Jump(_) | Item::JumpIf(..) | Item::MayGoto(_) => slot += 1,
-                Item::Label(Label(index)) => places[*index] = Some(slot),
+                Item::Label(JumpLabel(index)) => places[*index] = Some(slot),
                 Item::Comment(_) => {}
             }
         }
         let mut result = Assembled::default();
         let mut slot: i64 = 0;
         for item in this.items {
-            let offset = |label: Label, slot: i64| {
+            let offset = |label: JumpLabel, slot: i64| {
                 let distance = places[label.0].ok_or(AsmError::Unplaced)? - slot - 1;
                 i16::try_from(distance).map_err(|_| AsmError::TooFar(distance))
             };
@@ -174,23 +174,24 @@ impl Assembler {
     }
 }
 
-/// As an offset of an instruction: places in the context, in rows, in texts and in entries, which all have limits below it.
+/// Converts a value to an offset of an instruction. Offsets into contexts, rows, texts and entries all have limits below its
+/// range.
 pub(crate) fn offset(bytes: u32) -> i16 {
     i16::try_from(bytes).expect("what a program reads and writes is within 32 KiB of its beginning")
 }
 
-/// As a constant of an instruction.
+/// Converts a value to a constant of an instruction.
 pub(crate) fn immediate(value: u32) -> i32 {
     i32::try_from(value).expect("sizes and numbers of buckets, elements and bits are small")
 }
 
-/// Slots of an instruction, to count distances in.
+/// Number of slots of an instruction, for distances.
 fn width(insn: &Insn) -> i64 {
     i64::try_from(insn.slots()).expect("it has one or two")
 }
 
 impl Assembled {
-    /// The program as a listing: slot numbers, instructions, comments.
+    /// Formats the program as a listing: slot numbers, instructions, comments.
     pub fn listing(&self) -> String {
         use std::fmt::Write;
         let mut text = String::new();

@@ -1,45 +1,45 @@
-//! The programs of a call graph: what a function's entry and its exits write into a ring, for the processes
-//! that are followed. Apart from the probes: no YAML, no labels, no rows.
+//! The programs of a call graph: at the entry and the exits of functions they write records into a ring, for the processes
+//! that are followed. They are independent of probes: no YAML, no labels, no rows.
 //!
-//! The first word of each record says what it is and of which function; uprobes have it as their cookie (5.15),
-//! or in the program itself. Only [`decode`] knows the places of a record's parts besides the programs.
+//! The first word of each record contains its kind and its function. Uprobes get the word as their cookie (5.15), or have it
+//! as a constant. Only [`decode`] and the programs know the layout of a record.
 //!
-//! Which processes are followed is in the map [`PIDS`], see [`mod@follow`].
+//! The map [`PIDS`] contains the processes that are followed, see [`mod@follow`].
 
 use crate::{
     arch::Arch,
-    asm::{AsmError, Assembled, Assembler, Label},
+    asm::{AsmError, Assembled, Assembler, JumpLabel},
     follow::{self, FOLLOWED, TaskOffsets},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size, Src},
     map::{MapDef, MapKind},
 };
 
-/// The map of records.
+/// Number of the map of records.
 pub const RING: u32 = 0;
-/// The map of followed processes.
+/// Number of the map of followed processes.
 pub const PIDS: u32 = 1;
-/// The map of what could not be kept.
+/// Number of the map that counts losses.
 pub const LOST: u32 = 2;
 
-/// Index in [`LOST`] of records that found no room.
+/// Index in [`LOST`] of the number of records that did not fit into the ring.
 pub const LOST_RECORDS: u32 = 0;
-/// Index in [`LOST`] of processes that could not be followed because too many are.
+/// Index in [`LOST`] of the number of processes that were not followed because too many are.
 pub const LOST_PROCESSES: u32 = 1;
 
-/// Arguments in a record.
+/// Number of arguments in a record.
 pub const ARGUMENTS: usize = 4;
-/// Does not wake a reader: it looks by itself. Waking costs more than all else that the programs do.
+/// Flag that leaves the reader asleep: the reader polls. Waking it costs more than everything else that the programs do.
 const NO_WAKEUP: i32 = 1;
 
-/// What the first word of a record says.
+/// The kind of a record, as its first word contains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RecordKind {
     /// A function begins.
     Entry = 1,
-    /// It is about to return.
+    /// A function is about to return.
     Return = 2,
-    /// It is about to jump to another function, which will return in its place.
+    /// A function is about to jump to another one, which will return in its place.
     Leave = 3,
     /// A process begins as a copy of another.
     Fork = 4,
@@ -50,32 +50,32 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// The first word of a record of this kind.
+    /// The first word of a record of this kind and function.
     pub fn word(self, function: u32) -> u64 {
         u64::from(self as u8) | u64::from(function) << 32
     }
 }
 
-/// Whose stack the stack pointer is in.
+/// The kind of stack that the stack pointer is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stacks {
-    /// The thread's.
+    /// The stack of the thread.
     Thread,
-    /// A goroutine's: it is told with each record, and the stack pointer counts from the end of its stack, because
-    /// stacks are moved when they grow. Go 1.17 and later, where a register has the goroutine.
+    /// The stack of a goroutine. Each record contains the goroutine, and the stack pointer counts from the end of its stack,
+    /// because stacks are moved when they grow. Go 1.17 and later, which keep the goroutine in a register.
     Goroutine,
 }
 
-/// How a program knows the first word of its record.
+/// How a program gets the first word of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// It is the cookie that came with attaching it, 5.15.
+pub enum FirstWord {
+    /// From the cookie of its attachment, 5.15.
     Cookie,
-    /// It is always this.
+    /// It has the word as a constant.
     Fixed(u64),
 }
 
-/// The maps, in the order of their indices; `ring_bytes` is a power of 2 and at least a page.
+/// Returns the maps, in the order of their indices. `ring_bytes` is a power of 2 and at least one page.
 pub fn maps(ring_bytes: u32) -> [MapDef; 3] {
     let map = |name, kind, key_size, value_size, max_entries| MapDef {
         name,
@@ -91,7 +91,7 @@ pub fn maps(ring_bytes: u32) -> [MapDef; 3] {
     ]
 }
 
-/// A thread as the kernel numbers it.
+/// A thread, as the kernel numbers it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Task {
     /// The process.
@@ -103,53 +103,53 @@ pub struct Task {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// `CLOCK_MONOTONIC`.
+    /// Time by `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
-    /// The thread that it is about.
+    /// The thread that caused the event.
     pub task: Task,
-    /// What happened.
-    pub event: Event,
+    /// The event.
+    pub event: CallEvent,
 }
 
-/// What happened.
+/// The event of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum CallEvent {
     /// A function begins.
     Entry {
-        /// Its index.
+        /// Index of the function.
         function: u32,
         /// The stack pointer.
         stack: u64,
-        /// Where it will return to.
+        /// The return address.
         caller: u64,
-        /// Its first arguments, if it has as many.
+        /// Its first arguments; a function may have fewer.
         arguments: [u64; ARGUMENTS],
-        /// The thread's name.
+        /// Name of the thread.
         comm: [u8; 16],
-        /// The goroutine, if there are any.
+        /// The goroutine, in a Go program.
         goroutine: u64,
     },
-    /// It is about to return, the stack as it was when it began.
+    /// A function is about to return; the stack is as it was at the entry.
     Return {
-        /// Its index.
+        /// Index of the function.
         function: u32,
         /// The stack pointer.
         stack: u64,
-        /// Its result, if it has one.
+        /// Its result; meaningless if it has none.
         value: u64,
-        /// The goroutine, if there are any.
+        /// The goroutine, in a Go program.
         goroutine: u64,
     },
-    /// It is about to jump to another function.
+    /// A function is about to jump to another one.
     Leave {
-        /// Its index.
+        /// Index of the function.
         function: u32,
         /// The stack pointer.
         stack: u64,
-        /// The goroutine, if there are any.
+        /// The goroutine, in a Go program.
         goroutine: u64,
     },
-    /// The thread's process was copied.
+    /// The process of the thread was copied.
     Fork {
         /// The copy, which has one thread.
         child: Task,
@@ -160,16 +160,16 @@ pub enum Event {
     End,
 }
 
-/// `g.stack.hi`, the second word of what the goroutine's register points to.
+/// Offset of `g.stack.hi`: the second word of the struct that the goroutine's register points to.
 const GOROUTINE_STACK_END: i32 = 8;
 
-/// Bytes of records: of all kinds, of an entry, a return, a fork.
+/// Sizes of records, in bytes: the common part, an entry, a return, a fork.
 const HEAD: i32 = 24;
 const ENTRY: i32 = 96;
 const EXIT: i32 = 48;
 const FORK: i32 = 32;
 
-/// Reads a record; `None` for what no program here writes.
+/// Decodes a record; `None` for bytes that none of these programs writes.
 pub fn decode(bytes: &[u8]) -> Option<Record> {
     let word = |index: usize| -> Option<u64> {
         Some(u64::from_le_bytes(bytes.get(index * 8..index * 8 + 8)?.try_into().ok()?))
@@ -183,18 +183,25 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
             *argument = word(5 + index)?;
         }
         let comm = bytes.get(72..88)?.try_into().ok()?;
-        Event::Entry { function, stack: word(3)?, caller: word(4)?, arguments, comm, goroutine: word(11)? }
+        CallEvent::Entry {
+            function,
+            stack: word(3)?,
+            caller: word(4)?,
+            arguments,
+            comm,
+            goroutine: word(11)?,
+        }
     } else if is(RecordKind::Return) {
-        Event::Return { function, stack: word(3)?, value: word(4)?, goroutine: word(5)? }
+        CallEvent::Return { function, stack: word(3)?, value: word(4)?, goroutine: word(5)? }
     } else if is(RecordKind::Leave) {
-        Event::Leave { function, stack: word(3)?, goroutine: word(5)? }
+        CallEvent::Leave { function, stack: word(3)?, goroutine: word(5)? }
     } else if is(RecordKind::Fork) {
         let [tid, pid] = halves(word(3)?);
-        Event::Fork { child: Task { pid, tid } }
+        CallEvent::Fork { child: Task { pid, tid } }
     } else if is(RecordKind::Exec) {
-        Event::Exec
+        CallEvent::Exec
     } else if is(RecordKind::End) {
-        Event::End
+        CallEvent::End
     } else {
         return None;
     };
@@ -205,14 +212,14 @@ fn halves(word: u64) -> [u32; 2] {
     [word & u64::from(u32::MAX), word >> 32].map(|half| u32::try_from(half).expect("32 bits are left"))
 }
 
-/// A program being written: `r6` is the context, `r7` the thread, `r9` the record.
-struct Writer {
+/// A program that is being written. `r6` is the context, `r7` the thread, `r9` the record.
+struct ProgramWriter {
     asm: Assembler,
-    end: Label,
-    lost: Label,
+    end: JumpLabel,
+    lost: JumpLabel,
 }
 
-impl Writer {
+impl ProgramWriter {
     fn new() -> Self {
         let mut asm = Assembler::default();
         let (end, lost) = (asm.label(), asm.label());
@@ -220,7 +227,7 @@ impl Writer {
         Self { asm, end, lost }
     }
 
-    /// Goes to the end unless the process is in the map, as one that is shown if that is asked for.
+    /// Jumps to the end unless the process is in the map. With `shown`, also if only its children are followed.
     fn only_followed(&mut self, shown: bool) {
         follow::only_followed(&mut self.asm, PIDS, self.end);
         if shown {
@@ -229,7 +236,7 @@ impl Writer {
         }
     }
 
-    /// A record of so many bytes.
+    /// Reserves a record of this many bytes.
     fn reserve(&mut self, bytes: i32) {
         self.asm.comment("a record");
         self.asm.push(Insn::Map(R1, RING));
@@ -253,12 +260,12 @@ impl Writer {
         self.asm.push(Insn::Call(Helper::KtimeNs));
     }
 
-    /// A register of the interrupted program, at the offset that [`Arch`] has for it.
+    /// Reads a register of the interrupted program, at the offset that [`Arch`] gives.
     fn register(&mut self, into: Reg, offset: u32) {
         self.asm.push(Insn::Load(Size::DW, into, R6, small(offset)));
     }
 
-    /// The stack pointer to `r8` and into the record, and whose it is.
+    /// Puts the stack pointer into `r8` and into the record, with the goroutine if there is one.
     fn stack(&mut self, arch: Arch, stacks: Stacks, goroutine: i16) {
         self.register(R8, arch.stack_pointer());
         match stacks {
@@ -286,7 +293,7 @@ impl Writer {
         self.asm.push(Insn::Call(Helper::RingSubmit));
     }
 
-    /// The end, and before it the way of records without room.
+    /// Writes the end of the program, and before it the branch for records that did not fit.
     fn finish(mut self) -> Result<Assembled, AsmError> {
         self.asm.jump(self.end);
         self.asm.place(self.lost);
@@ -297,15 +304,15 @@ impl Writer {
         self.asm.finish()
     }
 
-    /// The first word.
-    fn word(&mut self, word: Word) {
+    /// Writes the first word.
+    fn word(&mut self, word: FirstWord) {
         match word {
-            Word::Cookie => {
+            FirstWord::Cookie => {
                 self.asm.push(Insn::Alu64(Alu::Mov, R1, R6.into()));
                 self.asm.push(Insn::Call(Helper::AttachCookie));
                 self.put(0, R0);
             }
-            Word::Fixed(word) => self.constant(0, word),
+            FirstWord::Fixed(word) => self.constant(0, word),
         }
     }
 }
@@ -314,9 +321,9 @@ fn small(offset: u32) -> i16 {
     i16::try_from(offset).expect("registers and stack offsets are below 32 KiB")
 }
 
-/// Of a uprobe at the beginning of a function.
-pub fn entry(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+/// Program of a uprobe at the entry of a function.
+pub fn entry(arch: Arch, stacks: Stacks, word: FirstWord) -> Result<Assembled, AsmError> {
+    let mut program = ProgramWriter::new();
     program.only_followed(true);
     program.reserve(ENTRY);
     program.word(word);
@@ -354,9 +361,9 @@ pub fn entry(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmErr
     program.finish()
 }
 
-/// Of a uprobe at an instruction with which a function ends. The result means nothing to a jump.
-pub fn exit(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+/// Program of a uprobe at an instruction that ends a function. After a jump the result has no meaning.
+pub fn exit(arch: Arch, stacks: Stacks, word: FirstWord) -> Result<Assembled, AsmError> {
+    let mut program = ProgramWriter::new();
     program.asm.comment("the time first: what comes after is not the function's");
     program.now();
     program.asm.push(Insn::Alu64(Alu::Mov, R8, R0.into()));
@@ -372,9 +379,9 @@ pub fn exit(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmErro
     program.finish()
 }
 
-/// Of the raw tracepoint `sched_process_fork(parent, child)`: the child of a followed process is followed.
+/// Program of the raw tracepoint `sched_process_fork(parent, child)`: follows the child of a followed process.
 pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+    let mut program = ProgramWriter::new();
     program.only_followed(false);
     follow::read_task(&mut program.asm, 1, task, program.end);
     follow::only_process(&mut program.asm, program.end);
@@ -398,7 +405,7 @@ pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
 }
 
 fn plain(kind: RecordKind) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+    let mut program = ProgramWriter::new();
     program.only_followed(true);
     program.reserve(HEAD);
     program.constant(0, kind.word(0));
@@ -409,19 +416,19 @@ fn plain(kind: RecordKind) -> Result<Assembled, AsmError> {
     program.finish()
 }
 
-/// Of the raw tracepoint `sched_process_exec`.
+/// Program of the raw tracepoint `sched_process_exec`.
 pub fn exec() -> Result<Assembled, AsmError> {
     plain(RecordKind::Exec)
 }
 
-/// Of the raw tracepoint `sched_process_exit`, which each thread passes.
+/// Program of the raw tracepoint `sched_process_exit`, which each thread passes.
 pub fn end() -> Result<Assembled, AsmError> {
     plain(RecordKind::End)
 }
 
-/// Of the raw tracepoint `sched_process_free(task)`, see [`follow::free`].
+/// Program of the raw tracepoint `sched_process_free(task)`, see [`follow::free`].
 pub fn free(task: TaskOffsets) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+    let mut program = ProgramWriter::new();
     follow::read_task(&mut program.asm, 0, task, program.end);
     follow::only_leader(&mut program.asm, program.end);
     follow::map_and_key(&mut program.asm, PIDS, -12);
@@ -429,7 +436,7 @@ pub fn free(task: TaskOffsets) -> Result<Assembled, AsmError> {
     program.finish()
 }
 
-/// Run once by the process that will start the command, see [`follow::register`].
+/// Program that the process that will start the command runs once, see [`follow::register`].
 pub fn register() -> Result<Assembled, AsmError> {
     follow::register([PIDS])
 }
@@ -452,7 +459,7 @@ mod tests {
         assert_eq!((read.time_ns, read.task), (1000, task));
         assert_eq!(
             read.event,
-            Event::Entry {
+            CallEvent::Entry {
                 function: 5,
                 stack: 0x7fff_0000,
                 caller: 0x40_1000,
@@ -465,18 +472,18 @@ mod tests {
         let event = |record: Option<Record>| record.unwrap().event;
         assert_eq!(
             event(with(RecordKind::Return, &[8, 9, 6])),
-            Event::Return { function: 5, stack: 8, value: 9, goroutine: 6 }
+            CallEvent::Return { function: 5, stack: 8, value: 9, goroutine: 6 }
         );
         assert_eq!(
             event(with(RecordKind::Leave, &[8, 9, 0])),
-            Event::Leave { function: 5, stack: 8, goroutine: 0 }
+            CallEvent::Leave { function: 5, stack: 8, goroutine: 0 }
         );
         assert_eq!(
             event(with(RecordKind::Fork, &[0xb << 32 | 0xc])),
-            Event::Fork { child: Task { pid: 0xb, tid: 0xc } }
+            CallEvent::Fork { child: Task { pid: 0xb, tid: 0xc } }
         );
-        assert_eq!(event(with(RecordKind::Exec, &[])), Event::Exec);
-        assert_eq!(event(with(RecordKind::End, &[])), Event::End);
+        assert_eq!(event(with(RecordKind::Exec, &[])), CallEvent::Exec);
+        assert_eq!(event(with(RecordKind::End, &[])), CallEvent::End);
         // Cut short, or of no kind.
         assert_eq!(with(RecordKind::Return, &[8]), None);
         assert_eq!(decode(&bytes(&entry)[..95]), None);
@@ -489,7 +496,8 @@ mod tests {
     fn programs_are_complete() {
         let task = TaskOffsets { pid: 1256, tgid: 1260 };
         for arch in [Arch::X86_64, Arch::Aarch64] {
-            for (stacks, word) in [(Stacks::Thread, Word::Cookie), (Stacks::Goroutine, Word::Fixed(u64::MAX))]
+            for (stacks, word) in
+                [(Stacks::Thread, FirstWord::Cookie), (Stacks::Goroutine, FirstWord::Fixed(u64::MAX))]
             {
                 entry(arch, stacks, word).unwrap();
                 exit(arch, stacks, word).unwrap();
@@ -502,7 +510,7 @@ mod tests {
 
     #[test]
     fn an_exit_reads_what_it_should() {
-        let listing = exit(Arch::X86_64, Stacks::Thread, Word::Cookie).unwrap().listing();
+        let listing = exit(Arch::X86_64, Stacks::Thread, FirstWord::Cookie).unwrap().listing();
         for line in [
             "call get_attach_cookie#174",
             "call ringbuf_reserve#131",
@@ -511,7 +519,7 @@ mod tests {
         ] {
             assert!(listing.contains(line), "{line}\n{listing}");
         }
-        let listing = entry(Arch::Aarch64, Stacks::Thread, Word::Fixed(3)).unwrap().listing();
+        let listing = entry(Arch::Aarch64, Stacks::Thread, FirstWord::Fixed(3)).unwrap().listing();
         assert!(listing.contains("r1 = *(u64 *)(r6 +240)"), "{listing}");
         assert!(!listing.contains("get_attach_cookie"), "{listing}");
     }

@@ -1,9 +1,9 @@
-//! What is said to a person about their YAML: a message with a place and a hint, drawn in one way.
+//! Messages about a user's YAML: each has a place and a hint, and all are drawn in the same way.
 
 use memchr::memmem;
-use std::{fmt, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
-/// A text with a name, which spans refer to.
+/// A named text, which spans refer to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Path or other name, as the user gave it.
@@ -33,12 +33,12 @@ impl SourceFile {
 /// Bytes of a source file.
 pub type Span = Range<usize>;
 
-/// A value and where it was written.
+/// A value and its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spanned<T> {
-    /// What was written.
+    /// The value.
     pub value: T,
-    /// Where.
+    /// The place.
     pub span: Span,
 }
 
@@ -49,29 +49,29 @@ impl<T> Spanned<T> {
     }
 }
 
-/// How bad it is.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// The probe cannot be used.
+    /// An error: the probe cannot be used.
     Error,
-    /// It can, but is likely not what was meant.
+    /// A warning: the probe can be used, but is probably not what was meant.
     Warning,
 }
 
 /// One message about a place in a source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What is wrong: lower case, names in backticks, no full stop.
+    /// The mistake: lower case, names in backticks, no full stop.
     pub message: String,
     /// The file.
     pub file: Arc<SourceFile>,
-    /// The place in it.
+    /// The place in the file.
     pub span: Span,
-    /// What to do about it, shown under the place.
+    /// The remedy, shown below the place.
     pub hint: Option<String>,
-    /// Whether it is no mistake where the kernel tells its types, which it does not.
+    /// Whether the message holds only because the kernel has no BTF: with its types the YAML may be right.
     pub lacks_types: bool,
 }
 
@@ -93,7 +93,7 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(file, span, message) }
     }
 
-    /// The same with a hint.
+    /// Returns the message with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -144,66 +144,74 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The candidate nearest to `name`, if any is near enough to be a likely misspelling.
+/// The candidate nearest to `name`, if one is near enough for a probable misspelling.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(name, candidates, 1).into_iter().next()
 }
 
-/// Up to `most` candidates near to `name`, the nearest first.
+/// Up to `most` candidates near `name`, the nearest first. There may be a hundred thousand of them, so whatever is farther than
+/// those found already is passed over.
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
+    near_among(name, &mut candidates.into_iter(), most)
+}
+
+/// [`near`] without its type parameter, so that it is compiled once.
+fn near_among<'a>(name: &str, candidates: &mut dyn Iterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let limit = (name.chars().count().max(2) + 1) / 3;
     let part = memmem::Finder::new(name);
-    let sought = Sought::new(name, limit);
-    let mut found: Vec<(usize, &str)> = candidates
-        .into_iter()
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit * 4)
-        .filter_map(|candidate| {
-            // A part of a longer name is a likely abbreviation: `rq_issue` for `block_rq_issue`.
-            let contained = name.len() >= 4 && part.find(candidate.as_bytes()).is_some();
-            let distance = if contained { 1 } else { sought.distance(candidate)? };
-            (distance <= limit).then_some((distance, candidate))
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
+    let sought = ComparedName::new(name);
+    let mut found: BTreeSet<(usize, &str)> = BTreeSet::new();
+    for candidate in candidates {
+        if candidate.len().abs_diff(name.len()) > limit * 4 {
+            continue;
+        }
+        let farthest = found.last().filter(|_| found.len() == most).map_or(limit, |(distance, _)| *distance);
+        // A part of a longer name is a likely abbreviation: `rq_issue` for `block_rq_issue`.
+        let contained = name.len() >= 4 && part.find(candidate.as_bytes()).is_some();
+        let distance = if contained { Some(1) } else { sought.distance(candidate, farthest) };
+        if let Some(distance) = distance {
+            found.insert((distance, candidate));
+            if found.len() > most {
+                found.pop_last();
+            }
+        }
+    }
+    found.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// How often each character is in a name, those that share five bits together.
-type Letters = [i32; 32];
+/// Counts of the characters of a name; characters that share five bits are counted together.
+type LetterCounts = [i32; 32];
 
-/// A name to which others are compared; there may be a hundred thousand of them, few of which are near.
-struct Sought {
+/// A name to which others are compared, few of which are near.
+struct ComparedName {
     name: String,
     length: usize,
-    letters: Letters,
-    limit: usize,
+    letters: LetterCounts,
 }
 
-impl Sought {
-    fn new(name: &str, limit: usize) -> Self {
+impl ComparedName {
+    fn new(name: &str) -> Self {
         let (length, letters) = letters(name);
-        Self { name: name.to_lowercase(), length, letters, limit }
+        Self { name: name.to_lowercase(), length, letters }
     }
 
-    /// Edits (insert, delete, replace, swap of neighbours) from the name to the other, case ignored; `None` if they are more
-    /// than the limit.
-    fn distance(&self, other: &str) -> Option<usize> {
+    /// Number of edits (insert, delete, replace, swap of neighbours) from the name to the other, case ignored; `None` if it
+    /// is above the limit.
+    fn distance(&self, other: &str, limit: usize) -> Option<usize> {
         let (length, letters) = letters(other);
         // Each edit changes the length by one at the most, and how often there are two characters. So most names need no more.
         let differ: u32 = letters.iter().zip(&self.letters).map(|(a, b)| a.abs_diff(*b)).sum();
-        let twice = u32::try_from(2 * self.limit).expect("a part of the length of a name");
-        if length.abs_diff(self.length) > self.limit || differ > twice {
+        let twice = u32::try_from(2 * limit).expect("a part of the length of a name");
+        if length.abs_diff(self.length) > limit || differ > twice {
             return None;
         }
-        Some(strsim::osa_distance(&self.name, &other.to_lowercase()))
-            .filter(|distance| *distance <= self.limit)
+        Some(strsim::osa_distance(&self.name, &other.to_lowercase())).filter(|distance| *distance <= limit)
     }
 }
 
-/// Number of characters of a name, case ignored, and how often each is in it.
-fn letters(name: &str) -> (usize, Letters) {
-    let (mut length, mut letters) = (0, Letters::default());
+/// Number of characters of a name, case ignored, and the counts of its characters.
+fn letters(name: &str) -> (usize, LetterCounts) {
+    let (mut length, mut letters) = (0, LetterCounts::default());
     for letter in name.chars().flat_map(char::to_lowercase) {
         length += 1;
         letters[letter as usize % 32] += 1;
@@ -253,7 +261,22 @@ mod tests {
         assert_eq!(near("block_rq_is", names, 5).len(), 1 + 1);
     }
 
-    /// The whole table, without any short cut.
+    #[test]
+    fn the_nearest_are_found_in_any_order() {
+        // Distances 3, 2, 2, 1 and 0; some names are there twice, as functions of the kernel are.
+        let names =
+            ["alphabetxyz", "alphabetxy", "alphabetxy", "alphabetyx", "alphabetx", "alphabet", "alphabet"];
+        let nearest = ["alphabet", "alphabetx", "alphabetxy", "alphabetyx"];
+        for turn in 0..names.len() {
+            let turned = || names[turn..].iter().chain(&names[..turn]).copied();
+            for most in 0..=nearest.len() {
+                assert_eq!(near("ALPHABET", turned(), most), nearest[..most], "{turn}");
+                assert_eq!(near("ALPHABET", turned().rev(), most), nearest[..most], "{turn}");
+            }
+        }
+    }
+
+    /// Computes the full table, without short cuts.
     fn distance(a: &str, b: &str) -> usize {
         let a: Vec<char> = a.to_lowercase().chars().collect();
         let b: Vec<char> = b.to_lowercase().chars().collect();
@@ -303,8 +326,11 @@ mod tests {
             let limit = random(9);
             let whole = distance(&name, &other);
             let expected = (whole <= limit).then_some(whole);
-            let sought = Sought::new(&name, limit);
-            assert_eq!(sought.distance(&other), expected, "{name:?}, {other:?}, {limit}");
+            assert_eq!(
+                ComparedName::new(&name).distance(&other, limit),
+                expected,
+                "{name:?}, {other:?}, {limit}"
+            );
             near += usize::from(expected.is_some());
         }
         assert!(near > 5000, "{near}");

@@ -1,26 +1,26 @@
-//! The processes of a command: it and all that it starts, kept by their numbers in maps.
+//! The processes of a command: the command and every process that it starts, kept by number in maps.
 //!
-//! A process is followed if its number is in the map: the fork of one that is adds its child, before that runs, and the end
-//! of its last thread takes it out. Who starts the command is in the map as well, as one whose children are followed and not
-//! itself. Numbers are those of the initial namespace.
+//! A process is followed if its number is in the map. A fork of a followed process adds the child before it runs, and the end
+//! of its last thread removes it. The process that starts the command is in the map as well, with a value that says that only
+//! its children are followed. Numbers are those of the initial namespace.
 //!
-//! [`fork`], [`free`] and [`register`] keep any number of such maps, each that of a probe that asks for `traced`; a call
-//! graph has its own programs, of the same parts.
+//! [`fork`], [`free`] and [`register`] maintain any number of such maps: one for each probe that uses `traced`. A call graph
+//! has its own programs, made of the same parts.
 
 use crate::{
-    asm::{AsmError, Assembled, Assembler, Label},
+    asm::{AsmError, Assembled, Assembler, JumpLabel},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R6, R7, R8, Size, Src},
     map::{MapDef, MapKind},
 };
 
-/// Processes that are followed at one time at most.
+/// Most processes that are followed at a time.
 const MOST_PROCESSES: u32 = 8192;
-/// The value of a process that is the command's.
+/// The value of a process that belongs to the command.
 pub(crate) const FOLLOWED: i32 = 1;
-/// The value of one of which only its children are: the one that starts the command.
+/// The value of the process that starts the command: only its children are followed.
 pub(crate) const PARENT: i32 = 2;
 
-/// Where the programs find what they need of a task, bytes.
+/// Byte offsets of the fields of a task that the programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskOffsets {
     /// `task_struct.pid`
@@ -29,17 +29,18 @@ pub struct TaskOffsets {
     pub tgid: u32,
 }
 
-/// A map of processes.
+/// Returns the definition of a map of processes.
 pub(crate) fn map(name: &'static str) -> MapDef {
     MapDef { name, kind: MapKind::Hash, key_size: 4, value_size: 4, max_entries: MOST_PROCESSES }
 }
 
-/// The map that [`fork`] has behind those of processes: how many could not be followed, because too many are.
+/// Returns the definition of the map that [`fork`] has after the maps of processes: it counts the processes that were not
+/// followed because too many are.
 pub fn lost() -> MapDef {
     MapDef { name: "lost", kind: MapKind::PerCpuArray, key_size: 4, value_size: 8, max_entries: 1 }
 }
 
-/// Begins a program: `r6` is the context, `r7` the thread.
+/// Begins a program. `r6` is the context, `r7` the thread.
 pub(crate) fn begin(asm: &mut Assembler) {
     asm.push(Insn::Alu64(Alu::Mov, R6, R1.into()));
     asm.push(Insn::Call(Helper::PidTgid));
@@ -53,15 +54,15 @@ pub(crate) fn process(asm: &mut Assembler) {
     asm.push(Insn::Store(Size::W, FP, -4, R1));
 }
 
-/// The first two arguments of what is done with maps.
+/// Loads the first two arguments of a map helper.
 pub(crate) fn map_and_key(asm: &mut Assembler, map: u32, key: i32) {
     asm.push(Insn::Map(R1, map));
     asm.push(Insn::Alu64(Alu::Mov, R2, FP.into()));
     asm.push(Insn::Alu64(Alu::Add, R2, Src::Imm(key)));
 }
 
-/// `r0` is what the map has of the current process; goes to `otherwise` if it has none.
-pub(crate) fn only_followed(asm: &mut Assembler, map: u32, otherwise: Label) {
+/// Looks up the current process in the map, into `r0`; jumps to `otherwise` if it is not there.
+pub(crate) fn only_followed(asm: &mut Assembler, map: u32, otherwise: JumpLabel) {
     asm.comment("is the process followed?");
     process(asm);
     map_and_key(asm, map, -4);
@@ -69,8 +70,8 @@ pub(crate) fn only_followed(asm: &mut Assembler, map: u32, otherwise: Label) {
     asm.jump_if(Cond::Eq, R0, 0, otherwise);
 }
 
-/// Reads of the task that is an argument of a raw tracepoint: `pid` to `fp - 16`, `tgid` to `fp - 12`.
-pub(crate) fn read_task(asm: &mut Assembler, argument: i16, task: TaskOffsets, otherwise: Label) {
+/// Reads a task that is an argument of a raw tracepoint: `pid` to `fp - 16`, `tgid` to `fp - 12`.
+pub(crate) fn read_task(asm: &mut Assembler, argument: i16, task: TaskOffsets, otherwise: JumpLabel) {
     asm.comment("the task's numbers");
     asm.push(Insn::Load(Size::DW, R8, R6, argument * 8));
     for (place, offset) in [(-16, task.pid), (-12, task.tgid)] {
@@ -84,8 +85,8 @@ pub(crate) fn read_task(asm: &mut Assembler, argument: i16, task: TaskOffsets, o
     }
 }
 
-/// Goes to `otherwise` if the task that was read is a thread of the current process.
-pub(crate) fn only_process(asm: &mut Assembler, otherwise: Label) {
+/// Jumps to `otherwise` if the task that was read is a thread of the current process.
+pub(crate) fn only_process(asm: &mut Assembler, otherwise: JumpLabel) {
     asm.comment("a thread of the same process is followed already");
     asm.push(Insn::Load(Size::W, R1, FP, -12));
     asm.push(Insn::Alu64(Alu::Mov, R2, R7.into()));
@@ -93,14 +94,14 @@ pub(crate) fn only_process(asm: &mut Assembler, otherwise: Label) {
     asm.jump_if(Cond::Eq, R1, R2, otherwise);
 }
 
-/// Goes to `otherwise` unless the task that was read is a process's first thread, which is the last to be freed.
-pub(crate) fn only_leader(asm: &mut Assembler, otherwise: Label) {
+/// Jumps to `otherwise` unless the task that was read is the first thread of a process, which is the last to be freed.
+pub(crate) fn only_leader(asm: &mut Assembler, otherwise: JumpLabel) {
     asm.push(Insn::Load(Size::W, R1, FP, -16));
     asm.push(Insn::Load(Size::W, R2, FP, -12));
     asm.jump_if(Cond::Ne, R1, R2, otherwise);
 }
 
-/// `map[*(u32 *)(fp + key)] = value`; `r0` is 0 if that was done.
+/// `map[*(u32 *)(fp + key)] = value`; `r0` is 0 on success.
 pub(crate) fn insert(asm: &mut Assembler, map: u32, key: i32, value: i32) {
     asm.push(Insn::StoreImm(Size::W, FP, -20, value));
     map_and_key(asm, map, key);
@@ -110,7 +111,7 @@ pub(crate) fn insert(asm: &mut Assembler, map: u32, key: i32, value: i32) {
     asm.push(Insn::Call(Helper::MapUpdate));
 }
 
-/// One more in a map of counters. The CPU's own, but the thread may be interrupted by another while it adds.
+/// Adds 1 to a counter of a map. The counter is per CPU, but another thread may interrupt this one while it adds.
 pub(crate) fn count(asm: &mut Assembler, map: u32, index: u32) {
     let none = asm.label();
     asm.comment("lost");
@@ -123,15 +124,15 @@ pub(crate) fn count(asm: &mut Assembler, map: u32, index: u32) {
     asm.place(none);
 }
 
-fn finish(mut asm: Assembler, end: Label) -> Result<Assembled, AsmError> {
+fn finish(mut asm: Assembler, end: JumpLabel) -> Result<Assembled, AsmError> {
     asm.place(end);
     asm.push(Insn::Alu64(Alu::Mov, R0, Src::Imm(0)));
     asm.push(Insn::Exit);
     asm.finish()
 }
 
-/// Of the raw tracepoint `sched_process_fork(parent, child)`: the child of a followed process is followed. Maps 0 to `maps`
-/// are those of processes, which all have the same, and the one behind them is [`lost`].
+/// Program of the raw tracepoint `sched_process_fork(parent, child)`: follows the child of a followed process. Maps 0 to
+/// `maps` are the maps of processes, which all have the same contents; the next map is [`lost`].
 pub fn fork(task: TaskOffsets, maps: u32) -> Result<Assembled, AsmError> {
     let mut asm = Assembler::default();
     let (lost, end) = (asm.label(), asm.label());
@@ -149,7 +150,8 @@ pub fn fork(task: TaskOffsets, maps: u32) -> Result<Assembled, AsmError> {
     finish(asm, end)
 }
 
-/// Of the raw tracepoint `sched_process_free(task)`: with its leader, which is the last to go, a process is gone.
+/// Program of the raw tracepoint `sched_process_free(task)`: removes a process when its leader, which is the last to go, is
+/// freed.
 pub fn free(task: TaskOffsets, maps: u32) -> Result<Assembled, AsmError> {
     let mut asm = Assembler::default();
     let end = asm.label();
@@ -163,8 +165,8 @@ pub fn free(task: TaskOffsets, maps: u32) -> Result<Assembled, AsmError> {
     finish(asm, end)
 }
 
-/// Run once by the process that will start the command: its children are followed, itself is not. It is a program
-/// because only the kernel knows a process's number in the initial namespace. Returns 0 if that was done.
+/// Program that the process that will start the command runs once: its children are followed, the process itself is not. It
+/// has to be a program because only the kernel knows the number of a process in the initial namespace. Returns 0 on success.
 pub fn register(maps: impl IntoIterator<Item = u32>) -> Result<Assembled, AsmError> {
     let mut asm = Assembler::default();
     let end = asm.label();

@@ -1,20 +1,20 @@
 //! Patterns of names: `*` is any text, `?` one character, `[abc]`, `[a-z]` and `[!a]` one of those or none of them.
 
-/// Whether a text has any of the characters that make it a pattern.
+/// Whether a text contains a character that makes it a pattern.
 pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// One step of a pattern.
+/// One element of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum GlobStep {
     Any,
     One,
     Literal(char),
     Set { negated: bool, ranges: Vec<(char, char)> },
 }
 
-impl Step {
+impl GlobStep {
     fn takes(&self, c: char) -> bool {
         match self {
             Self::Any => false,
@@ -27,14 +27,14 @@ impl Step {
     }
 }
 
-/// A pattern, read once to be compared with many names.
+/// A pattern, parsed once to be compared with many names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
-    steps: Vec<Step>,
+    steps: Vec<GlobStep>,
 }
 
 impl Glob {
-    /// Reads a pattern. Every text is one: a bracket without its partner stands for itself.
+    /// Parses a pattern. Every text is a valid one: a bracket without its partner stands for itself.
     pub fn new(pattern: &str) -> Self {
         let characters: Vec<char> = pattern.chars().collect();
         let mut steps = Vec::new();
@@ -42,28 +42,28 @@ impl Glob {
         while let Some(c) = characters.get(at) {
             at += 1;
             steps.push(match c {
-                '*' => Step::Any,
-                '?' => Step::One,
+                '*' => GlobStep::Any,
+                '?' => GlobStep::One,
                 '[' => match set(&characters[at..]) {
                     Some((step, length)) => {
                         at += length;
                         step
                     }
-                    None => Step::Literal('['),
+                    None => GlobStep::Literal('['),
                 },
-                c => Step::Literal(*c),
+                c => GlobStep::Literal(*c),
             });
         }
         Self { steps }
     }
 
-    /// Whether a whole text is as the pattern says.
+    /// Whether the whole text matches the pattern.
     pub fn matches(&self, text: &str) -> bool {
         let (mut at, mut rest) = (0, text.chars());
         // What follows the last `*`, and what is left of the text behind what that stands for.
         let mut star: Option<(usize, std::str::Chars<'_>)> = None;
         loop {
-            if self.steps.get(at) == Some(&Step::Any) {
+            if self.steps.get(at) == Some(&GlobStep::Any) {
                 at += 1;
                 star = Some((at, rest.clone()));
                 continue;
@@ -86,15 +86,15 @@ impl Glob {
         }
     }
 
-    /// The characters that a text must begin with: `ext4_` of `ext4_*`.
+    /// The prefix that every matching text has: `ext4_` for `ext4_*`.
     pub fn prefix(&self) -> String {
-        let literal = |step: &Step| if let Step::Literal(c) = step { Some(*c) } else { None };
+        let literal = |step: &GlobStep| if let GlobStep::Literal(c) = step { Some(*c) } else { None };
         self.steps.iter().map_while(literal).collect()
     }
 }
 
-/// What stands behind `[`, up to and with `]`.
-fn set(rest: &[char]) -> Option<(Step, usize)> {
+/// Parses the text after `[`, up to and including `]`.
+fn set(rest: &[char]) -> Option<(GlobStep, usize)> {
     let negated = matches!(rest.first(), Some('!' | '^'));
     let first = usize::from(negated);
     // A bracket right at the beginning is one of the set.
@@ -111,7 +111,7 @@ fn set(rest: &[char]) -> Option<(Step, usize)> {
             at += 1;
         }
     }
-    Some((Step::Set { negated, ranges }, end + 1))
+    Some((GlobStep::Set { negated, ranges }, end + 1))
 }
 
 #[cfg(test)]

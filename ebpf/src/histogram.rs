@@ -1,33 +1,33 @@
-//! Bucket schemes: which bucket a raw value belongs to, and which bounds a bucket has.
+//! Bucket schemes: the bucket of a raw value, and the bounds of a bucket.
 //!
-//! A value equal to a bound belongs below it. Raw values are integers (nanoseconds, say), bounds are
-//! exposed in the base unit (seconds). The exponential bounds are powers of 2^(1/2^schema) *of the base
-//! unit*, those of Prometheus' native histograms and of OpenTelemetry's exponential ones, and 10⁹ is not
-//! a power of two: so the thresholds within each power of two of the raw value are computed here, rounded
-//! down to an integer of 63 bits, which loses nothing because raw values are integers.
+//! A value equal to a bound belongs to the bucket below it. Raw values are integers (nanoseconds, for example), bounds are
+//! exposed in the base unit (seconds). The exponential bounds are powers of 2^(1/2^schema) *of the base unit*, those of
+//! Prometheus' native histograms and of OpenTelemetry's exponential ones. 10⁹ is not a power of two, so this module computes
+//! the thresholds within each power of two of the raw value, rounded down to an integer of 63 bits. That loses nothing,
+//! because raw values are integers.
 
-/// How values are grouped.
+/// How values are grouped into buckets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Buckets {
     /// Powers of 2^(1/2^schema) of the base unit, between two powers of two.
     Exponential {
-        /// Where they lie for the raw unit at hand.
+        /// The thresholds for this raw unit.
         thresholds: Exponential,
-        /// Values up to 2^min are in the lowest bucket.
+        /// Exponent of the bound of the lowest bucket: values up to 2^min are in it.
         min: i16,
-        /// Values above 2^max are in `+Inf`.
+        /// Exponent of the highest bound: values above 2^max are in `+Inf`.
         max: i16,
         /// Powers of two between two classic bounds, at least 1: classic buckets are coarser.
         classic_step: u8,
     },
-    /// Given bounds in raw units, ascending, with the bounds in base units that they stand for.
+    /// Given bounds in raw units, ascending, and the bounds in base units that they stand for.
     Explicit {
         /// Largest raw value of each bucket.
         raw: Vec<i64>,
-        /// The same in the base unit.
+        /// Bounds in the base unit, in the same order.
         bounds: Vec<f64>,
     },
-    /// `count` buckets of one width; raw value `v` up to `start` in the first.
+    /// `count` buckets of one width. Raw values up to `start` are in the first.
     Linear {
         /// Upper bound of the first bucket, raw.
         start: i64,
@@ -39,7 +39,7 @@ pub enum Buckets {
 }
 
 impl Buckets {
-    /// Counters in a row: every finite bucket, and one for `+Inf`.
+    /// Number of counters in a row: one for each finite bucket, and one for `+Inf`.
     pub fn slots(&self) -> u32 {
         match self {
             Self::Exponential { thresholds, .. } => thresholds.count + 2,
@@ -53,7 +53,7 @@ fn number(bounds: &[i64]) -> u32 {
     u32::try_from(bounds.len()).expect("a histogram has at most 512 bounds")
 }
 
-/// 2^(j/16) × 2^126 for j in 0..16, rounded down. The test computes them again with big integers.
+/// 2^(j/16) × 2^126 for j in 0..16, rounded down. A test computes them again with big integers.
 const SIXTEENTHS: [u128; 16] = sixteenths();
 
 /// Integer square root of a 256-bit number given as (high, low), which must be below 2^254.
@@ -90,7 +90,7 @@ const fn wide_mul(a: u128, b: u128) -> (u128, u128) {
     (high, result)
 }
 
-/// Roots of two by repeated square roots: 2^(1/16) from 2^(1/8) from … 2; the others are products.
+/// Computes roots of two: 2^(1/16) is the square root of 2^(1/8), and so on up to 2; the others are products.
 const fn sixteenths() -> [u128; 16] {
     // In fixed point with 126 fraction bits √x is isqrt(x << 126), and x << 126 has high part x >> 2.
     let two: u128 = 1 << 127;
@@ -115,10 +115,10 @@ const fn sixteenths() -> [u128; 16] {
     table
 }
 
-/// Where an exponential scheme's thresholds lie, for the raw unit at hand.
+/// The thresholds of an exponential scheme for a raw unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exponential {
-    /// 0 to 4.
+    /// The schema, 0 to 4.
     pub schema: u8,
     /// Largest raw value of the lowest bucket.
     pub lowest: u64,
@@ -136,8 +136,8 @@ pub struct Exponential {
 }
 
 impl Exponential {
-    /// Thresholds for raw values of which `per_base.0 / per_base.1` make one base unit.
-    /// `None` if the range does not fit into raw integers of 62 bits.
+    /// Computes the thresholds for raw values of which `per_base.0 / per_base.1` make one base unit; `None` if the range does
+    /// not fit into raw integers of 62 bits.
     pub fn new(schema: u8, min: i16, max: i16, per_base: (u64, u64)) -> Option<Self> {
         if schema > 4 || min >= max || !per_base.1.is_power_of_two() {
             return None;
@@ -182,7 +182,7 @@ impl Exponential {
     }
 
     #[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
-    /// Position of a raw value: 0 for the lowest bucket, `count + 1` above the highest bound.
+    /// Index of the bucket of a raw value: 0 for the lowest bucket, `count + 1` above the highest bound.
     pub fn position(&self, raw: u64) -> u32 {
         if raw <= self.lowest {
             return 0;
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use num_bigint::BigUint;
 
-    /// The definition, with integers of any size: raw <= scale·2^(index/steps), both sides to the power steps.
+    /// The definition, with integers of any size: raw <= scale·2^(index/steps), both sides raised to the power steps.
     fn at_most(raw: u64, scale: u64, index: i32, steps: u32, shift: u32) -> bool {
         let mut left = (BigUint::from(raw) << shift).pow(steps);
         let mut right = BigUint::from(scale).pow(steps);

@@ -1,7 +1,7 @@
 //! eBPF instructions and their eight-byte encoding.
 //!
-//! Source: `Documentation/bpf/standardization/instruction-set.rst` of the kernel (RFC 9669). Only
-//! instructions that Linux 5.10 knows are made here, but for those that say when they came.
+//! Source: `Documentation/bpf/standardization/instruction-set.rst` of the kernel (RFC 9669). Linux 5.10 has all instructions
+//! of this module, except for those with another version in their comment.
 
 mod asm;
 #[cfg(test)]
@@ -13,25 +13,25 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reg(pub u8);
 
-/// Return value of helpers and of the program.
+/// Register of the return value of helpers and of the program.
 pub const R0: Reg = Reg(0);
-/// First helper argument; the context at entry.
+/// Register of the first helper argument; the context at the entry of a program.
 pub const R1: Reg = Reg(1);
-/// Second helper argument.
+/// Register of the second helper argument.
 pub const R2: Reg = Reg(2);
-/// Third helper argument.
+/// Register of the third helper argument.
 pub const R3: Reg = Reg(3);
-/// Fourth helper argument.
+/// Register of the fourth helper argument.
 pub const R4: Reg = Reg(4);
-/// Fifth helper argument.
+/// Register of the fifth helper argument.
 pub const R5: Reg = Reg(5);
-/// Survives helper calls.
+/// Register that helper calls preserve.
 pub const R6: Reg = Reg(6);
-/// Survives helper calls.
+/// Register that helper calls preserve.
 pub const R7: Reg = Reg(7);
-/// Survives helper calls.
+/// Register that helper calls preserve.
 pub const R8: Reg = Reg(8);
-/// Survives helper calls.
+/// Register that helper calls preserve.
 pub const R9: Reg = Reg(9);
 /// Frame pointer, read only.
 pub const FP: Reg = Reg(10);
@@ -56,7 +56,7 @@ pub enum Size {
 }
 
 impl Size {
-    /// The size of that many bytes, if there is an access of that width.
+    /// The size for this number of bytes; `None` if no access has that width.
     pub fn from_bytes(bytes: u32) -> Option<Self> {
         match bytes {
             1 => Some(Self::B),
@@ -213,7 +213,7 @@ impl fmt::Debug for Src {
     }
 }
 
-/// A kernel helper function; the number is its place in `enum bpf_func_id`.
+/// A kernel helper function; its number is its index in `enum bpf_func_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Helper {
@@ -257,12 +257,12 @@ pub enum Helper {
     AttachCookie = 174,
 }
 
-/// A function of the kernel itself that programs may call; its number is that of its type in the kernel's BTF.
+/// A function of the kernel that programs may call; its number is the number of its type in the kernel's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelFunction {
-    /// `bpf_session_is_return(ctx)`: whether a program for both ends of calls runs at a return, 6.10
+    /// `bpf_session_is_return(ctx)`: whether a session program runs at a return, 6.10
     SessionIsReturn,
-    /// `bpf_session_cookie(ctx)`: eight bytes that the return of a call has from its entry, 6.10
+    /// `bpf_session_cookie(ctx)`: eight bytes that the entry of a call leaves for its return, 6.10
     SessionCookie,
 }
 
@@ -295,28 +295,28 @@ pub enum Insn {
     JumpIf(Cond, Reg, Src, i16),
     /// Conditional jump on the low 32 bits.
     JumpIf32(Cond, Reg, Src, i16),
-    /// Goes on, or jumps after millions of rounds: a bound that the kernel keeps itself, so that the
-    /// verifier need not walk a loop round by round. 6.9.
+    /// Continues, or jumps after millions of rounds: a bound that the kernel counts, so that the verifier does not follow a
+    /// loop round by round. 6.9.
     MayGoto(i16),
     /// Helper call.
     Call(Helper),
-    /// Call of a function of the kernel by its number there. 5.13.
+    /// Call of a kernel function by its number in the kernel's BTF. 5.13.
     CallKernel(KernelFunction, i32),
     /// Return `r0`.
     Exit,
 }
 
 /// An encoded slot: eight bytes, little endian.
-pub type Encoded = [u8; 8];
+pub type EncodedInsn = [u8; 8];
 
-fn slot(code: u8, dst: Reg, src: Reg, offset: i16, imm: i32) -> Encoded {
+fn slot(code: u8, dst: Reg, src: Reg, offset: i16, imm: i32) -> EncodedInsn {
     let [o0, o1] = offset.to_le_bytes();
     let [i0, i1, i2, i3] = imm.to_le_bytes();
     [code, dst.0 | (src.0 << 4), o0, o1, i0, i1, i2, i3]
 }
 
 impl Insn {
-    /// Slots taken: 2 for 64-bit constants and maps, else 1.
+    /// Number of slots: 2 for 64-bit constants and maps, otherwise 1.
     pub fn slots(&self) -> usize {
         match self {
             Self::Imm64(..) | Self::Map(..) => 2,
@@ -325,7 +325,7 @@ impl Insn {
     }
 
     /// Appends the encoding to `out`. A `Map` is written with `BPF_PSEUDO_MAP_FD` and a zero fd.
-    pub fn encode(&self, out: &mut Vec<Encoded>) {
+    pub fn encode(&self, out: &mut Vec<EncodedInsn>) {
         const ZERO: Reg = Reg(0);
         let alu = |class: u8, op: Alu, dst: Reg, src: Src| match src {
             Src::Reg(reg) => slot(class | op.code() | 0x08, dst, reg, 0, 0),
@@ -367,7 +367,7 @@ impl Insn {
     }
 }
 
-/// Low and high 32 bits of a 64-bit constant.
+/// The low and the high 32 bits of a 64-bit constant.
 fn halves(value: u64) -> [i32; 2] {
     let [low, high] = [value & u64::from(u32::MAX), value >> 32];
     [low, high].map(|half| u32::try_from(half).expect("32 bits are left").cast_signed())

@@ -1,11 +1,11 @@
-//! What a key of the YAML is: its form, its default and its documentation, in one place. From the table of them, which is in
-//! `declaration::keys`, come the checks of a file, the JSON Schema for editors and the tables of the reference.
+//! A key of the YAML: its form, its default and its documentation. The checks of a file, the JSON Schema for editors and the
+//! tables of the reference are all made from the table of keys in `declaration::keys`.
 
 use crate::expr;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// What may stand behind a key.
+/// The form of a key's value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
     /// Any text.
@@ -24,20 +24,20 @@ pub(crate) enum Form {
     Word(&'static [&'static str]),
     /// Nested keys.
     Mapping(&'static [Key]),
-    /// A list of these.
+    /// A list of values of this form.
     List(&'static Form),
-    /// Keys chosen by the user, values of this form.
+    /// Keys chosen by the user, with values of this form.
     Named(&'static Form),
-    /// Any of these.
+    /// A value of any of these forms.
     Either(&'static [Form]),
-    /// Whole number → text, and `default` → text.
+    /// A table: whole number → text, and `default` → text.
     Table,
     /// A number in base units.
     Number,
 }
 
 impl Form {
-    /// Whether a key may stand there with nothing behind it: a list or mapping of which nothing is left.
+    /// Whether the value may be empty: a list or mapping without any entry.
     pub(crate) fn may_be_empty(&self) -> bool {
         match self {
             Self::List(_) | Self::Named(_) | Self::Mapping(_) => true,
@@ -51,65 +51,65 @@ impl Form {
     }
 }
 
-/// What a key is where it is not written.
+/// The value of a key that is not written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fallback {
-    /// Nothing.
+    /// No value.
     None,
-    /// It must be written.
+    /// The key must be written.
     Required,
     /// A number.
     Integer(i64),
     /// Yes or no.
     Boolean(bool),
-    /// A word or duration, as it would be written.
+    /// A word or duration, as a user would write it.
     Text(&'static str),
-    /// What depends on more than the key, in words.
+    /// A value that depends on more than the key, described in words.
     Told(&'static str),
 }
 
 /// A key of a mapping.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
-    /// As it is written.
+    /// Its name, as it is written.
     pub(crate) name: &'static str,
-    /// What may stand behind it.
+    /// The form of its value.
     pub(crate) form: Form,
-    /// What it is where it is not written.
+    /// The value if it is not written.
     pub(crate) fallback: Fallback,
-    /// What it means, in Markdown; links are to sections of the reference.
+    /// Its description in Markdown; links are to sections of the reference.
     pub(crate) doc: &'static str,
 }
 
 impl Key {
-    /// A key that may be left out.
+    /// Makes a key that may be left out.
     pub(crate) const fn new(name: &'static str, form: Form, doc: &'static str) -> Self {
         Self { name, form, fallback: Fallback::None, doc }
     }
 
-    /// A key that must be written.
+    /// Makes a key that must be written.
     pub(crate) const fn required(name: &'static str, form: Form, doc: &'static str) -> Self {
         Self { name, form, fallback: Fallback::Required, doc }
     }
 
-    /// The same with what it is where it is not written.
+    /// Returns the key with this default.
     pub(crate) const fn or(self, fallback: Fallback) -> Self {
         Self { fallback, ..self }
     }
 
-    /// The number that it is where it is not written.
+    /// Its default, a number.
     pub(crate) fn default_number<T: TryFrom<i64>>(&self) -> T {
         let Fallback::Integer(number) = self.fallback else { self.has_no_default() };
         T::try_from(number).ok().expect("the default in the table is one of the type")
     }
 
-    /// The duration that it is where it is not written, nanoseconds.
+    /// Its default, a duration in nanoseconds.
     pub(crate) fn default_ns(&self) -> u64 {
         let Fallback::Text(text) = self.fallback else { self.has_no_default() };
         duration(text).expect("the default in the table is a duration")
     }
 
-    /// What it is where it is not written.
+    /// Its default, yes or no.
     pub(crate) fn default_truth(&self) -> bool {
         let Fallback::Boolean(truth) = self.fallback else { self.has_no_default() };
         truth
@@ -123,7 +123,7 @@ impl Key {
         matches!(self.fallback, Fallback::Required)
     }
 
-    /// What it means, without the links.
+    /// Its description without links.
     pub(crate) fn plain_doc(&self) -> String {
         let mut plain = String::new();
         let mut rest = self.doc;
@@ -144,7 +144,7 @@ impl Key {
     }
 }
 
-/// `10s`, `500ms`; a plain number is seconds. Nanoseconds.
+/// Parses a duration such as `10s` or `500ms` into nanoseconds; a plain number is seconds.
 pub(crate) fn duration(text: &str) -> Option<u64> {
     let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
     match expr::parse(text).map(|expr| expr.kind) {
@@ -154,7 +154,7 @@ pub(crate) fn duration(text: &str) -> Option<u64> {
     }
 }
 
-/// Number of the keys of several lists.
+/// Total number of keys of several lists.
 pub(crate) const fn total(lists: &[&[Key]]) -> usize {
     let (mut sum, mut at) = (0, 0);
     while at < lists.len() {
@@ -164,7 +164,7 @@ pub(crate) const fn total(lists: &[&[Key]]) -> usize {
     sum
 }
 
-/// The keys of several lists as one.
+/// Joins several lists of keys.
 pub(crate) const fn concat<const N: usize>(lists: &[&[Key]]) -> [Key; N] {
     let mut all = [Key::new("", Form::Text, ""); N];
     let (mut list, mut filled) = (0, 0);
@@ -180,7 +180,7 @@ pub(crate) const fn concat<const N: usize>(lists: &[&[Key]]) -> [Key; N] {
     all
 }
 
-/// JSON Schema of a mapping.
+/// Makes the JSON Schema of a mapping.
 pub(crate) fn mapping(keys: &[Key]) -> Value {
     let properties: serde_json::Map<String, Value> = keys
         .iter()
@@ -221,7 +221,7 @@ fn of(form: &Form) -> Value {
     }
 }
 
-/// A number as people read it: 1 000 000.
+/// Formats a number with spaces between thousands: 1 000 000.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut shown = String::from(if number < 0 { "−" } else { "" });
@@ -234,7 +234,7 @@ fn grouped(number: i64) -> String {
     shown
 }
 
-/// The table of the keys of a mapping in Markdown.
+/// Makes the table of a mapping's keys in Markdown.
 pub(crate) fn table(keys: &[Key]) -> String {
     let mut table = String::from("| key | value | default |\n|---|---|---|\n");
     for key in keys {

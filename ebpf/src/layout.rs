@@ -1,27 +1,27 @@
-//! Where every byte of a map's keys and values is: the one contract between the programs that write
-//! them and the collector that reads them.
+//! The layout of the keys and values of all maps: the contract between the programs that write these bytes and the collector
+//! that reads them.
 
 use crate::{
-    host::Host,
+    host::HostFacts,
     point::Mechanism,
-    typed::{AccessMode, Node, Side, Type, Typed, TypedEvent, TypedProbe},
+    typed::{AccessMode, Side, Type, Typed, TypedEvent, TypedKind, TypedProbe},
 };
 
 #[cfg(doc)]
 use crate::typed::LOST_STACK;
 
-/// Largest row, bytes: what the kernel's per-CPU allocator gives at once (`PCPU_MIN_UNIT_SIZE`), and
-/// what a signed 16-bit offset reaches.
+/// Largest row, bytes: the largest allocation of the kernel's per-CPU allocator (`PCPU_MIN_UNIT_SIZE`), and the reach of a
+/// signed 16-bit offset.
 pub const MAX_ROW: u32 = 32_760;
-/// Kernel memory that one probe's rows may take when there are several copies of each: one for each CPU where there is room for
-/// that, else one for each few.
+/// Kernel memory that the rows of a probe may take if each row has several copies, bytes: one copy for each CPU if that fits,
+/// otherwise one for every few CPUs.
 pub const COPIES_BUDGET: u64 = 16 << 20;
-/// Most bytes of all copies of a row: the kernel takes values of 4 MiB, and hands out a number of them at a time.
+/// Most bytes of all copies of a row: the kernel accepts values of 4 MiB, and allocates several of them at a time.
 const MOST_COPIED: u64 = 512 << 10;
-/// What CPUs load and store at a time, bytes: what one of them writes should share none with what others write.
+/// Size of a cache line, bytes: CPUs that write should not share a line.
 const CACHE_LINE: u32 = 64;
 
-/// Why an event was not counted.
+/// The reason why an event was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// The map of rows was full: too many label sets.
@@ -34,14 +34,14 @@ pub enum DropReason {
     EachLimit,
     /// Memory could not be read and was taken for 0; the event was counted.
     Fault,
-    /// An end without a start: begun before the probe, or not one of this probe's.
+    /// An end had no start: its start was before the probe was attached, or belongs to another probe.
     Unmatched,
     /// A stack was not kept, because the map of stacks was full; the event was counted under [`LOST_STACK`].
     Stack,
 }
 
 impl DropReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 7] = [
         Self::Series,
         Self::Inflight,
@@ -52,12 +52,12 @@ impl DropReason {
         Self::Stack,
     ];
 
-    /// Place in the map of drops.
+    /// Its index in the map of drops.
     pub fn index(self) -> u32 {
         self as u32
     }
 
-    /// The `reason` label.
+    /// Its value of the label `reason`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Series => "max_series",
@@ -74,9 +74,9 @@ impl DropReason {
 /// A part of a key or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Bytes from the start.
+    /// Offset from the start, bytes.
     pub offset: u32,
-    /// Bytes taken.
+    /// Size, bytes.
     pub size: u32,
 }
 
@@ -87,43 +87,43 @@ pub struct Layout {
     pub labels: Vec<Slot>,
     /// Size of a row's key.
     pub key_size: u32,
-    /// Metrics in a row; what is in each is told by its kind, see [`crate::metric`].
+    /// Metrics in a row; the kind of a metric determines its contents, see [`crate::metric`].
     pub metrics: Vec<Slot>,
     /// Size of a row.
     pub row_size: u32,
     /// Whether each CPU has its own rows.
     pub per_cpu: bool,
-    /// Copies of each row where CPUs share them.
+    /// Copies of each row, if CPUs share them.
     pub copies: Copies,
     /// Most rows.
     pub max_rows: u32,
     /// The map of starts, for a pair.
     pub start: Option<StartLayout>,
-    /// Stacks that are kept, at most one entry for each side.
+    /// Maps of stacks, at most one for each side.
     pub stacks: Vec<StackLayout>,
-    /// Whether there is a map of the processes of a command, keyed by their number, 4 bytes.
+    /// Whether the probe has a map of the processes of a command, keyed by their number, 4 bytes.
     pub traced: bool,
 }
 
-/// Copies of a row one after the other, each written by some of the CPUs, so that not all of them wait for one. Neighbours
-/// share a copy: they are likely to share a cache.
+/// The copies of a row, one after the other. Each is written by some of the CPUs, so that not all CPUs wait for the same
+/// memory. CPUs with neighbouring numbers share a copy, because they probably share a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copies {
-    /// How many; a power of two.
+    /// Number of copies; a power of two.
     pub count: u32,
-    /// Bytes from one to the next.
+    /// Distance between two copies, bytes.
     pub stride: u32,
-    /// The copy of a CPU is its number without so many of its lower bits.
+    /// Number of low bits that are removed from a CPU's number to get the index of its copy.
     pub shift: u32,
 }
 
 impl Copies {
-    /// One for all CPUs.
+    /// One copy for all CPUs.
     fn one(row_size: u32) -> Self {
         Self { count: 1, stride: row_size, shift: 0 }
     }
 
-    /// As many as there is room for.
+    /// As many copies as fit into the memory.
     fn within_budget(row_size: u32, max_rows: u32, possible_cpus: u32) -> Self {
         // A row begins and ends with what is written often.
         let stride = row_size.next_multiple_of(CACHE_LINE) + CACHE_LINE;
@@ -137,12 +137,12 @@ impl Copies {
     }
 }
 
-/// Layout of the map of stacks of one side, whose key is the stack's number. A value begins with [`STACK_HEADER`]
-/// bytes, of which the low half is the process whose addresses stand in it, 0 if it holds none, and the high half the
-/// bytes of its frames; these follow, innermost first.
+/// Layout of the map of stacks of one side. The key is the stack's number. A value begins with [`STACK_HEADER`] bytes: the
+/// low half is the process whose addresses the frames are, or 0; the high half is the size of the frames in bytes. The frames
+/// follow, innermost first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackLayout {
-    /// Whose stacks.
+    /// The side.
     pub side: Side,
     /// Most frames.
     pub frames: u32,
@@ -151,12 +151,12 @@ pub struct StackLayout {
 }
 
 impl StackLayout {
-    /// Bytes of its frames.
+    /// Size of the frames, bytes.
     pub fn bytes(&self) -> u32 {
         self.frames * self.side.frame_size()
     }
 
-    /// Bytes of a value.
+    /// Size of a value, bytes.
     pub fn value_size(&self) -> u32 {
         STACK_HEADER + self.bytes()
     }
@@ -169,8 +169,7 @@ impl StackLayout {
         }
     }
 
-    /// Name of the array in which a CPU puts a stack together. Before the value stands a word that says whether somebody
-    /// does so just now.
+    /// Name of the array in which a CPU assembles a stack. A word before the value says whether a program is using it.
     pub fn scratch(&self) -> &'static str {
         match self.side {
             Side::Kernel => "kscratch",
@@ -179,28 +178,29 @@ impl StackLayout {
     }
 }
 
-/// Bytes before the frames of a stack.
+/// Size of the header before the frames of a stack, bytes.
 pub const STACK_HEADER: u32 = 8;
-/// Frames of the kernel's own way from an event to the program, at the most; asked for beyond those that are shown.
+/// Most frames of the kernel between an event and the program. They are requested in addition to those that are shown.
 const WAY_FRAMES: u32 = 8;
 
-/// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
+/// Number of frames to request so that this many can be shown: with some mechanisms a kernel stack begins with the program
+/// itself.
 pub(crate) fn asked_frames(mechanism: Mechanism, side: Side, shown: u32) -> u32 {
     if side == Side::Kernel && mechanism.link.stack_has_program() { shown + WAY_FRAMES } else { shown }
 }
 
-/// The most frames that an expression asks for, of one side.
+/// The most frames that any expression requests, for one side.
 fn frames(typed: &Typed, side: Side) -> u32 {
     let own = match &typed.kind {
-        Node::Stack { side: found, frames, .. } if *found == side => *frames,
+        TypedKind::Stack { side: found, frames, .. } if *found == side => *frames,
         _ => 0,
     };
     typed.children().into_iter().map(|child| frames(child, side)).max().unwrap_or(0).max(own)
 }
 
-/// The stacks that a probe's events take. There are no more than rows, since each is in a label; rows are left for events
-/// without a stack, and for those whose stack there is no room for: one for each, or, where other labels tell them apart,
-/// a quarter.
+/// The stacks that the events of a probe take. There are no more stacks than rows, because each stack is in a label. Some
+/// rows are reserved for events without a stack, and for events whose stack was not kept: one row each, or a quarter of the
+/// rows if there are other labels.
 fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
     let longest = |side: Side| {
         let of_event = |event: &TypedEvent| {
@@ -225,52 +225,52 @@ pub struct StartLayout {
     pub key: Vec<Slot>,
     /// Size of the key.
     pub key_size: u32,
-    /// Values kept.
+    /// Values that are saved.
     pub saved: Vec<Slot>,
     /// Size of the value.
     pub value_size: u32,
     /// Most entries.
     pub max_entries: u32,
-    /// The table before it.
+    /// The table of starts in front of it.
     pub table: Option<TableLayout>,
 }
 
-/// Layout of the table of starts, which is before the map of starts: every key has one place in it, known from the key
-/// alone. There a start is written and taken without a lock, and a start that finds its place taken goes to the map.
+/// Layout of the table of starts, which is in front of the map of starts: every key has one entry in it, which follows from
+/// the key alone. A start in the table is written and taken without a lock; a start whose entry is taken goes to the map.
 ///
-/// An entry is the time of the start, or [`FREE`] or [`CLAIMED`]; then the number of starts in the map that have their
-/// place here; then the key; then the saved values.
+/// An entry consists of the time of the start, or [`FREE`] or [`CLAIMED`]; then the number of starts in the map that have the
+/// same entry; then the key; then the saved values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableLayout {
-    /// There are two to the power of it entries.
+    /// Logarithm of the number of entries, base 2.
     pub bits: u32,
-    /// Bytes of an entry.
+    /// Size of an entry, bytes.
     pub entry_size: u32,
-    /// What of each word of a key tells its place: of pointers that the verifier knows as such only the lower half, for it
-    /// allows no other arithmetic with them.
+    /// For each word of a key, the bits that determine its entry. Of pointers that the verifier tracks this is only the lower
+    /// half: the verifier allows no other arithmetic with them.
     pub spread: Vec<u64>,
 }
 
-/// Instead of a start's time: nobody's.
+/// Time of an entry that holds no start.
 pub const FREE: i32 = 0;
-/// Instead of a start's time: being written or read.
+/// Time of an entry that is being written or read.
 pub const CLAIMED: i32 = 1;
-/// Where the number of starts in the map is in an entry.
+/// Offset in an entry of the number of starts in the map.
 pub const ELSEWHERE: u32 = 8;
-/// Where the key is in an entry.
+/// Offset in an entry of the key.
 pub const ENTRY_KEY: u32 = 16;
 /// Longest key that is kept in a table, bytes: each word of it is compared.
 const TABLE_KEY: u32 = 32;
-/// Most bits of a place.
+/// Most bits of an index.
 const TABLE_BITS: u32 = 16;
-/// The map has so many times as many entries. Few wait at a time, as a rule, and a table that fits in a near cache is
-/// faster where keys do not come back, as sectors do not.
+/// Ratio of the entries of the map to those of the table. Usually few starts wait at a time, and a table that fits into a
+/// near cache is faster for keys that do not come back, such as sectors.
 const TABLE_SHARE: u32 = 16;
-/// 2^64 by the golden ratio: its multiples are spread evenly, those of numbers in a row above all.
+/// 2^64 divided by the golden ratio: its multiples are spread evenly, above all those of consecutive numbers.
 pub(crate) const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl TableLayout {
-    /// For a map of so many entries. An entry does not lie across more cache lines than it must.
+    /// Makes a table for a map of this many entries. An entry spans no more cache lines than necessary.
     fn new(spread: Vec<u64>, key_size: u32, value_size: u32, max_entries: u32) -> Self {
         let entries = max_entries.div_ceil(TABLE_SHARE).next_power_of_two();
         let bits = entries.ilog2().clamp(1, TABLE_BITS);
@@ -284,7 +284,7 @@ impl TableLayout {
         1 << self.bits
     }
 
-    /// The place of a key.
+    /// The index of a key's entry.
     pub fn place(&self, key: &[u8]) -> usize {
         let words = key.chunks_exact(8).filter_map(|word| word.try_into().ok()).map(u64::from_le_bytes);
         let spread = words
@@ -294,7 +294,7 @@ impl TableLayout {
     }
 }
 
-/// A place of a table, which has few.
+/// Converts an index of a table, which is small.
 fn index(place: u64) -> usize {
     usize::try_from(place).expect("it has at most 16 bits")
 }
@@ -311,7 +311,7 @@ fn place(sizes: impl Iterator<Item = u32>, first: u32) -> (Vec<Slot>, u32) {
     (slots, offset)
 }
 
-/// Which bits of a part of the key tell its place; the same for all events.
+/// The bits of a part of the key that determine its entry; they are equal for all events.
 fn spread(probe: &TypedProbe, part: usize, size: u32) -> impl Iterator<Item = u64> + use<> {
     let is_tracked = |key: &Typed| matches!(key.ty, Type::Pointer { access: AccessMode::Direct, .. });
     let is_pointer = probe.events.iter().filter_map(|event| event.key.get(part)).any(is_tracked);
@@ -320,8 +320,8 @@ fn spread(probe: &TypedProbe, part: usize, size: u32) -> impl Iterator<Item = u6
 }
 
 impl Layout {
-    /// The layout of a probe's maps on a host.
-    pub fn new(probe: &TypedProbe, host: Host) -> Self {
+    /// Makes the layout of a probe's maps on a host.
+    pub fn new(probe: &TypedProbe, host: HostFacts) -> Self {
         let (labels, size) = place(probe.labels.iter().map(|label| label.ty.room()), 0);
         let (metrics, size_of_metrics) = place(probe.metrics.iter().map(|metric| metric.kind.size()), 0);
         // A map has no values of no bytes; the row of a probe that counts nothing only says that it is there.
@@ -362,12 +362,12 @@ impl Layout {
         }
     }
 
-    /// Bytes of a value of the map of rows; of one CPU's, where each has its own.
+    /// Size of a value of the map of rows, bytes; for one CPU if rows are per CPU.
     pub fn value_size(&self) -> u32 {
         self.copies.count * self.copies.stride
     }
 
-    /// Whether rows are found by a hash of their labels, or there is only one.
+    /// Whether rows are found by a hash of their labels; otherwise there is only one row.
     pub fn is_keyed(&self) -> bool {
         !self.labels.is_empty()
     }

@@ -6,11 +6,12 @@
 //! 2. [`declaration`]: tree → [`probe::Probe`], the declaration as written.
 //! 3. [`expr`]: the text of an expression → its syntax tree.
 //! 4. [`mod@check`]: a probe × what the kernel has ([`mod@target`], [`attach`]) → [`typed::TypedProbe`].
-//! 5. [`mod@lower`]: typed probe × [`host::Host`] → [`program::Program`]: instructions ([`asm`], [`insn`]) and their [`layout`].
-//! 6. [`object`]: program → an ELF object that any eBPF loader takes.
+//! 5. [`mod@lower`]: typed probe × [`host::HostFacts`] → [`program::Program`]: instructions ([`asm`], [`insn`]) and their
+//!    [`layout`].
+//! 6. [`object`]: program → an ELF object that any eBPF loader accepts.
 //!
-//! [`mod@callgraph`] and [`follow`] are apart from these: fixed programs, with the same assembler. The former is that of
-//! `tapster callgraph`, the latter knows the processes of a command.
+//! [`mod@callgraph`] and [`follow`] are independent of these stages: fixed programs, written with the same assembler.
+//! `callgraph` has the programs of `tapster callgraph`, `follow` those that maintain the processes of a command.
 //!
 //! [`vm`] and [`eval`] run a program and a typed expression without a kernel, for tests.
 #![forbid(unsafe_code)]
@@ -64,7 +65,7 @@ pub fn compile(
 ) -> Result<program::Program, Vec<Diagnostic>> {
     let typed = check::check(probe, target)?;
     let session = target.btf.filter(|_| lower::joins_ends(&typed)).and_then(host::Session::find);
-    let host = host::Host { session, ..host::Host::of(target) };
+    let host = host::HostFacts { session, ..host::HostFacts::of(target) };
     lower::lower(typed, host).map_err(|error| {
         vec![Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint())]
     })

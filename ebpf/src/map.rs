@@ -1,4 +1,4 @@
-//! Maps that programs share with each other and with the exporter.
+//! Definitions of maps, which programs share with each other and with the exporter.
 
 /// Kinds of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,18 +7,18 @@ pub enum MapKind {
     Hash,
     /// `BPF_MAP_TYPE_ARRAY`
     Array,
-    /// `BPF_MAP_TYPE_ARRAY` with `BPF_F_MMAPABLE`, 5.5: user space can have it in its memory
+    /// `BPF_MAP_TYPE_ARRAY` with `BPF_F_MMAPABLE`, 5.5: user space can map it into its memory
     SharedArray,
     /// `BPF_MAP_TYPE_PERCPU_HASH`, 4.6
     PerCpuHash,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`, 4.6
     PerCpuArray,
-    /// `BPF_MAP_TYPE_RINGBUF`, 5.8; without keys and values, its entries are bytes
+    /// `BPF_MAP_TYPE_RINGBUF`, 5.8; it has no keys and values, its entries are bytes
     Ring,
 }
 
 impl MapKind {
-    /// `enum bpf_map_type`.
+    /// The number in `enum bpf_map_type`.
     pub fn number(self) -> u32 {
         match self {
             Self::Hash => 1,
@@ -29,7 +29,7 @@ impl MapKind {
         }
     }
 
-    /// The flags that it is made with.
+    /// The flags for `BPF_MAP_CREATE`.
     pub fn flags(self) -> u32 {
         const MMAPABLE: u32 = 1 << 10;
         if self == Self::SharedArray { MMAPABLE } else { 0 }
@@ -43,19 +43,19 @@ pub struct MapDef {
     pub name: &'static str,
     /// Its kind.
     pub kind: MapKind,
-    /// Bytes of a key.
+    /// Size of a key, bytes.
     pub key_size: u32,
-    /// Bytes of a value (of one CPU's).
+    /// Size of a value (of one CPU's), bytes.
     pub value_size: u32,
-    /// Most entries; all are allocated when it is created.
+    /// Most entries; the kernel allocates all of them when the map is created.
     pub max_entries: u32,
 }
 
-/// Kernel bookkeeping of a hash entry, bytes: `struct htab_elem` and its bucket.
+/// Kernel memory for each entry of a hash besides key and value, bytes: `struct htab_elem` and its bucket.
 const HASH_ENTRY_BYTES: u64 = 64;
 
 impl MapDef {
-    /// Kernel memory that it takes, bytes; rounded as the kernel rounds.
+    /// Kernel memory of the map, bytes; rounded as the kernel rounds.
     pub fn memory_bytes(&self, possible_cpus: u32) -> u64 {
         let value = u64::from(self.value_size.next_multiple_of(8));
         let key = u64::from(self.key_size.next_multiple_of(8));

@@ -1,10 +1,10 @@
-//! Something that a kernel or a file does not have.
+//! The error for what a kernel or a file does not have.
 
-/// Why an attach point cannot be used: a sentence and what to do.
+/// The reason why an attach point cannot be used, and the remedy.
 #[derive(Clone, Debug)]
 pub struct Missing {
-    /// What is wrong.
+    /// The reason.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     pub hint: Option<String>,
 }

@@ -1,20 +1,20 @@
-//! Names of metric families, and the names that readers derive from them. Two families that share one of these would be
-//! mixed up by some reader in some format.
+//! Names of metric families, and the names that readers derive from them. If two families shared a name, some reader would
+//! mix them up in some format.
 
-/// What kind of metric a family holds.
+/// The kind of metric that a family holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FamilyKind {
-    /// Only grows, until the exporter restarts; the name ends in `_total`.
+    /// A counter: it only grows until the exporter restarts; its name ends in `_total`.
     Counter,
-    /// Goes up and down.
+    /// A gauge: it goes up and down.
     Gauge,
-    /// Distribution, with classic and, where the scheme allows, native buckets.
+    /// A distribution, with classic and, if the scheme allows, native buckets.
     Histogram,
 }
 
 impl FamilyKind {
-    /// What stands behind the base name in names of series: `_created` is what `OpenMetrics` adds to say when counting
-    /// began, whether that is written or not.
+    /// Suffixes of the names of series. `OpenMetrics` reserves `_created` for the time when counting began, even if nobody
+    /// writes it.
     fn endings(self) -> &'static [&'static str] {
         match self {
             Self::Counter => &["_total", "_created"],

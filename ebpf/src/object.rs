@@ -1,7 +1,7 @@
-//! Program → ELF object for eBPF, which loaders, `llvm-objdump` and `bpftool` read.
+//! Writes a program as an ELF object for eBPF, which loaders, `llvm-objdump` and `bpftool` read.
 
 use crate::{
-    point::Section,
+    point::ProgramSection,
     program::{Code, Program},
 };
 use object::{
@@ -10,26 +10,25 @@ use object::{
     write::{Object, Relocation, Symbol, SymbolSection},
 };
 
-/// Licence that programs declare: helpers such as `bpf_probe_read_kernel` ask for a GPL-compatible one.
+/// The licence of programs: helpers such as `bpf_probe_read_kernel` require a GPL-compatible one.
 const LICENSE: &[u8] = b"Dual MIT/GPL\0";
 
-/// Why an object could not be written.
+/// The reason why an object could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the object could not be written: {0}")]
 pub struct ObjectError(#[from] object::write::Error);
 
-/// Section that tells a loader what kind of program this is and where it attaches.
+/// The section that tells a loader the kind of a program and its attach point.
 pub fn section_name(code: &Code) -> String {
     match code.mechanism.section {
-        Section::Plain(name) => name.into(),
-        Section::Named(kind) => format!("{kind}/{}", code.at.name()),
-        Section::Full(kind) => format!("{kind}/{}", code.at.parts().join("/")),
+        ProgramSection::Plain(name) => name.into(),
+        ProgramSection::Named(kind) => format!("{kind}/{}", code.at.name()),
+        ProgramSection::Full(kind) => format!("{kind}/{}", code.at.parts().join("/")),
     }
 }
 
 #[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
-/// Writes the object. Maps are in a section `maps` of `struct bpf_map_def`, programs refer to them by
-/// relocations.
+/// Writes the object. Maps are in a section `maps` of `struct bpf_map_def`; programs refer to them by relocations.
 pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);

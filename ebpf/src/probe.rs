@@ -1,4 +1,4 @@
-//! A probe as declared: what stands in the YAML, checked for form but not yet against a kernel.
+//! A probe as declared: the contents of the YAML, checked for form but not yet against a kernel.
 
 mod decoder;
 mod device_group;
@@ -26,26 +26,26 @@ use std::sync::Arc;
 /// A file of probes.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeFile {
-    /// Which probes of the shipped library run besides those of this file.
+    /// The shipped probes that run besides those of this file.
     pub library: Library,
-    /// The probes that could be read.
+    /// The probes that were read without errors.
     pub probes: Vec<Probe>,
-    /// The reasons that could be read, in their order.
+    /// The reasons that were read without errors, in the order written.
     pub reasons: Vec<Reason>,
-    /// The groups of devices that could be read, in their order.
+    /// The groups of devices that were read without errors, in the order written.
     pub device_groups: Vec<DeviceGroup>,
-    /// Where metrics go.
+    /// The destinations of metrics.
     pub otlp: Option<Otlp>,
 }
 
-/// `exporters:` and `otlp:` of a file: texts as they were written. What they mean is for the exporter.
+/// `exporters:` and `otlp:` of a file: texts as they were written. The exporter parses them.
 #[derive(Clone, Debug)]
 pub struct Otlp {
     /// The file.
     pub file: Arc<SourceFile>,
-    /// Where they stand in it.
+    /// Their place in the file.
     pub span: Span,
-    /// Keys with one text.
+    /// Keys that have one text.
     pub settings: Vec<(&'static str, Spanned<String>)>,
     /// Names and values of headers.
     pub headers: Vec<(Spanned<String>, Spanned<String>)>,
@@ -54,7 +54,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Whether another file says the same.
+    /// Whether another file has the same contents.
     pub fn means(&self, other: &Self) -> bool {
         type Pair = (Spanned<String>, Spanned<String>);
         let texts = |pairs: &[Pair]| -> Vec<(String, String)> {
@@ -69,36 +69,36 @@ impl Otlp {
     }
 }
 
-/// What `library:` asks for.
+/// The value of `library:`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Library {
-    /// Nothing: only the file's own probes run.
+    /// No shipped probes: only the file's own probes run.
     #[default]
     None,
     /// Every shipped probe that is on by default.
     All,
-    /// Those named.
+    /// The shipped probes with these names.
     Named(Vec<Spanned<String>>),
 }
 
 /// One probe.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// The file it stands in, which all spans refer to.
+    /// The file of its declaration, which all spans refer to.
     pub file: Arc<SourceFile>,
     /// Its name, unique but for variants limited by `kernel`.
     pub name: Spanned<String>,
-    /// What its declaration says, without comments and layout: as [`crate::yaml::Node::meaning`] gives it.
+    /// The contents of its declaration, without comments and layout, as [`crate::yaml::Node::meaning`] gives them.
     pub meaning: String,
-    /// What it measures.
+    /// Its help text.
     pub help: String,
     /// The kernels that this variant is for.
     pub kernel: Option<KernelRange>,
     /// Named expressions, in the order written.
     pub lets: Vec<(Spanned<String>, Expression)>,
-    /// Where the time begins; empty for a probe of single events.
+    /// The start events; empty for a probe of single events.
     pub starts: Vec<Event>,
-    /// Where it ends, or the single event.
+    /// The end events, or the single events.
     pub ends: Vec<Event>,
     /// Labels, in the order written.
     pub labels: Vec<Label>,
@@ -110,13 +110,13 @@ pub struct Probe {
     pub max_series: u32,
     /// Most starts that wait for their end.
     pub max_inflight: u32,
-    /// After how many nanoseconds a start without an end is given up, where it was said.
+    /// Nanoseconds after which a start without an end is given up, if declared.
     pub inflight_timeout_ns: Option<u64>,
-    /// Most functions of a pattern.
+    /// Most functions that a pattern may match.
     pub max_functions: u32,
-    /// Whether rows are kept per CPU; decided by size where it is not said.
+    /// Whether rows are kept per CPU; if not declared, their size decides.
     pub per_cpu: Option<bool>,
-    /// Whether it runs with its file or the library as a whole, and not only when it is named.
+    /// Whether it runs with its whole file or library, and not only if it is named.
     pub enabled: bool,
 }
 
@@ -126,12 +126,12 @@ impl Probe {
         !self.starts.is_empty()
     }
 
-    /// All attach points that its events name, alternatives too.
+    /// All attach points of its events, including alternatives.
     pub fn attach_points(&self) -> impl Iterator<Item = &Spanned<AttachPoint>> {
         self.starts.iter().chain(&self.ends).flat_map(|event| &event.at)
     }
 
-    /// Whether stacks of programs are asked for.
+    /// Whether it takes stacks of programs.
     pub fn takes_user_stacks(&self) -> bool {
         let lets = self.lets.iter().map(|(_, value)| value);
         let saves = self.starts.iter().flat_map(|start| &start.saves).map(|(_, value)| value);
@@ -139,14 +139,14 @@ impl Probe {
         lets.chain(saves).chain(labels).any(|value| value.ast.mentions("ustack"))
     }
 
-    /// Its metrics of either kind: names without the prefix `tapster_`, and what families they become.
+    /// Its metrics of both kinds: names without the prefix `tapster_`, and the kinds of their families.
     pub fn families(&self) -> impl Iterator<Item = (&Spanned<String>, FamilyKind)> {
         let waiting = self.waiting.iter().map(|metric| (&metric.name, FamilyKind::Gauge));
         self.metrics.iter().map(|metric| (&metric.name, metric.kind.family())).chain(waiting)
     }
 }
 
-/// An expression, its text's tree, and its place in the YAML.
+/// An expression: its syntax tree, and its place in the YAML.
 #[derive(Clone, Debug)]
 pub struct Expression {
     /// The syntax tree.
@@ -156,12 +156,12 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// The text that spans of the tree are of.
+    /// The text that the spans of the tree refer to.
     pub fn text(&self) -> &str {
         if let Data::Scalar { text, .. } = &self.node.data { text } else { "" }
     }
 
-    /// Place in the file of a byte range of the expression's text.
+    /// The place in the file of a byte range of the expression's text.
     pub fn place(&self, file: &SourceFile, part: Span) -> Span {
         self.node.part(file, part)
     }
@@ -177,21 +177,21 @@ pub(crate) fn parse_error(file: &Arc<SourceFile>, node: &Node, error: ParseError
 /// One event that a probe attaches to.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Alternatives: the first that the kernel has and takes is used.
+    /// Attach points, as alternatives: the first that the kernel has and accepts is used.
     pub at: Vec<Spanned<AttachPoint>>,
     /// The kernels that this event is for.
     pub kernel: Option<KernelRange>,
-    /// What joins a start to its end.
+    /// The key that joins a start to its end.
     pub key: Vec<Expression>,
-    /// The events that count.
+    /// The filter: a condition for events that are counted.
     pub filter: Option<Expression>,
-    /// Values kept from the start, read as `start.NAME`.
+    /// Values that a start saves, read as `start.NAME`.
     pub saves: Vec<(Spanned<String>, Expression)>,
-    /// A list to run the action over.
+    /// The walk over a list, for each element of which the event counts.
     pub each: Option<Each>,
     /// Whether it is one end of `function`: the entry or the return of whole calls.
     pub whole: bool,
-    /// Place of the whole event.
+    /// The place of the whole event.
     pub span: Span,
 }
 
@@ -200,15 +200,15 @@ pub struct Event {
 pub struct Each {
     /// Name of the element inside expressions.
     pub name: Spanned<String>,
-    /// The first element, a pointer.
+    /// The pointer to the first element.
     pub from: Expression,
-    /// The element after.
+    /// The pointer to the next element.
     pub next: Expression,
-    /// Most elements visited; the rest is counted as dropped.
+    /// Most elements that are visited; a longer list is counted as dropped.
     pub limit: u32,
-    /// What an element takes of `within`.
+    /// The size of an element, in the unit of `within`.
     pub size: Option<Expression>,
-    /// Elements are visited while their sizes fit into this.
+    /// The walk ends when the sizes of the elements exceed this.
     pub within: Option<Expression>,
 }
 
@@ -219,7 +219,7 @@ pub struct Label {
     pub name: Spanned<String>,
     /// Its value.
     pub value: Expression,
-    /// How the value becomes text; by its type where it is not said.
+    /// Its decoder; if not declared, its type decides.
     pub decoder: Option<Spanned<Decoder>>,
 }
 
@@ -228,14 +228,14 @@ pub struct Label {
 pub struct Metric {
     /// Its name without the prefix `tapster_`.
     pub name: Spanned<String>,
-    /// What it counts.
+    /// Its help text.
     pub help: String,
-    /// What is kept.
+    /// Its kind.
     pub kind: MetricKind,
-    /// What is added or kept; 1 for a counter without it.
+    /// The value that is added or kept; a counter without a value adds 1.
     pub value: Option<Expression>,
-    /// The events that this metric takes, of those that the probe takes.
+    /// A filter for events of this metric, among those that the probe counts.
     pub filter: Option<Expression>,
-    /// What one of the value is; nanoseconds for a duration where it is not said.
+    /// The unit of the value; for a duration the default is nanoseconds.
     pub unit: Option<Spanned<Unit>>,
 }

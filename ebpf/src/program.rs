@@ -1,4 +1,4 @@
-//! A compiled probe: what the loader attaches and the collector reads.
+//! A compiled probe, which the loader attaches and the collector reads.
 
 pub use crate::map::{MapDef, MapKind};
 
@@ -18,60 +18,60 @@ use crate::{
 pub struct Program {
     /// Name of the probe.
     pub name: String,
-    /// What it measures.
+    /// Its help text.
     pub help: String,
-    /// Maps, in the order that instructions refer to them.
+    /// Maps, in the order of the numbers by which instructions refer to them.
     pub maps: Vec<MapDef>,
-    /// One for each event.
+    /// One code for each event.
     pub codes: Vec<Code>,
-    /// The two codes of a pair in one, for links that carry over what an entry leaves to its return, 6.10.
+    /// A session: one code for both events of a pair, for links that pass data from an entry to its return, 6.10.
     pub session: Option<Assembled>,
-    /// Where everything is in the maps.
+    /// The layout of the maps.
     pub layout: Layout,
     /// Labels in the order of the layout.
     pub labels: Vec<TypedLabel>,
     /// Metrics in the order of the layout.
     pub metrics: Vec<TypedMetric>,
-    /// What is told of starts that wait, if anything is.
+    /// The metrics of waiting starts, and how they are computed, if the probe has any.
     pub waiting: Option<Waiting>,
-    /// When a waiting start is given up, nanoseconds.
+    /// Nanoseconds after which a waiting start is given up.
     pub inflight_timeout_ns: u64,
 }
 
 /// Instructions for one attach point.
 #[derive(Clone, Debug)]
 pub struct Code {
-    /// Function name in the object, unique in it.
+    /// Name of its function in the object, unique there.
     pub name: String,
-    /// Where it attaches.
+    /// Its attach point.
     pub at: AttachPoint,
-    /// How.
+    /// Its mechanism.
     pub mechanism: Mechanism,
-    /// The functions that it attaches to; empty for events that are none's.
+    /// The functions that it attaches to; empty for events that are not functions.
     pub sites: Sites,
-    /// Places that pass the probe of a program.
-    pub usdt: Option<usdt::Sites>,
-    /// Whether links for many functions will not do: since 6.14 they do not tell the stack pointer at returns.
+    /// Places of the USDT probe, if it is one.
+    pub usdt: Option<usdt::UsdtSites>,
+    /// Whether links for many functions cannot be used: since 6.14 they do not pass the stack pointer at returns.
     pub one_by_one: bool,
     /// The instructions.
     pub assembled: Assembled,
 }
 
-/// Map of rows.
+/// Number of the map of rows.
 pub const ROWS: u32 = 0;
-/// Map of counters of drops, by [`DropReason`].
+/// Number of the map of counters of drops, by [`DropReason`].
 pub const DROPS: u32 = 1;
-/// Array that holds one row of zeros, from which new rows are made.
+/// Number of the array that holds one row of zeros, from which new rows are made.
 pub const ZERO: u32 = 2;
-/// Map of starts.
+/// Number of the map of starts.
 pub const STARTS: u32 = 3;
-/// Table of starts before it, for a layout that has one.
+/// Number of the table of starts in front of it, for a layout that has one.
 pub const TABLE: u32 = 4;
 
-/// Name of the map of processes that are the command's, for probes that ask for `traced`.
+/// Name of the map of the command's processes, for probes that use `traced`.
 pub const TRACED: &str = "traced";
 
-/// The maps that a layout needs, in their order.
+/// The maps that a layout needs, in order.
 pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
     let rows = MapDef {
         name: "rows",
@@ -138,15 +138,15 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
     maps
 }
 
-/// Number of the map that has this name among those of a layout, which must have it: another map in its place would be
-/// written to.
+/// The number of the map with this name among those of a layout. Panics if the layout does not have it: otherwise programs
+/// would write to another map.
 pub(crate) fn map_named(layout: &Layout, name: &str) -> u32 {
     let known = maps(layout).into_iter().zip(0..).find(|(map, _)| map.name == name);
     known.map(|(_, index)| index).expect("the layout has a map for all that its programs use")
 }
 
 impl Program {
-    /// The map of that name, as instructions and the loader number them.
+    /// The number of the map with this name, as instructions and the loader use it.
     pub fn map_named(&self, name: &str) -> Option<u32> {
         u32::try_from(self.maps.iter().position(|map| map.name == name)?).ok()
     }

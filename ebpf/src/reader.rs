@@ -1,7 +1,7 @@
-//! Values of a YAML tree, read by the table of their keys: forms are checked, and what is wrong is collected with its place.
+//! Reads values of a YAML tree by the table of their keys: checks forms, and collects mistakes with their places.
 //!
-//! What keys there are, and what their values mean, is for those who read: [`crate::declaration`], and each kind of
-//! [`crate::metric`] its own.
+//! The callers define the keys and the meaning of values: [`crate::declaration`], and each kind of [`crate::metric`] for its
+//! own keys.
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned, nearest},
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Most entries of one mapping or list of a probe: metrics, labels, lets and saves; each.
+/// Most entries of one mapping or list of a probe: metrics, labels, lets and saves, each for itself.
 pub(crate) const MAX_PARTS: usize = 64;
 /// Longest name, bytes.
 const MAX_NAME: usize = 200;
@@ -18,11 +18,12 @@ const MAX_NAME: usize = 200;
 /// The fields of one mapping, each checked to be known.
 pub(crate) struct Fields<'n> {
     keys: &'static [Key],
-    /// Keys that are there, in the order written.
+    /// Keys that are present, in the order written.
     pub(crate) entries: Vec<(&'static str, &'n Node)>,
-    /// Keys that an unknown one is likely meant to be: that is told, and one mistake is not two.
+    /// Keys that an unknown key is probably a misspelling of. The misspelling is reported; the key is not reported as missing
+    /// as well.
     misspelt: Vec<&'static str>,
-    /// Where the mapping begins.
+    /// The place of the mapping.
     pub(crate) span: Span,
 }
 
@@ -31,17 +32,17 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|(key, _)| *key == name).map(|(_, node)| *node)
     }
 
-    /// What a mapping without any of its keys gives.
+    /// Makes a mapping without any keys.
     pub(crate) fn nothing(node: &Node, keys: &'static [Key]) -> Self {
         Self { keys, entries: Vec::new(), misspelt: Vec::new(), span: node.span.clone() }
     }
 
-    /// What the table has of a key.
+    /// Finds a key in the table.
     pub(crate) fn key(&self, name: &str) -> &'static Key {
         self.keys.iter().find(|key| key.name == name).expect("a value is read by a key of its table")
     }
 
-    /// Whether a key is neither there nor likely meant by another.
+    /// Whether a key is absent, and no misspelling of it is present.
     pub(crate) fn lacks(&self, name: &str) -> bool {
         self.get(name).is_none() && !self.misspelt.contains(&name)
     }
@@ -54,11 +55,11 @@ fn phrase(doc: &str) -> String {
     characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
 }
 
-/// Reads values and collects what is wrong with them.
+/// Reads values and collects mistakes.
 pub(crate) struct Reader {
-    /// The file, as messages may show it.
+    /// The file, for the places of messages.
     pub(crate) file: Arc<SourceFile>,
-    /// What is wrong so far.
+    /// The messages so far.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -75,7 +76,7 @@ impl Reader {
         self.diagnostics.push(Diagnostic::error(&self.file, span, message).hint(hint));
     }
 
-    /// Number of errors so far, to see whether a part was read without any.
+    /// Number of errors so far; a caller compares it to learn whether a part was read without errors.
     pub(crate) fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
     }
@@ -145,7 +146,7 @@ impl Reader {
         Vec::new()
     }
 
-    /// Entries of a mapping whose keys the user chose.
+    /// Reads the entries of a mapping whose keys the user chose.
     pub(crate) fn named<'n>(&mut self, node: &'n Node, what: &str) -> Vec<(Spanned<String>, &'n Node)> {
         let Data::Mapping(entries) = &node.data else {
             self.error(
@@ -220,18 +221,18 @@ impl Reader {
         }
     }
 
-    /// A number as it is written.
+    /// Reads a number.
     pub(crate) fn written<T: TryFrom<i64>>(&mut self, fields: &Fields<'_>, name: &str) -> Option<T> {
         let number = self.integer(fields.get(name)?, fields.key(name))?;
         Some(T::try_from(number).ok().expect("the range in the table is one of the type"))
     }
 
-    /// A number as it is written, or else its default.
+    /// Reads a number; its default if it is not written.
     pub(crate) fn number<T: TryFrom<i64>>(&mut self, fields: &Fields<'_>, name: &str) -> T {
         self.written(fields, name).unwrap_or_else(|| fields.key(name).default_number())
     }
 
-    /// A duration as it is written, or else its default; nanoseconds.
+    /// Reads a duration, nanoseconds; its default if it is not written.
     pub(crate) fn duration_or_default(&mut self, fields: &Fields<'_>, name: &str) -> u64 {
         let written = fields.get(name).and_then(|node| self.duration(node, name));
         written.unwrap_or_else(|| fields.key(name).default_ns())

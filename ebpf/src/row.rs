@@ -1,30 +1,29 @@
-//! Instructions that change a row: what kinds of metrics write theirs with. The value is in `r1`, the row in `r7`; `r2` to
-//! `r5` are free.
+//! Instructions that change a row, for the kinds of metrics. The value is in `r1`, the row in `r7`; `r2` to `r5` are free.
 //!
-//! For a bucket no jumps where it can be helped: each would double the paths that the verifier walks, and in a loop
-//! it walks them for every round.
+//! Instructions for buckets avoid jumps where possible: each jump would double the paths that the verifier follows, and in a
+//! loop it follows them in every round.
 
 use crate::{
-    asm::{Assembler, Label, immediate, offset},
+    asm::{Assembler, JumpLabel, immediate, offset},
     histogram::{Buckets, Exponential},
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg, Size},
 };
 
-/// Up to so many bounds all are compared, without jumps; above it they are searched by halving.
+/// Most bounds that are all compared, without jumps; a larger number is searched by halving.
 const COMPARED: usize = 48;
 
 /// The row that a program changes.
-pub(crate) struct Row<'a> {
-    /// The program.
+pub(crate) struct RowWriter<'a> {
+    /// The program that is being written.
     pub(crate) asm: &'a mut Assembler,
     /// Whether nothing else writes to the row before the program ends.
     pub(crate) is_alone: bool,
-    /// Where on the stack the time is that was read at the beginning, if it was.
+    /// Stack offset of the time that was read at the beginning of the program, if it was.
     pub(crate) now: Option<i16>,
 }
 
-impl Row<'_> {
-    /// Where the time is that was read at the beginning.
+impl RowWriter<'_> {
+    /// Stack offset of the time that was read at the beginning of the program.
     pub(crate) fn time(&self) -> i16 {
         self.now.expect("programs read the clock first where they note when a value was set")
     }
@@ -41,7 +40,7 @@ impl Row<'_> {
     }
 
     /// Adds 1 to the bucket of `r1`; the first is at `base` in the row.
-    pub(crate) fn bucket(&mut self, buckets: &Buckets, base: i16, signed: bool, done: Label) {
+    pub(crate) fn bucket(&mut self, buckets: &Buckets, base: i16, signed: bool, done: JumpLabel) {
         let last = buckets.slots() - 1;
         let (lowest, above) = (self.asm.label(), self.asm.label());
         match buckets {
@@ -67,8 +66,8 @@ impl Row<'_> {
         }
     }
 
-    /// Jumps if `r1` compares so with a constant of 64 bits.
-    fn jump_if_constant(&mut self, cond: Cond, value: u64, to: Label) {
+    /// Jumps if `r1` compares so with a 64-bit constant.
+    fn jump_if_constant(&mut self, cond: Cond, value: u64, to: JumpLabel) {
         if let Ok(small) = i32::try_from(value.cast_signed()) {
             self.asm.jump_if(cond, R1, small, to);
         } else {
@@ -85,7 +84,7 @@ impl Row<'_> {
         self.asm.alu(Alu::Add, R3, R4);
     }
 
-    fn exponential(&mut self, scheme: &Exponential, signed: bool, lowest: Label, above: Label) {
+    fn exponential(&mut self, scheme: &Exponential, signed: bool, lowest: JumpLabel, above: JumpLabel) {
         if signed {
             self.asm.jump_if(Cond::Slt, R1, 0, lowest);
         }
@@ -122,7 +121,7 @@ impl Row<'_> {
         }
     }
 
-    fn explicit(&mut self, raw: &[i64], signed: bool, lowest: Label, above: Label) {
+    fn explicit(&mut self, raw: &[i64], signed: bool, lowest: JumpLabel, above: JumpLabel) {
         if !signed {
             // 2^63 and more look negative, and are above every bound.
             self.asm.jump_if(Cond::Slt, R1, 0, above);
@@ -144,8 +143,8 @@ impl Row<'_> {
         }
     }
 
-    /// `r3` = `base` + number of bounds below the value, by halving.
-    fn search(&mut self, bounds: &[i64], base: i32, found: Label) {
+    /// `r3` = `base` + number of bounds below the value, found by halving.
+    fn search(&mut self, bounds: &[i64], base: i32, found: JumpLabel) {
         let middle = bounds.len() / 2;
         let Some(bound) = bounds.get(middle) else {
             self.asm.mov(R3, base);
@@ -164,7 +163,15 @@ impl Row<'_> {
         );
     }
 
-    fn linear(&mut self, start: i64, width: u64, count: u16, signed: bool, lowest: Label, above: Label) {
+    fn linear(
+        &mut self,
+        start: i64,
+        width: u64,
+        count: u16,
+        signed: bool,
+        lowest: JumpLabel,
+        above: JumpLabel,
+    ) {
         if !signed {
             self.asm.jump_if(Cond::Slt, R1, 0, above);
         }

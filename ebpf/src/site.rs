@@ -1,4 +1,4 @@
-//! Functions that a probe is set on: one, or all that a pattern matches.
+//! Functions that a probe attaches to: one, or all that a pattern matches.
 
 use crate::{missing::Missing, usdt::FileId};
 use std::path::PathBuf;
@@ -6,45 +6,46 @@ use std::path::PathBuf;
 /// A function to attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Its number in the probe, which programs know it by; given when the probe is checked.
+    /// Its number in the probe, by which programs know it; assigned when the probe is checked.
     pub number: u32,
-    /// As people write it: what the label `func` shows.
+    /// Its name for people, as the label `func` shows it.
     pub name: String,
-    /// Where it is.
+    /// Its place.
     pub place: Place,
 }
 
-/// Where a probe for a function goes.
+/// The place of a function's probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// To a function of the kernel.
+    /// A function of the kernel.
     Kernel {
         /// Its symbol.
         symbol: String,
-        /// Its address, where the kernel tells addresses.
+        /// Its address, if the kernel shows addresses.
         address: Option<u64>,
     },
-    /// To places in a file.
+    /// Places in a file.
     File {
-        /// Where the function begins, which tells it from others; bytes from the start of the file.
+        /// File offset at which the function begins, bytes; it identifies the function.
         entry: u64,
-        /// The places: the same, or behind a mark for jumps that it begins with, or the instructions with which it returns.
+        /// File offsets of the places: the beginning, or behind a mark for jumps at the beginning, or the instructions with
+        /// which the function returns.
         at: Vec<u64>,
     },
 }
 
 impl Site {
-    /// A function without its number.
+    /// Makes a function without a number.
     pub fn new(name: impl Into<String>, place: Place) -> Self {
         Self { number: 0, name: name.into(), place }
     }
 
-    /// A function of the kernel by its name alone.
+    /// Makes a function of the kernel that is known by name only.
     pub fn kernel(symbol: &str) -> Self {
         Self::new(symbol, Place::Kernel { symbol: symbol.into(), address: None })
     }
 
-    /// Whether both are the same function of one kernel or file, by whatever name.
+    /// Whether both are the same function of one kernel or file, whatever their names.
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.place, &other.place) {
             (Place::Kernel { symbol: a, address: at }, Place::Kernel { symbol: b, address: other }) => {
@@ -59,33 +60,33 @@ impl Site {
 /// Functions that an event attaches to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sites {
-    /// Their program or library; `None` for the kernel.
+    /// The program or library; `None` for the kernel.
     pub file: Option<PathBuf>,
-    /// Which file that is, by whatever name.
+    /// The identity of that file, whatever its name.
     pub id: Option<FileId>,
-    /// The functions; empty for events that are none's.
+    /// The functions; empty for events that are not functions.
     pub list: Vec<Site>,
-    /// What a pattern matches and is left out, and why: each as in "3 that cannot be traced (`a`, `b`, `c`)".
+    /// Matches of a pattern that are left out, by reason, each as in "3 that cannot be traced (`a`, `b`, `c`)".
     pub left_out: Vec<String>,
 }
 
-/// Which functions are asked for.
+/// A request for functions.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct SiteRequest<'a> {
     /// A name or a pattern.
     pub function: &'a str,
-    /// Whether where they return.
+    /// Whether the places are the returns of the functions.
     pub at_return: bool,
-    /// Whether only functions will do of which entry and return can be seen.
+    /// Whether functions are left out unless both their entry and their return can be probed.
     pub whole: bool,
     /// Most functions.
     pub most: u32,
-    /// Whether stacks of the program are taken at the probe.
+    /// Whether the probe takes stacks of the program.
     pub stacks: bool,
 }
 
-impl Wanted<'_> {
-    /// Refuses more than are wanted at most; `of` is the kernel or file.
+impl SiteRequest<'_> {
+    /// Returns an error if there are more functions than requested at most; `of` names the kernel or file.
     pub fn check_count(&self, count: usize, of: &str) -> Result<(), Missing> {
         if u32::try_from(count).is_ok_and(|count| count <= self.most) {
             return Ok(());
@@ -103,21 +104,21 @@ impl Wanted<'_> {
 /// Functions of a program or library.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserFunctions {
-    /// The file.
+    /// The path of the file.
     pub file: PathBuf,
-    /// Which file that is, by whatever name.
+    /// The identity of that file, whatever its name.
     pub id: FileId,
-    /// Whether Go built it, whose calls belong to goroutines and pass arguments in registers of their own.
+    /// Whether Go built it: calls belong to goroutines, and arguments are in registers of Go's own convention.
     pub go: bool,
-    /// Entries, or returns where the instructions that return are known.
+    /// Functions with their entries, or with the instructions that return if these are known.
     pub sites: Vec<Site>,
-    /// Functions whose returns only the kernel's return probes see.
+    /// Functions whose returns only the kernel's return probes can see.
     pub by_return_probe: Vec<Site>,
-    /// As in [`Sites`].
+    /// Matches that are left out, as in [`Sites`].
     pub left_out: Vec<String>,
 }
 
-/// The sentence about functions that are left out: how many, why, and the first of them.
+/// The sentence about functions that are left out: their number, the reason, and the first of them.
 pub fn left_out(why: &str, names: &[&str]) -> Option<String> {
     const SHOWN: usize = 3;
     if names.is_empty() {
@@ -136,7 +137,8 @@ mod tests {
 
     #[test]
     fn too_many_are_counted() {
-        let wanted = Wanted { function: "f_*", at_return: false, whole: false, most: 1000, stacks: false };
+        let wanted =
+            SiteRequest { function: "f_*", at_return: false, whole: false, most: 1000, stacks: false };
         assert!(wanted.check_count(1000, "this kernel").is_ok());
         let refused = wanted.check_count(50_000, "`/bin/x`").unwrap_err();
         assert_eq!(refused.message, "50000 functions of `/bin/x` match `f_*`, and 1000 are taken at most");

@@ -1,21 +1,21 @@
-//! Stacks: whose they are, and the numbers that stand for none.
+//! Sides of stacks, and the reserved stack numbers.
 
-/// The number of a stack that is not there: of the kernel, while a program runs; of a program, in a kernel thread.
+/// The number of a stack that does not exist: the kernel's while a program runs, a program's in a kernel thread.
 pub const NO_STACK: u64 = 0;
-/// The number of stacks that could not be kept.
+/// The number of stacks that were not kept.
 pub const LOST_STACK: u64 = 1;
 
-/// Whose stack.
+/// The side of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The kernel's.
+    /// The kernel.
     Kernel,
-    /// The program's.
+    /// The program.
     User,
 }
 
 impl Side {
-    /// The name in the language, which is also that of its decoder.
+    /// Its name in expressions, which is also the name of its decoder.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kernel => "kstack",
@@ -23,7 +23,7 @@ impl Side {
         }
     }
 
-    /// Bytes that a frame takes: an address; `struct bpf_stack_build_id`.
+    /// Size of a frame, bytes: an address, or `struct bpf_stack_build_id`.
     pub fn frame_size(self) -> u32 {
         match self {
             Self::Kernel => 8,

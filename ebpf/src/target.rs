@@ -1,4 +1,4 @@
-//! What a kernel offers to the compiler: the one argument that stands for it.
+//! What a kernel offers to the compiler, as one argument.
 
 use crate::{
     arch::Arch,
@@ -6,7 +6,7 @@ use crate::{
     missing::Missing,
     point::Root,
     probe::KernelVersion,
-    site::{Sites, UserFunctions, Wanted},
+    site::{SiteRequest, Sites, UserFunctions},
     tracefs::Tracepoints,
     usdt,
 };
@@ -21,35 +21,36 @@ pub struct Target<'a> {
     pub tracepoints: &'a dyn Tracepoints,
     /// Its version.
     pub kernel: KernelVersion,
-    /// CPUs that it may bring up; rows kept per CPU are that many.
+    /// Number of possible CPUs; rows that are per CPU exist that many times.
     pub possible_cpus: u32,
-    /// Its processor.
+    /// Architecture of the processor.
     pub arch: Arch,
-    /// Functions that can be attached to.
+    /// Functions that probes can attach to.
     pub functions: &'a dyn Functions,
-    /// Whether probes count while a command runs, whose tasks `traced` tells from all others; without one it is always true.
+    /// Whether probes count while a command runs, to whose tasks `traced` is limited; without a command `traced` is always
+    /// true.
     pub command: bool,
 }
 
-/// What a compiler asks about functions of a kernel and of programs on it. The answers are looked up when they are
-/// asked for, because they cost something and most probes need none.
+/// Questions of the compiler about functions of the kernel and of programs. Each answer is computed when it is asked for: it
+/// is expensive, and most probes need none.
 pub trait Functions {
-    /// Whether `fentry` and `fexit` programs are taken.
+    /// Returns an error if the kernel does not accept `fentry` and `fexit` programs.
     fn traced(&self) -> Result<(), Missing>;
-    /// Whether kprobes are taken.
+    /// Returns an error if the kernel does not accept kprobes.
     fn probing(&self) -> Result<(), Missing>;
-    /// The functions of the kernel that a name or pattern means and a kprobe can be set on.
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing>;
-    /// The functions of a program or library that a name or pattern means.
-    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing>;
-    /// A probe that a program or library brings along.
+    /// The functions of the kernel that a name or pattern matches and that a kprobe can be set on.
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing>;
+    /// The functions of a program or library that a name or pattern matches.
+    fn user(&self, root: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing>;
+    /// A USDT probe of a program or library.
     fn usdt(
         &self,
         root: &Root,
         binary: &str,
         provider: Option<&str>,
         name: &str,
-    ) -> Result<usdt::Found, Missing>;
+    ) -> Result<usdt::UsdtProbe, Missing>;
     /// The mount namespace that processes must be in; `None` for any.
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
 }

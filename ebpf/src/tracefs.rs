@@ -1,14 +1,15 @@
-//! The text of a tracepoint's format file: which fields its context has.
+//! Parser of a tracepoint's format file, which lists the fields of its context.
 //!
 //! Source: `Documentation/trace/events.rst`, and `kernel/trace/trace_events.c` for the exact form.
 
 use crate::missing::Missing;
 
-/// What a compiler asks about the tracepoints of a kernel.
+/// Questions of the compiler about the tracepoints of a kernel.
 pub trait Tracepoints {
     /// The format file of a tracepoint, if it exists and can be read.
     fn format(&self, category: &str, name: &str) -> Option<String>;
-    /// Why the format file of a tracepoint that there is cannot be read; `None` if it can, or if there is no such tracepoint.
+    /// The reason why the format file of an existing tracepoint cannot be read; `None` if it can be read, or if there is no
+    /// such tracepoint.
     fn unreadable(&self, _category: &str, _name: &str) -> Option<Missing> {
         None
     }
@@ -25,16 +26,16 @@ pub struct Field {
     pub ctype: String,
     /// Byte offset in the context.
     pub offset: u32,
-    /// Bytes.
+    /// Size, bytes.
     pub size: u32,
     /// Whether an integer is signed.
     pub signed: bool,
-    /// Elements, for an array.
+    /// Number of elements of an array; `None` for other fields.
     pub elements: Option<u32>,
 }
 
 impl Field {
-    /// Whether the field holds the place of its data (`__data_loc`, `__rel_loc`) and not the data.
+    /// Whether the field contains the place of its data (`__data_loc`, `__rel_loc`) instead of the data.
     pub fn located(&self) -> Option<bool> {
         if self.ctype.starts_with("__data_loc ") {
             Some(false)
@@ -46,7 +47,7 @@ impl Field {
     }
 }
 
-/// Reads a format file; lines that are not fields are passed over.
+/// Parses a format file; lines that are not fields are ignored.
 pub fn fields(format: &str) -> Vec<Field> {
     format.lines().filter_map(field).collect()
 }

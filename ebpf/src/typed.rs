@@ -1,8 +1,7 @@
-//! A probe with its meaning: every name resolved, every value with a type, every load with an offset.
+//! A checked probe: every name is resolved, every value has a type, every load has an offset.
 //!
-//! Integers are computed in 64 bits. Those narrower than that are widened with their value kept, so
-//! `a - b` of two `u32` is what it is on paper; only where an operand is a `u64` is the operation
-//! unsigned. Casts cut.
+//! Integers are computed in 64 bits. Narrower integers are widened and keep their value, so that `a - b` of two `u32` may be
+//! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
 mod waiting;
 
@@ -22,7 +21,7 @@ use std::collections::BTreeSet;
 /// Type of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// An integer of so many bits that was loaded or computed; in a register it has 64.
+    /// An integer of this width that was loaded or computed; in a register it has 64 bits.
     Int {
         /// 8, 16, 32 or 64.
         bits: u8,
@@ -31,26 +30,26 @@ pub enum Type {
     },
     /// An address.
     Pointer {
-        /// What it points to, without qualifiers; 0 for `void`.
+        /// The type that it points to, without qualifiers; 0 for `void`.
         to: TypeId,
-        /// How memory behind it is read.
+        /// How programs read the memory behind it.
         access: AccessMode,
     },
-    /// Bytes up to a NUL, at most so many with it.
+    /// A text: bytes up to a NUL, in a buffer of a fixed size.
     Text {
         /// Size of its buffer, a multiple of 8.
         capacity: u32,
     },
-    /// So many bytes, whatever they are: an address of IPv6, a UUID. In a key zeros follow up to a whole word.
+    /// This many bytes with any contents: an IPv6 address, a UUID. In a key zeros pad them to whole words.
     Bytes {
-        /// How many.
+        /// Number of bytes.
         size: u32,
     },
-    /// A stack, by the number under which it is kept: its hash, [`NO_STACK`] or [`LOST_STACK`].
+    /// A stack, by its number: its hash, [`NO_STACK`] or [`LOST_STACK`].
     Stack {
-        /// Whose.
+        /// The side of the stack.
         side: Side,
-        /// Most frames of it that are shown.
+        /// Most frames that are shown.
         frames: u32,
     },
 }
@@ -63,17 +62,17 @@ impl Type {
     /// `u32`
     pub const U32: Self = Self::Int { bits: 32, signed: false };
 
-    /// A text that takes so many bytes, its NUL included: room is given in words.
+    /// The type of a text of this many bytes including its NUL; the buffer is rounded up to words.
     pub fn text(bytes: u32) -> Self {
         Self::Text { capacity: bytes.max(2).next_multiple_of(8) }
     }
 
-    /// Whether a value of it lies in memory, and not in a register.
+    /// Whether a value of the type is in memory instead of a register.
     pub fn is_wide(&self) -> bool {
         matches!(self, Self::Text { .. } | Self::Bytes { .. })
     }
 
-    /// Bytes that a value of it takes in a key or on the stack: whole words.
+    /// Size of a value in a key or on the stack, bytes: whole words.
     pub fn room(&self) -> u32 {
         match self {
             Self::Text { capacity } => *capacity,
@@ -82,7 +81,7 @@ impl Type {
         }
     }
 
-    /// The integer of so many bytes; `None` unless they are 1, 2, 4 or 8.
+    /// The integer type of this many bytes; `None` unless they are 1, 2, 4 or 8.
     pub fn integer(bytes: u32, signed: bool) -> Option<Self> {
         let bits = match bytes {
             1 => 8,
@@ -94,7 +93,7 @@ impl Type {
         Some(Self::Int { bits, signed })
     }
 
-    /// Of two stacks of one side, one that holds either.
+    /// For two stacks of one side, a type that holds both.
     pub fn longer_stack(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Stack { side, frames }, Self::Stack { side: same, frames: others }) if side == same => {
@@ -104,29 +103,29 @@ impl Type {
         }
     }
 
-    /// Whether arithmetic with it is unsigned.
+    /// Whether arithmetic with the type is unsigned.
     pub fn is_unsigned(&self) -> bool {
         matches!(self, Self::Int { bits: 64, signed: false } | Self::Pointer { .. })
     }
 
-    /// Whether a value of it can be negative.
+    /// Whether a value of the type can be negative.
     pub fn is_signed(&self) -> bool {
         matches!(self, Self::Int { signed: true, .. })
     }
 }
 
-/// How memory behind a pointer is read.
+/// How programs read the memory behind a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessMode {
     /// By load instructions: the verifier knows the pointer's type (`tp_btf`, 5.5).
     Direct,
     /// By `bpf_probe_read_kernel`.
     Kernel,
-    /// Kernel or user memory, told apart by the address.
+    /// Kernel or user memory, distinguished by the address.
     Auto,
 }
 
-/// A value that helpers or registers give.
+/// A value from a helper or a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builtin {
     /// Process id (thread group).
@@ -139,7 +138,7 @@ pub enum Builtin {
     Gid,
     /// Number of the CPU.
     Cpu,
-    /// Monotonic clock, nanoseconds.
+    /// Time by the monotonic clock, nanoseconds.
     Nsecs,
     /// Cgroup v2 id of the current task.
     Cgroup,
@@ -150,51 +149,51 @@ pub enum Builtin {
 pub use crate::metric::TypedMetricKind;
 
 /// An arithmetic or logical operation with its signedness decided.
-pub use crate::expr::{Binary, Unary};
+pub use crate::expr::{BinaryOperator, UnaryOperator};
 
 /// An expression with its type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Typed {
-    /// What it is.
-    pub kind: Node,
+    /// The operation.
+    pub kind: TypedKind,
     /// Type of the result.
     pub ty: Type,
     /// Whether it is a time in nanoseconds by itself.
     pub is_time: bool,
 }
 
-/// What a typed expression is.
+/// The operation of a typed expression.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node {
+pub enum TypedKind {
     /// A constant.
     Constant(u64),
     /// A constant text.
     Text(Vec<u8>),
-    /// From a helper.
+    /// A value from a helper.
     Builtin(Builtin),
     /// Name of the current task, 16 bytes.
     Comm,
-    /// Takes a stack and keeps it; the value is its number.
+    /// A stack, which is taken and kept; the value is its number.
     Stack {
-        /// Whose.
+        /// The side of the stack.
         side: Side,
         /// Most frames, innermost first.
         frames: u32,
-        /// Another task's, by a pointer that the verifier knows; the current one's without.
+        /// A pointer to another task, which the verifier knows; `None` for the current task.
         task: Option<Box<Typed>>,
     },
     /// Time between start and end.
     Duration,
-    /// Value kept at start, by its number.
+    /// A value saved at the start, by its number.
     Saved(usize),
     /// Named expression of this event, by its number.
     Let(usize),
     /// The element of `each`.
     Item,
-    /// The address of the context, which the verifier does not take for a number.
+    /// The address of the context, which the verifier does not treat as a number.
     Context,
-    /// Number of the function that the event is of: known where it is the only one, else it comes with attaching
-    /// the program (5.15), or is written into one program for each.
+    /// The number of the function of the event. It is a constant if there is only one; otherwise it comes with the attachment
+    /// (5.15), or there is one program for each function.
     Function(Option<u32>),
     /// The 64-bit word at an offset of the context.
     Argument(u32),
@@ -202,7 +201,7 @@ pub enum Node {
     Field {
         /// Byte offset.
         offset: u32,
-        /// 1, 2, 4 or 8.
+        /// Size: 1, 2, 4 or 8 bytes.
         size: u32,
     },
     /// A number or pointer in memory.
@@ -211,32 +210,33 @@ pub enum Node {
         base: Box<Typed>,
         /// Bytes added to it.
         offset: i32,
-        /// 1, 2, 4 or 8.
+        /// Size: 1, 2, 4 or 8 bytes.
         size: u32,
         /// How it is read.
         access: AccessMode,
-        /// Distance from the right and width, for a bitfield.
+        /// Offset from the low end and width in bits, for a bitfield.
         bits: Option<(u32, u32)>,
     },
     /// `-a`, `~a`, `!a`
-    Unary(Unary, Box<Typed>),
+    Unary(UnaryOperator, Box<Typed>),
     /// `a + b`; unsigned if either operand is.
-    Binary(Binary, Box<Typed>, Box<Typed>),
-    /// The smaller of two with [`Binary::Le`], the larger with [`Binary::Ge`]; compared unsigned if either operand is.
-    Extreme(Binary, Box<Typed>, Box<Typed>),
+    Binary(BinaryOperator, Box<Typed>, Box<Typed>),
+    /// The smaller of two with [`BinaryOperator::Le`], the larger with [`BinaryOperator::Ge`]; compared as unsigned if either
+    /// operand is.
+    Extreme(BinaryOperator, Box<Typed>, Box<Typed>),
     /// `c ? a : b`
     Conditional(Box<Typed>, Box<Typed>, Box<Typed>),
-    /// Cut to the type's bits and extended by its sign.
+    /// Truncated to the bits of the type, and sign-extended if that is signed.
     Cast(Box<Typed>),
-    /// Address of a type that the verifier tracks, as a plain number.
+    /// The address in a pointer that the verifier tracks, as a plain number.
     Number(Box<Typed>),
-    /// Whether the process of this number is the command's, 1 or 0.
+    /// 1 if the process with this number belongs to the command, otherwise 0.
     Traced(Box<Typed>),
     /// The beginning of a text.
     Cut {
-        /// The whole.
+        /// The whole text.
         text: Box<Typed>,
-        /// Most bytes of it, without the NUL.
+        /// Most bytes of the result, without the NUL.
         most: u32,
     },
     /// Text at an address.
@@ -245,9 +245,9 @@ pub enum Node {
         base: Box<Typed>,
         /// Bytes added to it.
         offset: i32,
-        /// Which memory.
+        /// How the memory is read.
         access: AccessMode,
-        /// Bytes that may be read; less than the capacity for arrays.
+        /// Most bytes that may be read; less than the capacity for arrays.
         limit: u32,
     },
     /// Bytes at an address.
@@ -256,70 +256,72 @@ pub enum Node {
         base: Box<Typed>,
         /// Bytes added to it.
         offset: i32,
-        /// Which memory.
+        /// How the memory is read.
         access: AccessMode,
-        /// How many are read.
+        /// Number of bytes.
         size: u32,
     },
-    /// Text inside the context.
+    /// A text inside the context.
     TextField {
         /// Byte offset.
         offset: u32,
         /// Size of the field.
         size: u32,
     },
-    /// Text inside the context, whose offset and length stand at `offset` (`__data_loc`).
+    /// A text inside the context; a word at `offset` contains its offset and length (`__data_loc`).
     TextLocated {
         /// Byte offset of that word.
         offset: u32,
-        /// Whether the text's offset counts from behind the word (`__rel_loc`, 5.16).
+        /// Whether the text's offset counts from the end of the word (`__rel_loc`, 5.16).
         relative: bool,
     },
 }
 
 impl Typed {
-    /// A constant of type `s64`, or `u64` where it needs that.
+    /// Makes a constant of type `s64`, or of type `u64` if it does not fit.
     pub fn constant(value: u64) -> Self {
         let ty = if i64::try_from(value).is_ok() { Type::S64 } else { Type::U64 };
-        Self::new(Node::Constant(value), ty)
+        Self::new(TypedKind::Constant(value), ty)
     }
 
-    /// Joins a node and its type.
-    pub fn new(kind: Node, ty: Type) -> Self {
+    /// Joins an operation and its type.
+    pub fn new(kind: TypedKind, ty: Type) -> Self {
         Self { kind, ty, is_time: false }
     }
 
-    /// The operands.
+    /// The operands of the operation.
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            Node::Load { base, .. }
-            | Node::TextAt { base, .. }
-            | Node::BytesAt { base, .. }
-            | Node::Cut { text: base, .. } => vec![base],
-            Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) | Node::Traced(a) => vec![a],
-            Node::Binary(_, a, b) | Node::Extreme(_, a, b) => vec![a, b],
-            Node::Conditional(c, a, b) => vec![c, a, b],
-            Node::Stack { task: Some(task), .. } => vec![task],
+            TypedKind::Load { base, .. }
+            | TypedKind::TextAt { base, .. }
+            | TypedKind::BytesAt { base, .. }
+            | TypedKind::Cut { text: base, .. } => vec![base],
+            TypedKind::Unary(_, a) | TypedKind::Cast(a) | TypedKind::Number(a) | TypedKind::Traced(a) => {
+                vec![a]
+            }
+            TypedKind::Binary(_, a, b) | TypedKind::Extreme(_, a, b) => vec![a, b],
+            TypedKind::Conditional(c, a, b) => vec![c, a, b],
+            TypedKind::Stack { task: Some(task), .. } => vec![task],
             _ => Vec::new(),
         }
     }
 
-    /// Whether `found` holds for this or any operand.
+    /// Whether `found` is true for the expression or any operand.
     pub fn any(&self, found: &impl Fn(&Self) -> bool) -> bool {
         found(self) || self.children().into_iter().any(|child| child.any(found))
     }
 
-    /// Whether a stack is taken in it.
+    /// Whether the expression takes a stack.
     pub fn takes_stack(&self) -> bool {
-        self.any(&|typed| matches!(typed.kind, Node::Stack { .. }))
+        self.any(&|typed| matches!(typed.kind, TypedKind::Stack { .. }))
     }
 
-    /// Numbers of the named expressions that it names itself, each once.
+    /// Numbers of the named expressions that the expression uses directly, each once.
     pub fn names(&self) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         let mut waiting = vec![self];
         while let Some(typed) = waiting.pop() {
-            if let Node::Let(index) = typed.kind {
+            if let TypedKind::Let(index) = typed.kind {
                 found.insert(index);
             }
             waiting.extend(typed.children());
@@ -327,8 +329,8 @@ impl Typed {
         found
     }
 
-    /// Whether `found` holds for any part of this, or of a named expression that it needs. Each of those is looked at once,
-    /// however often it is named.
+    /// Whether `found` is true for any part of the expression, or of a named expression that it uses. Each named expression
+    /// is visited once, however often it is used.
     fn any_of_all(&self, lets: &[Self], found: &impl Fn(&Self) -> bool) -> bool {
         let mut seen = BTreeSet::new();
         let mut waiting = vec![self];
@@ -343,35 +345,35 @@ impl Typed {
         false
     }
 
-    /// Whether it needs the start of a pair.
+    /// Whether the expression needs the start of a pair.
     pub fn needs_start(&self, lets: &[Self]) -> bool {
-        self.any_of_all(lets, &|typed| matches!(typed.kind, Node::Duration | Node::Saved(_)))
+        self.any_of_all(lets, &|typed| matches!(typed.kind, TypedKind::Duration | TypedKind::Saved(_)))
     }
 
-    /// Whether it needs the element of `each`.
+    /// Whether the expression needs the element of `each`.
     pub fn needs_item(&self, lets: &[Self]) -> bool {
-        self.any_of_all(lets, &|typed| typed.kind == Node::Item)
+        self.any_of_all(lets, &|typed| typed.kind == TypedKind::Item)
     }
 }
 
-/// Whether an operation works on unsigned numbers.
-pub(crate) fn unsigned_operation(operator: Binary, left: &Typed, right: &Typed) -> bool {
-    let shifts = matches!(operator, Binary::Shl | Binary::Shr);
+/// Whether an operation is on unsigned numbers.
+pub(crate) fn unsigned_operation(operator: BinaryOperator, left: &Typed, right: &Typed) -> bool {
+    let shifts = matches!(operator, BinaryOperator::Shl | BinaryOperator::Shr);
     left.ty.is_unsigned() || !shifts && right.ty.is_unsigned()
 }
 
-/// A probe ready to be lowered.
+/// A checked probe, ready to be lowered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypedProbe {
     /// Its name.
     pub name: String,
-    /// What it measures.
+    /// Its help text.
     pub help: String,
-    /// Programs to make, starts first.
+    /// Its events, starts first; each becomes a program.
     pub events: Vec<TypedEvent>,
-    /// Parts of the start key; empty for a probe of single events.
+    /// Parts of the key; empty for a probe of single events.
     pub key: Vec<Type>,
-    /// Values kept from the start.
+    /// Values that a start saves.
     pub saved: Vec<(String, Type)>,
     /// Labels in order.
     pub labels: Vec<TypedLabel>,
@@ -381,65 +383,66 @@ pub struct TypedProbe {
     pub max_series: u32,
     /// Most waiting starts.
     pub max_inflight: u32,
-    /// What is told of starts that wait, if anything is.
+    /// The metrics of waiting starts, and how they are computed, if the probe has any.
     pub waiting: Option<Waiting>,
-    /// When a waiting start is given up.
+    /// Nanoseconds after which a waiting start is given up.
     pub inflight_timeout_ns: u64,
-    /// Whether rows are kept per CPU, where it was said.
+    /// Whether rows are kept per CPU, if declared.
     pub per_cpu: Option<bool>,
 }
 
 impl TypedProbe {
-    /// Whether it measures between two events.
+    /// Whether the probe measures between two events.
     pub fn is_pair(&self) -> bool {
         self.events.iter().any(|event| event.role == Role::Start)
     }
 }
 
-/// What an event does.
+/// The role of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Keeps the time.
+    /// A start: keeps the time.
     Start,
-    /// Takes the time and counts.
+    /// An end: takes the start and counts.
     End,
-    /// Counts.
+    /// A single event: counts.
     Single,
 }
 
-/// One program's worth of a probe.
+/// One event of a probe, which becomes one program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypedEvent {
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// The alternative that this kernel has.
+    /// The attach point: the alternative that this kernel has.
     pub at: AttachPoint,
-    /// How it is attached.
+    /// Its mechanism.
     pub mechanism: Mechanism,
-    /// The functions that it is attached to; empty for events that are none's.
+    /// The functions that it attaches to; empty for events that are not functions.
     pub sites: Sites,
-    /// Places that pass the probe of a program.
-    pub usdt: Option<usdt::Sites>,
-    /// Named expressions that this event uses.
+    /// Places of the USDT probe, if it is one.
+    pub usdt: Option<usdt::UsdtSites>,
+    /// Named expressions that the event uses.
     pub lets: Vec<Typed>,
-    /// Values that join start and end.
+    /// The key that joins start and end.
     pub key: Vec<Typed>,
-    /// Conditions that need no start: an event that fails one is not this probe's.
+    /// Filters that need no start: an event that fails one does not belong to the probe.
     pub filters: Vec<Typed>,
-    /// Conditions on start and duration: the start is taken, but nothing counted.
+    /// Filters that need the start or the duration: the start is taken, but nothing is counted.
     pub late_filters: Vec<Typed>,
-    /// Values to keep, at a start.
+    /// Values to save, for a start.
     pub saves: Vec<Typed>,
     /// The list to walk.
     pub each: Option<TypedEach>,
-    /// One value for each label, at an end.
+    /// One value for each label, for an end or single event.
     pub labels: Vec<Typed>,
-    /// One for each metric, at an end.
+    /// One value for each metric, for an end or single event.
     pub metrics: Vec<TypedValue>,
 }
 
 impl TypedEvent {
-    /// Its expressions without the named ones. A new field does not compile until it is sorted in here.
+    /// Its expressions, without the named ones. Because of the destructuring a new field does not compile until it is listed
+    /// here.
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Typed> {
         let Self {
             role: _,
@@ -465,7 +468,7 @@ impl TypedEvent {
         key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels).chain(metrics).chain(each)
     }
 
-    /// All that its program computes: its expressions, and the named ones that these need.
+    /// All expressions that its program computes, including the named ones.
     pub fn values(&self) -> Vec<&Typed> {
         let mut found: Vec<&Typed> = self.expressions().collect();
         let mut seen = BTreeSet::new();
@@ -478,36 +481,36 @@ impl TypedEvent {
         found
     }
 
-    /// Whether `found` holds for anything that its program computes.
+    /// Whether `found` is true for any part of an expression that its program computes.
     pub fn computes(&self, found: &impl Fn(&Typed) -> bool) -> bool {
         self.values().into_iter().any(|value| value.any(found))
     }
 
-    /// Whether anything of it depends on whose a process is.
+    /// Whether the event depends on the processes of the command.
     pub fn asks_for_traced(&self) -> bool {
-        self.computes(&|typed| matches!(typed.kind, Node::Traced(_)))
+        self.computes(&|typed| matches!(typed.kind, TypedKind::Traced(_)))
     }
 }
 
-/// A metric's value at one event.
+/// The value of a metric at an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypedValue {
-    /// Whether this event counts for the metric.
+    /// The filter of the metric.
     pub filter: Option<Typed>,
-    /// What is added or kept.
+    /// The value that is added or kept.
     pub value: Typed,
 }
 
-/// A list walk.
+/// A walk over a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypedEach {
-    /// First element.
+    /// The pointer to the first element.
     pub from: Typed,
-    /// Next element.
+    /// The pointer to the next element.
     pub next: Typed,
     /// Most elements.
     pub limit: u32,
-    /// Size of an element, and the budget it is taken from.
+    /// The size of an element, and the budget that sizes are subtracted from.
     pub budget: Option<(Typed, Typed)>,
 }
 
@@ -516,9 +519,9 @@ pub struct TypedEach {
 pub struct TypedLabel {
     /// Its name.
     pub name: String,
-    /// How its value becomes text.
+    /// Its decoder.
     pub decoder: Decoder,
-    /// Type of its value at every event.
+    /// The type of its value, the same at every event.
     pub ty: Type,
 }
 
@@ -529,9 +532,9 @@ pub struct TypedMetric {
     pub name: String,
     /// Its help text.
     pub help: String,
-    /// What is kept.
+    /// Its kind.
     pub kind: TypedMetricKind,
-    /// What one of the raw value is.
+    /// The unit of the raw value.
     pub unit: Unit,
     /// Whether the raw value can be negative.
     pub signed: bool,

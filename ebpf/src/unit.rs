@@ -1,9 +1,9 @@
-//! What one of a metric's value is, and how many of it make a base unit.
+//! Units of metric values, and their ratio to the base unit.
 
-/// What one of a metric's raw value is.
+/// The unit of a metric's raw value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unit {
-    /// The base unit itself: bytes, pages, things.
+    /// The base unit itself: bytes, pages, items.
     One,
     /// A nanosecond; exposed in seconds.
     Nanoseconds,
@@ -30,7 +30,7 @@ pub const UNITS: [(&str, Unit); 8] = [
 ];
 
 impl Unit {
-    /// How many of the raw value make one base unit, as a fraction (numerator, denominator).
+    /// Raw units per base unit, as a fraction (numerator, denominator).
     pub fn per_base(self) -> (u64, u64) {
         match self {
             Self::One => (1, 1),
@@ -42,12 +42,12 @@ impl Unit {
         }
     }
 
-    /// Whether it is a time.
+    /// Whether the unit is one of time.
     pub fn is_time(self) -> bool {
         matches!(self, Self::Nanoseconds | Self::Microseconds | Self::Milliseconds)
     }
 
-    /// A raw value in the base unit.
+    /// Converts a raw value to the base unit.
     #[expect(
         clippy::cast_precision_loss,
         clippy::as_conversions,

@@ -1,7 +1,8 @@
-//! What a probe tells of starts that wait for their end: how many there are, and how old the oldest is.
+//! Metrics of starts that wait for their end: their number, and the age of the oldest.
 //!
-//! Events do nothing for it: whoever reads the starts that are kept computes it. So of a start there is only what is in
-//! its entry: the time, the parts of its key, and the values that were saved. Labels that need more are not known yet.
+//! Events do no work for these metrics: the collector computes them from the starts that are kept. A start has only the
+//! contents of its entry: the time, the parts of its key, and the saved values. Labels that need more are unknown until the
+//! end.
 
 pub use crate::{
     probe::{DeclaredWaiting, WaitingKind},
@@ -31,7 +32,7 @@ fn value(ty: &Type, bytes: &[u8]) -> Value {
     }
 }
 
-/// A text or bytes as they are in a key.
+/// A text or bytes, as a key contains them.
 fn padded(bytes: &[u8], room: u32) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes.resize(usize::try_from(room).expect("a key has some hundred bytes"), 0);
@@ -39,7 +40,8 @@ fn padded(bytes: &[u8], room: u32) -> Vec<u8> {
 }
 
 impl Waiting {
-    /// What each label of a start is in the key of a row. `start` is its value in the map: the time, then what was saved.
+    /// Each label of a start, as the key of a row contains it. `start` is the value in the map: the time, then the saved
+    /// values.
     pub fn labels(&self, layout: &StartLayout, key: &[u8], start: &[u8]) -> Vec<Vec<u8>> {
         let saved = layout.saved.iter().map(|slot| bytes(*slot, start));
         let parts = saved.chain(layout.key.iter().map(|slot| bytes(*slot, key)));
@@ -61,7 +63,7 @@ impl Waiting {
         self.labels.iter().map(label).collect()
     }
 
-    /// The process or thread whose call a start is, if its key says so.
+    /// The process or thread whose call a start is, if the key contains it.
     pub fn task(&self, layout: &StartLayout, key: &[u8]) -> Option<u64> {
         let slot = layout.key.get(self.task?)?;
         Some(value(&Type::U64, bytes(*slot, key)).number())

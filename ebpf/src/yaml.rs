@@ -1,6 +1,6 @@
-//! YAML text to a tree in which every node knows its place, within limits that no honest file meets.
+//! Parses YAML to a tree in which every node knows its place, within limits that no honest file reaches.
 //!
-//! Meaning is given by [`crate::declaration`]; here a scalar is only text.
+//! Here a scalar is only text; [`crate::declaration`] gives it meaning.
 
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use saphyr_parser::{Event, Parser, ScalarStyle};
@@ -10,22 +10,22 @@ use std::{collections::HashMap, fmt, sync::Arc};
 pub const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting.
 const MAX_DEPTH: usize = 32;
-/// Most nodes after aliases are expanded: what a "billion laughs" file runs into.
+/// Most nodes after aliases are expanded, against "billion laughs" files.
 const MAX_NODES: usize = 100_000;
 
 /// A node and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Where it stands; a scalar's span includes its quotes.
+    /// Its place; the span of a scalar includes its quotes.
     pub span: Span,
-    /// What it is.
+    /// Its contents.
     pub data: Data,
 }
 
-/// What a node is.
+/// The contents of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
-    /// Text; `quoted` tells `"1"` from `1`.
+    /// A scalar; `quoted` distinguishes `"1"` from `1`.
     Scalar {
         /// The text without quotes, escapes resolved.
         text: String,
@@ -34,7 +34,7 @@ pub enum Data {
     },
     /// `[a, b]`
     Sequence(Vec<Node>),
-    /// `{a: b}` in the order written.
+    /// `{a: b}`, in the order written.
     Mapping(Vec<(Node, Node)>),
 }
 
@@ -51,21 +51,21 @@ impl Node {
         }
     }
 
-    /// What the node says, without where it stands and how it is laid out: two nodes of the same text here mean the same.
-    /// The order of keys counts, since labels and metrics keep it.
+    /// The contents of the node as a text, without places and layout: two nodes with the same text here mean the same. The
+    /// order of keys counts, because labels and metrics keep it.
     pub fn meaning(&self) -> String {
-        Meaning(self).to_string()
+        NodeContent(self).to_string()
     }
 
-    /// Whether nothing was written: `key:` with no value, `~` or `null`.
+    /// Whether the node is empty: `key:` with no value, `~` or `null`.
     pub fn is_null(&self) -> bool {
         self.kind() == "nothing"
     }
 
     /// The place in `file` of a part of this scalar's text, given by its byte range in that text.
     ///
-    /// Folding, block scalars and quotes put other white space and escapes between the characters,
-    /// so both are walked side by side.
+    /// Folding, block scalars and quotes put white space and escapes between the characters, so this walks the text and the
+    /// file side by side.
     pub fn part(&self, file: &SourceFile, part: Span) -> Span {
         let Data::Scalar { text, .. } = &self.data else { return self.span.clone() };
         let Some(source) = file.text.get(self.span.clone()) else { return self.span.clone() };
@@ -94,9 +94,9 @@ impl Node {
 }
 
 /// A node without its places.
-struct Meaning<'n>(&'n Node);
+struct NodeContent<'n>(&'n Node);
 
-impl fmt::Display for Meaning<'_> {
+impl fmt::Display for NodeContent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.data {
             // A quoted number is not a number, so quotes are part of what is said.
@@ -104,21 +104,21 @@ impl fmt::Display for Meaning<'_> {
             Data::Scalar { text, quoted: false } => write!(f, "={text:?}"),
             Data::Sequence(items) => {
                 f.write_str("[")?;
-                items.iter().try_for_each(|item| write!(f, "{},", Meaning(item)))?;
+                items.iter().try_for_each(|item| write!(f, "{},", NodeContent(item)))?;
                 f.write_str("]")
             }
             Data::Mapping(entries) => {
                 f.write_str("{")?;
                 entries
                     .iter()
-                    .try_for_each(|(key, value)| write!(f, "{}:{},", Meaning(key), Meaning(value)))?;
+                    .try_for_each(|(key, value)| write!(f, "{}:{},", NodeContent(key), NodeContent(value)))?;
                 f.write_str("}")
             }
         }
     }
 }
 
-/// Parses a file of at most one document; an empty file gives `None`.
+/// Parses a file that has at most one document; `None` for an empty file.
 pub fn parse(file: &Arc<SourceFile>) -> Result<Option<Node>, Diagnostic> {
     let text = &file.text;
     if text.len() > MAX_BYTES {
@@ -127,7 +127,7 @@ pub fn parse(file: &Arc<SourceFile>) -> Result<Option<Node>, Diagnostic> {
     Loader { file, offsets: Offsets::new(text), anchors: HashMap::new(), nodes: 0 }.document(text)
 }
 
-/// Veils a part of a text: lines and indentation stay, so that places do.
+/// Blanks a part of a text, except for line breaks and indentation, so that places stay right.
 pub fn veil(text: &mut String, span: Span) {
     let veiled = text.get(span.clone()).map(|part| part.bytes().map(veiled_byte).collect::<String>());
     if let Some(veiled) = veiled {
@@ -139,7 +139,7 @@ fn veiled_byte(byte: u8) -> char {
     if matches!(byte, b'\n' | b'\r' | b' ') { char::from(byte) } else { '*' }
 }
 
-/// A text of which only keys are shown, for files that are no YAML: where their secrets are is not known.
+/// Removes all but the keys from a text. It is for files that are not YAML, where secrets may be anywhere.
 pub fn keys_only(text: &str) -> String {
     let shown = |line: &str| {
         let key = line.find(':').map_or(0, |colon| colon + 1);
@@ -148,13 +148,13 @@ pub fn keys_only(text: &str) -> String {
     text.split_inclusive('\n').map(shown).collect()
 }
 
-/// The message about a file that is larger than what is read of it.
+/// The message about a file above the size limit.
 pub fn too_large(file: &Arc<SourceFile>) -> Diagnostic {
     let message = format!("the file has more than {MAX_BYTES} bytes, the most that is read");
     Diagnostic::error(file, 0..0, message).hint("split it into several files")
 }
 
-/// Maps the parser's character indices to byte offsets.
+/// Converts the parser's character indices to byte offsets.
 struct Offsets(Option<Vec<usize>>);
 
 impl Offsets {
@@ -179,7 +179,7 @@ struct Loader<'a> {
     nodes: usize,
 }
 
-type Events<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
+type YamlEvents<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
 
 impl Loader<'_> {
     fn document(&mut self, text: &str) -> Result<Option<Node>, Diagnostic> {
@@ -199,7 +199,7 @@ impl Loader<'_> {
         Ok(root)
     }
 
-    fn next<'t>(&self, events: &mut Events<'t>) -> Result<Option<(Event<'t>, Span)>, Diagnostic> {
+    fn next<'t>(&self, events: &mut YamlEvents<'t>) -> Result<Option<(Event<'t>, Span)>, Diagnostic> {
         match events.next_event() {
             None => Ok(None),
             Some(Ok((event, span))) => Ok(Some((event, self.offsets.span(span)))),
@@ -213,7 +213,7 @@ impl Loader<'_> {
         }
     }
 
-    /// What to do about the mistakes that a person makes most.
+    /// The hint for the most frequent mistakes.
     fn advice(&self, at: usize, info: &str) -> Option<&'static str> {
         let text = &self.file.text;
         let start = text[..at.min(text.len())].rfind('\n').map_or(0, |newline| newline + 1);
@@ -232,12 +232,12 @@ impl Loader<'_> {
         }
     }
 
-    fn inside<'t>(&self, events: &mut Events<'t>, span: &Span) -> Result<(Event<'t>, Span), Diagnostic> {
+    fn inside<'t>(&self, events: &mut YamlEvents<'t>, span: &Span) -> Result<(Event<'t>, Span), Diagnostic> {
         self.next(events)?
             .ok_or_else(|| Diagnostic::error(self.file, span.clone(), "the file ends inside this"))
     }
 
-    /// An expression that begins with `!` is a tag to YAML, and its text would be lost without a word.
+    /// An expression that begins with `!` is a tag in YAML, and its text would be lost silently.
     fn no_tag(&self, event: &Event<'_>, span: &Span) -> Result<(), Diagnostic> {
         let (Event::Scalar(_, _, _, tag) | Event::SequenceStart(_, tag) | Event::MappingStart(_, tag)) =
             event
@@ -268,7 +268,7 @@ impl Loader<'_> {
         &mut self,
         event: Event<'t>,
         mut span: Span,
-        events: &mut Events<'t>,
+        events: &mut YamlEvents<'t>,
         depth: usize,
     ) -> Result<Node, Diagnostic> {
         if depth > MAX_DEPTH {

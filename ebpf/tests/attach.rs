@@ -6,7 +6,7 @@ use tapster_testing::compiler as support;
 use support::{case::parse, world::World};
 use tapster_ebpf::{
     check,
-    host::Host,
+    host::HostFacts,
     insn::{Alu, Insn, R0, Src},
     lower, object,
 };
@@ -24,7 +24,7 @@ fn programs_return_what_their_mechanism_says() {
         for event in &mut typed.events {
             event.mechanism.returns = returns;
         }
-        let program = lower::lower(typed.clone(), Host::of(&target)).unwrap();
+        let program = lower::lower(typed.clone(), HostFacts::of(&target)).unwrap();
         let insns = &program.codes[0].assembled.insns;
         let end = [Insn::Alu64(Alu::Mov, R0, Src::Imm(returns)), Insn::Exit];
         assert!(insns.ends_with(&end), "{insns:?}");

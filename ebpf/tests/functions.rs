@@ -7,10 +7,10 @@ use tapster_testing::compiler as support;
 use support::btf::Builder;
 use tapster_ebpf::{
     attach::{
-        Arch, ArgumentValue, Functions, Missing, Place, Request, Resolved, Site, Sites, Target,
-        UserFunctions, Wanted, resolve,
+        Arch, ArgumentValue, Functions, Missing, Place, ResolveOptions, Resolved, Site, SiteRequest, Sites,
+        Target, UserFunctions, resolve,
     },
-    btf::{Btf, Kind},
+    btf::{Btf, BtfKind},
     compile, declaration,
     diagnostic::SourceFile,
     insn::{Helper, Insn},
@@ -43,7 +43,7 @@ impl Functions for Host {
         Ok(())
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         let list = match wanted.function {
             "two*" => vec!["__traceiter_one", "__traceiter_two"],
             "alike*" => vec!["__traceiter_one", "__traceiter_three"],
@@ -59,7 +59,7 @@ impl Functions for Host {
         _: &str,
         _: Option<&str>,
         name: &str,
-    ) -> Result<tapster_ebpf::usdt::Found, Missing> {
+    ) -> Result<tapster_ebpf::usdt::UsdtProbe, Missing> {
         Err(Missing { message: format!("no probe `{name}`"), hint: None })
     }
 
@@ -67,7 +67,7 @@ impl Functions for Host {
         Ok(matches!(root, Root::Container(_)).then_some(7))
     }
 
-    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         let site = |name: &str, entry, at: &[u64]| Site::new(name, Place::File { entry, at: at.to_vec() });
         let mut found = UserFunctions {
             file: binary.into(),
@@ -112,7 +112,7 @@ impl Host {
     }
 
     fn resolve(&self, at: &str) -> Vec<Resolved> {
-        let request = Request { whole: false, most: 10, stacks: false };
+        let request = ResolveOptions { whole: false, most: 10, stacks: false };
         resolve(&tapster_ebpf::attach::parse(at).unwrap(), request, &self.target(KernelVersion(6, 12, 0)))
             .unwrap()
     }
@@ -225,9 +225,9 @@ fn many_functions_are_found_as_few_are() {
     for number in (0..260).rev() {
         let name = format!("f{number}");
         let one = Btf::parse(bytes.clone()).unwrap();
-        let first = one.ids().find(|id| one.kind(*id) == Kind::Func && one.name(*id) == name);
-        assert_eq!(one.find(&name, Kind::Func), first, "{name}, alone");
-        assert_eq!(many.find(&name, Kind::Func), first, "{name}, one of many");
+        let first = one.ids().find(|id| one.kind(*id) == BtfKind::Func && one.name(*id) == name);
+        assert_eq!(one.find(&name, BtfKind::Func), first, "{name}, alone");
+        assert_eq!(many.find(&name, BtfKind::Func), first, "{name}, one of many");
         assert_eq!(first.is_some(), number < 250);
     }
 }

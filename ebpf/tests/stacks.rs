@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::{case, world::World};
 use tapster_ebpf::{
     check,
-    host::Host,
+    host::HostFacts,
     layout::DropReason,
     lower,
     probe::KernelVersion,
@@ -27,7 +27,7 @@ fn machine(labels: &str, more: &str, kernel: KernelVersion) -> (Program, Vm) {
         "probes:\n  - name: case\n    at: rawtracepoint:test:typed\n{more}    labels: {{ {labels} }}\n    metrics: [{{ counter: case_total }}]\n"
     );
     let typed = check::check(&case::parse(&yaml).unwrap(), &target).unwrap();
-    let program = lower::lower(typed, Host { kernel, ..Host::of(&target) }).unwrap();
+    let program = lower::lower(typed, HostFacts { kernel, ..HostFacts::of(&target) }).unwrap();
     let vm = case::machine(&program, Environment::default());
     (program, vm)
 }

@@ -10,9 +10,9 @@ use support::{
     world::World,
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Sites, Target, UserFunctions, Wanted},
+    attach::{Arch, Functions, Missing, SiteRequest, Sites, Target, UserFunctions},
     probe::Root,
-    usdt::{self, FileId, Found, Location, Operand, Site},
+    usdt::{self, FileId, Location, UsdtOperand, UsdtProbe, UsdtSite},
     vm::Environment,
 };
 
@@ -34,25 +34,25 @@ impl Functions for Brought<'_> {
         Ok(())
     }
 
-    fn probed(&self, _: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, _: &SiteRequest<'_>) -> Result<Sites, Missing> {
         Ok(Sites::default())
     }
 
-    fn user(&self, _: &Root, _: &str, _: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, _: &str, _: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         Ok(UserFunctions::default())
     }
 
-    fn usdt(&self, _: &Root, _: &str, _: Option<&str>, name: &str) -> Result<Found, Missing> {
+    fn usdt(&self, _: &Root, _: &str, _: Option<&str>, name: &str) -> Result<UsdtProbe, Missing> {
         let location = |(text, offset): (&&str, u64)| {
             let mut arguments = usdt::arguments(text, self.arch);
             for argument in arguments.iter_mut().flatten() {
-                if let Operand::Symbol { addend, .. } = argument.operand {
-                    argument.operand = Operand::Relative { distance: DISTANCE + addend };
+                if let UsdtOperand::Symbol { addend, .. } = argument.operand {
+                    argument.operand = UsdtOperand::Relative { distance: DISTANCE + addend };
                 }
             }
-            Location { site: Site { offset, semaphore: 0 }, address: offset, arguments }
+            Location { site: UsdtSite { offset, semaphore: 0 }, address: offset, arguments }
         };
-        Ok(Found {
+        Ok(UsdtProbe {
             provider: "test".into(),
             name: name.into(),
             file: FileId::default(),
@@ -185,7 +185,7 @@ fn places_with_other_operands_are_other_programs() {
         let expressions: Vec<String> = expressions.iter().map(ToString::to_string).collect();
         let frame = Frame { head: "    at: \"usdt:/bin/program:point\"\n".into() };
         let case = compile(&frame, &expressions, &target(&world, &brought))?;
-        let sites = |sites: &usdt::Sites| sites.list.iter().map(|site| site.offset).collect::<Vec<_>>();
+        let sites = |sites: &usdt::UsdtSites| sites.list.iter().map(|site| site.offset).collect::<Vec<_>>();
         Ok::<_, String>(
             case.program.codes.iter().map(|code| sites(code.usdt.as_ref().unwrap())).collect::<Vec<_>>(),
         )

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::{
     follow::{self, FollowError, refused, task_offsets},
-    load::places::{Means, Places, PlacesError},
+    load::places::{AttachMethod, Places, PlacesError},
     sys::{self, Ends, Map, PossibleCpus, ProgramKind, Ring, create_map, has_uprobe_multi},
 };
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use tapster_ebpf::{
     asm::{AsmError, Assembled},
     btf::Btf,
-    callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks, Word},
+    callgraph::{self, FirstWord, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks},
 };
 
 /// Longest record, bytes.
@@ -35,11 +35,11 @@ pub enum AttachError {
 
 /// A call graph in the kernel. Dropping it detaches everything.
 #[derive(Debug)]
-pub struct Attached {
+pub struct AttachedGraph {
     /// The records.
     pub ring: Ring,
     /// How the probes were attached.
-    pub means: Means,
+    pub method: AttachMethod,
     /// Functions with places that could not be attached to: index and error.
     pub refused: Vec<(usize, io::Error)>,
     lost: Map,
@@ -86,9 +86,14 @@ impl Maker {
     }
 }
 
-/// Attaches to all places of a plan, ends before beginnings, by the best means from `from` on. From then on the children of
+/// Attaches to all places of a plan, ends before beginnings, by the best method from `from` on. From then on the children of
 /// this process, and their children, are followed.
-pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<Attached, AttachError> {
+pub fn attach(
+    plan: &Plan,
+    btf: &Btf,
+    ring_bytes: u32,
+    from: AttachMethod,
+) -> Result<AttachedGraph, AttachError> {
     // Needed before 5.11, where the kernel may refuse it; then making the maps reports it.
     let _ = sys::lift_memlock();
     let mut maker = Maker { maps: Vec::new(), held: Vec::new() };
@@ -104,14 +109,14 @@ pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<At
     // The file that was decoded is used, even if another has its name by now: in that one the places would be wrong.
     let opened = format!("/proc/self/fd/{}", plan.file.as_raw_fd());
     let path = CString::new(opened).map_err(|error| refused("the path")(io::Error::other(error)))?;
-    let (means, refused_places) = probes(&mut maker, plan, &path, from)?;
+    let (method, refused_places) = probes(&mut maker, plan, &path, from)?;
     follow::register(&callgraph::register()?, &maker.maps())?;
     let cpus = PossibleCpus::of_host().map_err(refused("the number of CPUs"))?;
     let (ring, lost) = (fd(&maker.maps, RING), fd(&maker.maps, LOST));
-    Ok(Attached {
+    Ok(AttachedGraph {
         ring: Ring::open(ring, ring_bytes, LONGEST).map_err(refused("the ring"))?,
         lost: Map::open(lost, cpus).map_err(refused("the map of losses"))?,
-        means,
+        method,
         refused: refused_places,
         _held: maker.held.into_iter().chain(maker.maps).collect(),
     })
@@ -128,10 +133,10 @@ fn probes(
     maker: &mut Maker,
     plan: &Plan,
     path: &CStr,
-    from: Means,
-) -> Result<(Means, RefusedPlaces), AttachError> {
+    from: AttachMethod,
+) -> Result<(AttachMethod, RefusedPlaces), AttachError> {
     let stacks = plan.stacks.unwrap_or(Stacks::Thread);
-    let program = |is_entry: bool, word: Word| {
+    let program = |is_entry: bool, word: FirstWord| {
         let (name, assembled) = if is_entry {
             ("call_entry", callgraph::entry(plan.arch, stacks, word)?)
         } else {
@@ -144,24 +149,25 @@ fn probes(
         maker.load(name, kind, &assembled)
     };
     // A kernel that does not know the helper refuses the program; one without such links refuses the link.
-    let multi = from == Means::Multi
-        && load(maker, ProgramKind::UprobeMulti, false, Word::Cookie)
+    let multi = from == AttachMethod::Multi
+        && load(maker, ProgramKind::UprobeMulti, false, FirstWord::Cookie)
             .is_ok_and(|program| has_uprobe_multi(program.as_fd()));
-    let cookie = from != Means::Program && load(maker, ProgramKind::Probe, false, Word::Cookie).is_ok();
-    let (means, kind) = match (multi, cookie) {
-        (true, _) => (Means::Multi, ProgramKind::UprobeMulti),
-        (false, true) => (Means::Cookie, ProgramKind::Probe),
-        (false, false) => (Means::Program, ProgramKind::Probe),
+    let cookie =
+        from != AttachMethod::Program && load(maker, ProgramKind::Probe, false, FirstWord::Cookie).is_ok();
+    let (method, kind) = match (multi, cookie) {
+        (true, _) => (AttachMethod::Multi, ProgramKind::UprobeMulti),
+        (false, true) => (AttachMethod::Cookie, ProgramKind::Probe),
+        (false, false) => (AttachMethod::Program, ProgramKind::Probe),
     };
     let mut refused_places = Vec::new();
     for (is_entry, list) in [(false, &plan.exits), (true, &plan.entries)] {
         let offsets = list.iter().map(|place| place.offset).collect();
         let words = list.iter().map(|place| place.word).collect();
         let places = Places::file(path.to_owned(), offsets, words, Ends::Entry);
-        let held = if means == Means::Program {
-            places.each_its_own(|word| load(maker, kind, is_entry, Word::Fixed(word)))?
+        let held = if method == AttachMethod::Program {
+            places.each_its_own(|word| load(maker, kind, is_entry, FirstWord::Fixed(word)))?
         } else {
-            let shared = load(maker, kind, is_entry, Word::Cookie)?;
+            let shared = load(maker, kind, is_entry, FirstWord::Cookie)?;
             let held = if multi { places.link(shared.as_fd()) } else { places.each(shared.as_fd(), true) }?;
             maker.held.push(shared);
             held
@@ -169,10 +175,10 @@ fn probes(
         refused_places.extend(held.refused.into_iter().map(|(index, error)| (list[index].function, error)));
         maker.held.extend(held.descriptors.into_iter().chain(held.programs));
     }
-    Ok((means, refused_places))
+    Ok((method, refused_places))
 }
 
-impl Attached {
+impl AttachedGraph {
     /// The losses so far.
     pub fn losses(&self) -> io::Result<Losses> {
         let count = |index| follow::counter(&self.lost, index);

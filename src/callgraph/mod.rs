@@ -11,9 +11,9 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use crate::load::places::Means;
-pub use attach::{AttachError, Attached, Losses, attach};
-pub use pairing::{Graph, Line, Step};
-pub use plan::{Followed, Place, Plan, Request, plan};
+pub use crate::load::places::AttachMethod;
+pub use attach::{AttachError, AttachedGraph, Losses, attach};
+pub use pairing::{CallStep, Graph, GraphLine};
+pub use plan::{FilePlace, FollowedFunction, GraphRequest, Plan, plan};
 pub use print::{Output, Printer};
 pub use summary::{Ending, Summary, Sums, Unreturned};

@@ -6,15 +6,15 @@
 //! function that jumped here instead of calling.
 
 use super::{
-    plan::Followed,
+    plan::FollowedFunction,
     summary::{Ending, Summary},
 };
 use std::collections::HashMap;
-use tapster_ebpf::callgraph::{ARGUMENTS, Event, Record, Stacks, Task};
+use tapster_ebpf::callgraph::{ARGUMENTS, CallEvent, Record, Stacks, Task};
 
 /// A line of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct GraphLine<'a> {
     /// The thread.
     pub task: Task,
     /// Its name.
@@ -28,12 +28,12 @@ pub struct Line<'a> {
     /// Index of the function.
     pub function: usize,
     /// The event.
-    pub step: Step,
+    pub step: CallStep,
 }
 
 /// An event of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CallStep {
     /// It began.
     Enter([u64; ARGUMENTS]),
     /// It returned.
@@ -46,7 +46,7 @@ pub enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Frame {
+struct OpenCall {
     function: usize,
     stack: u64,
     caller: u64,
@@ -66,7 +66,7 @@ struct Thread {
     /// The task that last ran it.
     task: Task,
     comm: String,
-    frames: Vec<Frame>,
+    frames: Vec<OpenCall>,
     /// Number of frames that are shown.
     shown: usize,
     /// Number of calls in progress of each function, of those that are shown.
@@ -87,7 +87,7 @@ struct Flow {
 /// All calls in progress, and the sums of those that ended.
 #[derive(Debug)]
 pub struct Graph<'f> {
-    functions: &'f [Followed],
+    functions: &'f [FollowedFunction],
     triggered: bool,
     stacks: Option<Stacks>,
     threads: HashMap<Flow, Thread>,
@@ -97,15 +97,15 @@ pub struct Graph<'f> {
 impl<'f> Graph<'f> {
     /// Begins a graph. `triggered`: only calls beneath a trigger are shown. `stacks`: whose stacks determine callers, if any
     /// do.
-    pub fn new(functions: &'f [Followed], triggered: bool, stacks: Option<Stacks>) -> Self {
+    pub fn new(functions: &'f [FollowedFunction], triggered: bool, stacks: Option<Stacks>) -> Self {
         Self { functions, triggered, stacks, threads: HashMap::new(), summary: Summary::new(functions.len()) }
     }
 
     /// Processes a record; records come in the order in which they were written.
-    pub fn record(&mut self, record: &Record, print: &mut impl FnMut(&Line<'_>)) {
+    pub fn record(&mut self, record: &Record, print: &mut impl FnMut(&GraphLine<'_>)) {
         let Record { time_ns, task, ref event } = *record;
         match *event {
-            Event::Entry { function, stack, caller, arguments, comm, goroutine } => {
+            CallEvent::Entry { function, stack, caller, arguments, comm, goroutine } => {
                 let Some(function) = self.index(function) else { return };
                 let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
                 let thread = self.threads.entry(self.flow(task, goroutine)).or_default();
@@ -115,14 +115,14 @@ impl<'f> Graph<'f> {
                 }
                 self.enter(time_ns, self.flow(task, goroutine), (function, stack, caller), arguments, print);
             }
-            Event::Return { stack, value, goroutine, .. } => {
+            CallEvent::Return { stack, value, goroutine, .. } => {
                 self.leave(time_ns, (task, goroutine), stack, Some(value), print);
             }
-            Event::Leave { stack, goroutine, .. } => {
+            CallEvent::Leave { stack, goroutine, .. } => {
                 self.leave(time_ns, (task, goroutine), stack, None, print);
             }
             // Go starts other programs this way, but no copy of the program itself continues.
-            Event::Fork { child } => {
+            CallEvent::Fork { child } => {
                 let Some(parent) = self.threads.get(&self.flow(task, 0)) else { return };
                 let mut copy = parent.clone();
                 for frame in &mut copy.frames {
@@ -132,13 +132,13 @@ impl<'f> Graph<'f> {
                 self.threads.insert(flow, copy);
             }
             // The memory of the calls is gone, and so are the other threads.
-            Event::Exec => self.close_process(task.pid, time_ns),
-            Event::End if self.stacks != Some(Stacks::Goroutine) => {
+            CallEvent::Exec => self.close_process(task.pid, time_ns),
+            CallEvent::End if self.stacks != Some(Stacks::Goroutine) => {
                 self.close_all(self.flow(task, 0), Some(time_ns));
             }
             // Goroutines end with their process, whose first thread is the last to end in Go.
-            Event::End if task.tid == task.pid => self.close_process(task.pid, time_ns),
-            Event::End => {}
+            CallEvent::End if task.tid == task.pid => self.close_process(task.pid, time_ns),
+            CallEvent::End => {}
         }
     }
 
@@ -173,7 +173,7 @@ impl<'f> Graph<'f> {
         flow: Flow,
         (function, stack, caller): (usize, u64, u64),
         arguments: [u64; ARGUMENTS],
-        print: &mut impl FnMut(&Line<'_>),
+        print: &mut impl FnMut(&GraphLine<'_>),
     ) {
         let Some(thread) = self.threads.get_mut(&flow) else { return };
         let task = thread.task;
@@ -212,7 +212,7 @@ impl<'f> Graph<'f> {
         if shown && thread.shown == 0 && (self.stacks.is_some() || thread.base_ns == 0) {
             thread.base_ns = time_ns;
         }
-        thread.frames.push(Frame {
+        thread.frames.push(OpenCall {
             function,
             stack,
             caller,
@@ -224,14 +224,14 @@ impl<'f> Graph<'f> {
         });
         thread.last_ns = time_ns;
         if shown {
-            print(&Line {
+            print(&GraphLine {
                 task,
                 comm: &thread.comm,
                 time_ns,
                 since_ns: time_ns.saturating_sub(thread.base_ns),
                 depth: thread.shown,
                 function,
-                step: Step::Enter(arguments),
+                step: CallStep::Enter(arguments),
             });
             thread.shown += 1;
             *thread.open.entry(function).or_default() += 1;
@@ -246,7 +246,7 @@ impl<'f> Graph<'f> {
     }
 
     /// Why the end of a call that is no longer on the stack was not seen.
-    fn unseen(function: &Followed) -> Ending {
+    fn unseen(function: &FollowedFunction) -> Ending {
         match &function.exits {
             None => Ending::NotTaken,
             Some(exits) if exits.has_unseen() => Ending::Jumped,
@@ -260,7 +260,7 @@ impl<'f> Graph<'f> {
         (task, goroutine): (Task, u64),
         stack: u64,
         value: Option<u64>,
-        print: &mut impl FnMut(&Line<'_>),
+        print: &mut impl FnMut(&GraphLine<'_>),
     ) {
         let flow = self.flow(task, goroutine);
         let Some(thread) = self.threads.get_mut(&flow) else {
@@ -284,14 +284,14 @@ impl<'f> Graph<'f> {
                 (top.function, top.shown, time_ns.saturating_sub(top.entered_ns));
             thread.close(&mut self.summary, time_ns, Ending::Returned);
             if shown {
-                print(&Line {
+                print(&GraphLine {
                     task,
                     comm: &thread.comm,
                     time_ns,
                     since_ns: time_ns.saturating_sub(thread.base_ns),
                     depth: thread.shown,
                     function,
-                    step: Step::Return { value, duration_ns },
+                    step: CallStep::Return { value, duration_ns },
                 });
             }
         }

@@ -1,6 +1,6 @@
 //! Chooses the functions to follow, and the places of probes.
 
-use crate::elf::{self, Exits, Functions, Go, Name, Pattern};
+use crate::elf::{self, Exits, FileFunctions, Go, Name, Pattern};
 use std::{collections::HashSet, fs::File, path::PathBuf};
 use tapster_ebpf::{
     attach::{Arch, Missing},
@@ -10,7 +10,7 @@ use tapster_ebpf::{
 
 /// A request to follow functions.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct GraphRequest {
     /// A program or library, and after a colon a pattern of its functions.
     pub what: String,
     /// Only show calls beneath functions with this name or pattern.
@@ -21,7 +21,7 @@ pub struct Request {
 
 /// A function that is followed.
 #[derive(Clone, Debug)]
-pub struct Followed {
+pub struct FollowedFunction {
     /// Its name as shown.
     pub name: String,
     /// Its address.
@@ -36,7 +36,7 @@ pub struct Followed {
 
 /// A place in the file for a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePlace {
     /// Its offset in the file, bytes.
     pub offset: u64,
     /// The first word of the records.
@@ -55,11 +55,11 @@ pub struct Plan {
     /// Its processor.
     pub arch: Arch,
     /// The functions, by address.
-    pub functions: Vec<Followed>,
+    pub functions: Vec<FollowedFunction>,
     /// The places where they begin.
-    pub entries: Vec<Place>,
+    pub entries: Vec<FilePlace>,
     /// The places where they end.
-    pub exits: Vec<Place>,
+    pub exits: Vec<FilePlace>,
     /// Whether only calls beneath a trigger are shown.
     pub triggered: bool,
     /// Whose stacks determine callers; unknown for programs built by an old Go.
@@ -73,7 +73,7 @@ fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
 }
 
 /// Finds the functions.
-pub fn plan(request: &Request) -> Result<Plan, Missing> {
+pub fn plan(request: &GraphRequest) -> Result<Plan, Missing> {
     let (file, what) = split(&request.what)?;
     let pattern = Pattern::new(&what);
     let trigger = request.trigger.as_deref().map(Pattern::new);
@@ -118,7 +118,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
             None
         });
         begins.push(file.entry(function, exits.as_ref(), false));
-        functions.push(Followed {
+        functions.push(FollowedFunction {
             name: names[index].shown.clone(),
             address: function.address,
             at_once: false,
@@ -154,7 +154,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
 }
 
 /// Splits into file and pattern: names of both may contain colons, so the file is the shortest prefix that names one.
-fn split(what: &str) -> Result<(Functions, String), Missing> {
+fn split(what: &str) -> Result<(FileFunctions, String), Missing> {
     let mut first = None;
     for (at, _) in what.match_indices(':').chain([(what.len(), "")]) {
         let (file, pattern) = (&what[..at], what[at..].strip_prefix(':').unwrap_or("*"));
@@ -181,7 +181,11 @@ impl Plan {
         let mut taken = HashSet::new();
         for (index, (function, begin)) in self.functions.iter_mut().zip(begins.iter().copied()).enumerate() {
             let number = u32::try_from(index).unwrap_or(u32::MAX);
-            self.entries.push(Place { offset: begin, word: RecordKind::Entry.word(number), function: index });
+            self.entries.push(FilePlace {
+                offset: begin,
+                word: RecordKind::Entry.word(number),
+                function: index,
+            });
             let Some(exits) = &function.exits else { continue };
             let returns = exits.returns.iter().map(|offset| (*offset, RecordKind::Return));
             let jumps = exits
@@ -193,7 +197,7 @@ impl Plan {
                 if offset == begin {
                     function.at_once = true;
                 } else if taken.insert(offset) {
-                    self.exits.push(Place { offset, word: kind.word(number), function: index });
+                    self.exits.push(FilePlace { offset, word: kind.word(number), function: index });
                 }
             }
         }

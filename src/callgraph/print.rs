@@ -1,8 +1,8 @@
 //! Writes the graph and its sums as texts.
 
 use super::{
-    pairing::{Line, Step},
-    plan::Followed,
+    pairing::{CallStep, GraphLine},
+    plan::FollowedFunction,
     summary::{Summary, Sums},
 };
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Printer<'f, W> {
     out: W,
-    functions: &'f [Followed],
+    functions: &'f [FollowedFunction],
     output: Output,
     arguments: usize,
     failed: Option<io::Error>,
@@ -38,12 +38,12 @@ pub struct Printer<'f, W> {
 
 impl<'f, W: Write> Printer<'f, W> {
     /// Shows this many arguments.
-    pub fn new(out: W, functions: &'f [Followed], output: Output, arguments: usize) -> Self {
+    pub fn new(out: W, functions: &'f [FollowedFunction], output: Output, arguments: usize) -> Self {
         Self { out, functions, output, arguments, failed: None, text: String::new() }
     }
 
     /// Writes one line, if the form has lines.
-    pub fn line(&mut self, line: &Line<'_>) {
+    pub fn line(&mut self, line: &GraphLine<'_>) {
         self.text.clear();
         match self.output {
             Output::Text => self.text_line(line),
@@ -74,31 +74,31 @@ impl<'f, W: Write> Printer<'f, W> {
         self.failed.filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 
-    fn text_line(&mut self, line: &Line<'_>) {
-        let Line { task, comm, since_ns, depth, function, step, .. } = line;
+    fn text_line(&mut self, line: &GraphLine<'_>) {
+        let GraphLine { task, comm, since_ns, depth, function, step, .. } = line;
         let name = &self.functions[*function].name;
         let (since_us, indent) = (since_ns / 1000, (*depth).min(DEEPEST));
         let _ = write!(self.text, "{since_us:>6} {comm}({}):{:indent$}", task.tid, "");
         let _ = match step {
-            Step::Enter(_) => write!(self.text, "->{name}"),
-            Step::Return { .. } => write!(self.text, "<-{name}"),
+            CallStep::Enter(_) => write!(self.text, "->{name}"),
+            CallStep::Return { .. } => write!(self.text, "<-{name}"),
         };
         match step {
-            Step::Enter(arguments) => {
+            CallStep::Enter(arguments) => {
                 for (index, argument) in arguments.iter().take(self.arguments).enumerate() {
                     let _ = write!(self.text, " arg{index}={argument:#x}");
                 }
             }
-            Step::Return { value: Some(value), .. } => {
+            CallStep::Return { value: Some(value), .. } => {
                 let _ = write!(self.text, " return={value:#x}");
             }
-            Step::Return { value: None, .. } => {}
+            CallStep::Return { value: None, .. } => {}
         }
         self.text.push('\n');
     }
 
-    fn json_line(&self, line: &Line<'_>) -> Value {
-        let Line { task, comm, time_ns, since_ns, depth, function, step } = line;
+    fn json_line(&self, line: &GraphLine<'_>) -> Value {
+        let GraphLine { task, comm, time_ns, since_ns, depth, function, step } = line;
         let mut value = json!({
             "time_ns": time_ns,
             "since_ns": since_ns,
@@ -110,12 +110,12 @@ impl<'f, W: Write> Printer<'f, W> {
         });
         // 64-bit numbers are written as texts: many readers keep only 53 bits of a number.
         match step {
-            Step::Enter(arguments) => {
+            CallStep::Enter(arguments) => {
                 value["event"] = "entry".into();
                 let shown = arguments.iter().take(self.arguments);
                 value["args"] = shown.map(|argument| format!("{argument:#x}")).collect();
             }
-            Step::Return { value: result, duration_ns } => {
+            CallStep::Return { value: result, duration_ns } => {
                 value["event"] = "return".into();
                 value["duration_ns"] = (*duration_ns).into();
                 if let Some(result) = result {
@@ -173,7 +173,7 @@ impl<'f, W: Write> Printer<'f, W> {
 }
 
 /// Writes times in microseconds; a function without a call that ended has none.
-fn table(summary: &Summary, functions: &[Followed], text: &mut String) {
+fn table(summary: &Summary, functions: &[FollowedFunction], text: &mut String) {
     let us = |ns: u64| format!("{}.{}", ns / 1000, ns % 1000 / 100);
     let mut rows = vec![["calls", "total µs", "self µs", "average µs", "maximum µs"].map(str::to_owned)];
     let called = summary.by_total();

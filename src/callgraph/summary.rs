@@ -55,7 +55,7 @@ pub struct Unreturned {
 }
 
 #[derive(Debug)]
-struct Node {
+struct CallNode {
     outer: Option<usize>,
     function: usize,
     self_ns: u64,
@@ -70,7 +70,7 @@ pub struct Summary {
     pub unreturned: Unreturned,
     /// Returns whose entry was not seen.
     pub without_entry: u64,
-    nodes: Vec<Node>,
+    nodes: Vec<CallNode>,
     known: HashMap<(Option<usize>, usize), usize>,
 }
 
@@ -95,7 +95,7 @@ impl Summary {
         {
             return outer;
         }
-        self.nodes.push(Node { outer, function, self_ns: 0 });
+        self.nodes.push(CallNode { outer, function, self_ns: 0 });
         self.known.insert((outer, function), self.nodes.len() - 1);
         self.nodes.len() - 1
     }

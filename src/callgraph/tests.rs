@@ -1,13 +1,13 @@
 //! Calls from artificial records, and how they are printed.
 
 use super::{
-    pairing::{Graph, Line, Step},
-    plan::Followed,
+    pairing::{CallStep, Graph, GraphLine},
+    plan::FollowedFunction,
     print::{Output, Printer},
     summary::{Summary, Sums, Unreturned},
 };
 use crate::elf::Exits;
-use tapster_ebpf::callgraph::{Event, Record, Stacks, Task};
+use tapster_ebpf::callgraph::{CallEvent, Record, Stacks, Task};
 
 const MAIN: u32 = 0;
 const READ: u32 = 1;
@@ -23,11 +23,11 @@ const A: Task = Task { pid: 100, tid: 100 };
 const B: Task = Task { pid: 100, tid: 101 };
 const CHILD: Task = Task { pid: 200, tid: 200 };
 
-fn functions() -> Vec<Followed> {
+fn functions() -> Vec<FollowedFunction> {
     let names = ["main", "read", "hash", "jump", "opaque", "empty"];
     (0_u64..)
         .zip(names)
-        .map(|(index, name)| Followed {
+        .map(|(index, name)| FollowedFunction {
             name: name.into(),
             address: 0x1000 * (index + 1),
             exits: (name != "opaque").then(|| Exits {
@@ -49,7 +49,7 @@ struct Script {
 }
 
 impl Script {
-    fn add(&mut self, task: Task, event: Event) -> &mut Self {
+    fn add(&mut self, task: Task, event: CallEvent) -> &mut Self {
         self.time_ns += 1000;
         self.records.push(Record { time_ns: 1_000_000 + self.time_ns, task, event });
         self
@@ -69,11 +69,11 @@ impl Script {
         let mut comm = [0; 16];
         comm[..6].copy_from_slice(b"hasher");
         let arguments = [u64::from(function), 0xffff, 0, 0];
-        self.add(task, Event::Entry { function, stack, caller, arguments, comm, goroutine: 0 })
+        self.add(task, CallEvent::Entry { function, stack, caller, arguments, comm, goroutine: 0 })
     }
 
     fn leave(&mut self, task: Task, function: u32, stack: u64) -> &mut Self {
-        self.add(task, Event::Return { function, stack, value: u64::from(function) + 0x10, goroutine: 0 })
+        self.add(task, CallEvent::Return { function, stack, value: u64::from(function) + 0x10, goroutine: 0 })
     }
 
     /// Calls that made lines, as text: the thread's last digit, depth, direction, name.
@@ -82,10 +82,10 @@ impl Script {
         let mut graph = Graph::new(&functions, triggered, Some(Stacks::Thread));
         let mut lines = Vec::new();
         for record in &self.records {
-            graph.record(record, &mut |line: &Line<'_>| {
+            graph.record(record, &mut |line: &GraphLine<'_>| {
                 let arrow = match line.step {
-                    Step::Enter(_) => "->",
-                    Step::Return { .. } => "<-",
+                    CallStep::Enter(_) => "->",
+                    CallStep::Return { .. } => "<-",
                 };
                 let name = &functions[line.function].name;
                 lines.push(format!("{}{}{arrow}{name}", line.task.tid, " ".repeat(line.depth + 1)));
@@ -173,7 +173,7 @@ fn what_longjmp_leaves_is_taken_away() {
 fn a_jump_to_another_function_returns_for_both() {
     let mut script = Script::default();
     script.enter(A, MAIN, 0x8000).enter(A, JUMP, 0x7000).enter(A, HASH, 0x7000).leave(A, HASH, 0x7000);
-    script.enter(A, JUMP, 0x7000).add(A, Event::Leave { function: JUMP, stack: 0x7000, goroutine: 0 });
+    script.enter(A, JUMP, 0x7000).add(A, CallEvent::Leave { function: JUMP, stack: 0x7000, goroutine: 0 });
     script.enter(A, EMPTY, 0x7000).leave(A, MAIN, 0x8000);
     let (lines, summary) = script.run();
     assert_eq!(
@@ -239,9 +239,13 @@ fn a_trigger_shows_what_is_beneath_it() {
 #[test]
 fn a_copied_process_returns_from_calls_of_the_first() {
     let mut script = Script::default();
-    script.enter(A, MAIN, 0x8000).enter(A, READ, 0x7000).add(A, Event::Fork { child: CHILD });
+    script.enter(A, MAIN, 0x8000).enter(A, READ, 0x7000).add(A, CallEvent::Fork { child: CHILD });
     script.leave(CHILD, READ, 0x7000).enter(CHILD, HASH, 0x7000).leave(CHILD, HASH, 0x7000);
-    script.leave(A, READ, 0x7000).add(CHILD, Event::Exec).enter(CHILD, MAIN, 0x9000).add(CHILD, Event::End);
+    script
+        .leave(A, READ, 0x7000)
+        .add(CHILD, CallEvent::Exec)
+        .enter(CHILD, MAIN, 0x9000)
+        .add(CHILD, CallEvent::End);
     script.leave(A, MAIN, 0x8000);
     let (lines, summary) = script.run();
     assert_eq!(
@@ -277,7 +281,7 @@ fn goroutines_keep_their_calls_on_other_threads() {
     let functions = functions();
     let mut graph = Graph::new(&functions, false, Some(Stacks::Goroutine));
     let stack = 0_u64.wrapping_sub(0x100);
-    let entry = |function, stack, goroutine| Event::Entry {
+    let entry = |function, stack, goroutine| CallEvent::Entry {
         function,
         stack,
         caller: stack,
@@ -290,10 +294,10 @@ fn goroutines_keep_their_calls_on_other_threads() {
         (A, entry(READ, stack, 2)),
         (B, entry(HASH, stack - 64, 1)),
         // A thread ends; its goroutine goes on elsewhere.
-        (B, Event::End),
-        (A, Event::Return { function: HASH, stack: stack - 64, value: 1, goroutine: 1 }),
-        (A, Event::Return { function: READ, stack, value: 2, goroutine: 1 }),
-        (A, Event::End),
+        (B, CallEvent::End),
+        (A, CallEvent::Return { function: HASH, stack: stack - 64, value: 1, goroutine: 1 }),
+        (A, CallEvent::Return { function: READ, stack, value: 2, goroutine: 1 }),
+        (A, CallEvent::End),
     ];
     let mut lines = Vec::new();
     for (task, event) in events {

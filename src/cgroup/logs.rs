@@ -5,7 +5,7 @@
 
 use crate::{
     container::is_id,
-    deadline::{Left, MayHang},
+    deadline::{HangingThreads, MayHang},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,17 +35,17 @@ pub(super) struct Pod {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    left: Left,
+    left: HangingThreads,
 }
 
 /// The directory's time of change when it was read; `None` if a later change may have the same time, or the directory does not
 /// exist.
-pub(super) type Changed = Option<SystemTime>;
+pub(super) type ChangeTime = Option<SystemTime>;
 
 /// The names in the links.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
-    pub(super) changed: Changed,
+    pub(super) changed: ChangeTime,
     /// Pod and name of each container by its id, or by the beginning of the id.
     containers: BTreeMap<String, (Pod, String)>,
     /// Pods by UID: for containers without a log of their own, such as the one that holds a pod's network.
@@ -53,14 +53,14 @@ pub(super) struct Logs {
 }
 
 impl MayHang for Directory {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
 
 impl Directory {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, left: Left::default() }
+        Self { path, left: HangingThreads::default() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -68,7 +68,7 @@ impl Directory {
     }
 
     /// Reads the links if the directory has changed since then.
-    pub(super) fn read(&self, since: Changed) -> Option<Logs> {
+    pub(super) fn read(&self, since: ChangeTime) -> Option<Logs> {
         let changed = self.path.metadata().and_then(|metadata| metadata.modified()).ok();
         if changed == since {
             return None;

@@ -18,7 +18,7 @@ mod tree;
 
 use crate::{
     container::{Container, pod_uid},
-    deadline::{self, Limits, Outcome},
+    deadline::{self, Outcome, TimeLimits},
     host::{Host, HostError},
     lock::lock,
 };
@@ -30,13 +30,13 @@ use std::{
     time::{Duration, Instant},
 };
 pub use tapster_ebpf::probe::CgroupPart as Part;
-use tree::{Found, Spot, Tree};
+use tree::{CgroupLocation, CgroupLookup, CgroupTree};
 
 /// The text of all cgroups that are gone; it keeps the number of series low.
 pub const GONE: &str = "~gone";
 
 /// How long reading names of containers may take.
-const NAMES: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_secs(1) };
+const NAMES: TimeLimits = TimeLimits { first: Duration::from_secs(1), next: Duration::from_secs(1) };
 /// Most cgroups that are remembered.
 const LIMIT: usize = 1 << 15;
 /// Least time between two reads of the mount table.
@@ -48,14 +48,14 @@ const ID_BITS: u32 = 48;
 
 /// The texts of a cgroup; empty if it has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Texts {
+struct CgroupTexts {
     path: Arc<str>,
     namespace: Arc<str>,
     pod: Arc<str>,
     container: Arc<str>,
 }
 
-impl Texts {
+impl CgroupTexts {
     fn part(&self, part: Part) -> &Arc<str> {
         match part {
             Part::Path => &self.path,
@@ -77,7 +77,7 @@ impl Texts {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum CgroupState {
     /// As far as is known: not missing in the last check.
     Living,
     /// Not found in the last check.
@@ -86,11 +86,11 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Entry {
-    texts: Texts,
-    /// Its place when it was found; `None` if it was gone by then.
-    spot: Option<Spot>,
-    state: State,
+struct CgroupEntry {
+    texts: CgroupTexts,
+    /// Its location when it was found; `None` if it was gone by then.
+    location: Option<CgroupLocation>,
+    state: CgroupState,
     /// Whether its container may still get a name.
     is_unnamed: bool,
     /// When its text was first requested.
@@ -101,30 +101,30 @@ struct Entry {
 
 type Clock = Box<dyn Fn() -> Instant + Send>;
 
-struct Known {
+struct CgroupCache {
     host: Host,
     /// The user whose cgroups name a pod and a container.
     root: u32,
     clock: Clock,
-    trees: Vec<Tree>,
+    trees: Vec<CgroupTree>,
     /// When the mount table was last read.
     mounts_read: Option<Instant>,
     logs: Logs,
-    entries: HashMap<u64, Entry>,
+    entries: HashMap<u64, CgroupEntry>,
     looks: u64,
     limit: usize,
 }
 
 /// Everything that is known about cgroups, shared by all labels.
 pub struct Cgroups {
-    known: Mutex<Known>,
+    known: Mutex<CgroupCache>,
     /// The source of names of containers. It is read while no lock is held.
     directory: Arc<Directory>,
-    answer: Mutex<Answer>,
+    answer: Mutex<NamesReading>,
 }
 
 /// When names of containers were last read.
-struct Answer {
+struct NamesReading {
     at: Instant,
     /// Whether the log has reported that they cannot be read.
     is_awaited: bool,
@@ -143,7 +143,7 @@ impl Cgroups {
     }
 
     fn with(host: &Host, root: u32, clock: Clock, limit: usize) -> Self {
-        let known = Known {
+        let known = CgroupCache {
             host: host.clone(),
             root,
             clock,
@@ -157,11 +157,11 @@ impl Cgroups {
         Self {
             known: Mutex::new(known),
             directory: Arc::new(Directory::new(host.container_logs())),
-            answer: Mutex::new(Answer { at: Instant::now(), is_awaited: false }),
+            answer: Mutex::new(NamesReading { at: Instant::now(), is_awaited: false }),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, CgroupCache> {
         lock(&self.known)
     }
 
@@ -189,13 +189,13 @@ impl Cgroups {
     pub fn is_gone(&self, key: u64) -> bool {
         let mut known = self.lock();
         known.texts(key);
-        known.entries.get(&key).is_some_and(|entry| entry.state == State::Gone)
+        known.entries.get(&key).is_some_and(|entry| entry.state == CgroupState::Gone)
     }
 
     /// The texts of these parts, of all cgroups that exist and whose text was requested lately.
     pub fn living(&self, parts: &[Part]) -> HashSet<Vec<Arc<str>>> {
         let known = self.lock();
-        let living = known.entries.values().filter(|entry| entry.state != State::Gone);
+        let living = known.entries.values().filter(|entry| entry.state != CgroupState::Gone);
         living.map(|entry| parts.iter().map(|part| entry.texts.part(*part).clone()).collect()).collect()
     }
 
@@ -235,60 +235,61 @@ impl Cgroups {
     }
 }
 
-impl Known {
+impl CgroupCache {
     fn read_mounts(&mut self) -> Result<(), HostError> {
         let now = (self.clock)();
         if self.mounts_read.is_some_and(|read| now.saturating_duration_since(read) < PAUSE) {
             return Ok(());
         }
         let mounts = mount::mounts(&self.host.proc)?;
-        self.trees = mounts.into_iter().map(|mount| Tree::new(mount, &self.host.proc, self.root)).collect();
+        self.trees =
+            mounts.into_iter().map(|mount| CgroupTree::new(mount, &self.host.proc, self.root)).collect();
         self.mounts_read = Some(now);
         Ok(())
     }
 
-    fn find(&mut self, key: u64, since: Instant) -> Found {
+    fn find(&mut self, key: u64, since: Instant) -> CgroupLookup {
         let (hierarchy, id) = (key >> ID_BITS, key & ((1 << ID_BITS) - 1));
         let now = (self.clock)();
         let is_known = self.trees.iter().any(|tree| tree.hierarchy() == hierarchy);
         // A hierarchy may be mounted later; without its mount the state is unknown.
         if !is_known && self.read_mounts().is_err() {
-            return Found::Unknown;
+            return CgroupLookup::Unknown;
         }
         match self.trees.iter_mut().find(|tree| tree.hierarchy() == hierarchy) {
             Some(tree) => tree.find(id, since, now, self.limit),
-            None => Found::Unknown,
+            None => CgroupLookup::Unknown,
         }
     }
 
-    fn texts(&mut self, key: u64) -> Texts {
+    fn texts(&mut self, key: u64) -> CgroupTexts {
         let looks = self.looks;
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.used = looks;
             return entry.texts.clone();
         }
         let since = (self.clock)();
-        let (texts, spot, state, is_unnamed) = match self.find(key, since) {
-            Found::Living(spot) => {
-                let (texts, is_unnamed) = self.describe(&spot);
-                (texts, Some(spot), State::Living, is_unnamed)
+        let (texts, location, state, is_unnamed) = match self.find(key, since) {
+            CgroupLookup::Living(location) => {
+                let (texts, is_unnamed) = self.describe(&location);
+                (texts, Some(location), CgroupState::Living, is_unnamed)
             }
-            Found::Dead => (Texts::gone(), None, State::Living, false),
-            Found::Unknown => return Texts::gone(),
+            CgroupLookup::Dead => (CgroupTexts::gone(), None, CgroupState::Living, false),
+            CgroupLookup::Unknown => return CgroupTexts::gone(),
         };
         if self.entries.len() < self.limit {
-            let entry = Entry { texts: texts.clone(), spot, state, is_unnamed, since, used: looks };
+            let entry = CgroupEntry { texts: texts.clone(), location, state, is_unnamed, since, used: looks };
             self.entries.insert(key, entry);
         }
         texts
     }
 
     /// The texts of a cgroup, and whether its container has no name yet.
-    fn describe(&self, spot: &Spot) -> (Texts, bool) {
+    fn describe(&self, location: &CgroupLocation) -> (CgroupTexts, bool) {
         let empty: Arc<str> = "".into();
-        let path = spot.of_root();
-        let mut texts = Texts {
-            path: spot.path.as_str().into(),
+        let path = location.of_root();
+        let mut texts = CgroupTexts {
+            path: location.path.as_str().into(),
             namespace: empty.clone(),
             pod: empty.clone(),
             container: empty,
@@ -311,9 +312,10 @@ impl Known {
     fn name(&mut self, logs: Logs) {
         self.logs = logs;
         let mut entries = std::mem::take(&mut self.entries);
-        for entry in entries.values_mut().filter(|entry| entry.is_unnamed && entry.state != State::Gone) {
-            if let Some(spot) = &entry.spot {
-                (entry.texts, entry.is_unnamed) = self.describe(spot);
+        for entry in entries.values_mut().filter(|entry| entry.is_unnamed && entry.state != CgroupState::Gone)
+        {
+            if let Some(location) = &entry.location {
+                (entry.texts, entry.is_unnamed) = self.describe(location);
             }
         }
         self.entries = entries;
@@ -324,23 +326,23 @@ impl Known {
         let looks = self.looks;
         let mut entries = std::mem::take(&mut self.entries);
         entries.retain(|_, entry| entry.used + 2 >= looks);
-        for (key, entry) in entries.iter_mut().filter(|(_, entry)| entry.state != State::Gone) {
+        for (key, entry) in entries.iter_mut().filter(|(_, entry)| entry.state != CgroupState::Gone) {
             let id = key & ((1 << ID_BITS) - 1);
-            let directory = entry.spot.as_ref().and_then(|spot| spot.directory.as_ref());
-            if directory.is_some_and(|directory| Tree::is_at(directory, id)) {
-                entry.state = State::Living;
+            let directory = entry.location.as_ref().and_then(|location| location.directory.as_ref());
+            if directory.is_some_and(|directory| CgroupTree::is_at(directory, id)) {
+                entry.state = CgroupState::Living;
                 continue;
             }
             entry.state = match (self.find(*key, entry.since), entry.state) {
                 // The cgroup was renamed, which version 1 allows, or it is not below the mount.
-                (Found::Living(spot), _) => {
-                    (entry.texts, entry.is_unnamed) = self.describe(&spot);
-                    entry.spot = Some(spot);
-                    State::Living
+                (CgroupLookup::Living(location), _) => {
+                    (entry.texts, entry.is_unnamed) = self.describe(&location);
+                    entry.location = Some(location);
+                    CgroupState::Living
                 }
-                (Found::Unknown, state) => state,
-                (Found::Dead, State::Living) => State::Missing,
-                (Found::Dead, State::Missing | State::Gone) => State::Gone,
+                (CgroupLookup::Unknown, state) => state,
+                (CgroupLookup::Dead, CgroupState::Living) => CgroupState::Missing,
+                (CgroupLookup::Dead, CgroupState::Missing | CgroupState::Gone) => CgroupState::Gone,
             };
         }
         bury(&mut entries);
@@ -350,15 +352,15 @@ impl Known {
 
 /// Replaces the texts of cgroups that are gone by [`GONE`], unless a living cgroup has the same texts. Empty texts stay: all
 /// cgroups outside of containers share them.
-fn bury(entries: &mut HashMap<u64, Entry>) {
-    let living = entries.values().filter(|entry| entry.state != State::Gone);
+fn bury(entries: &mut HashMap<u64, CgroupEntry>) {
+    let living = entries.values().filter(|entry| entry.state != CgroupState::Gone);
     let (mut paths, mut owners) = (HashSet::new(), HashSet::new());
     for entry in living {
         paths.insert(entry.texts.path.clone());
         owners.insert(entry.texts.owner().map(Arc::clone));
     }
-    for entry in entries.values_mut().filter(|entry| entry.state == State::Gone) {
-        let gone = Texts::gone();
+    for entry in entries.values_mut().filter(|entry| entry.state == CgroupState::Gone) {
+        let gone = CgroupTexts::gone();
         let is_nobody = entry.texts.owner().iter().all(|text| text.is_empty());
         if !is_nobody && !owners.contains(&entry.texts.owner().map(Arc::clone)) {
             (entry.texts.namespace, entry.texts.pod, entry.texts.container) =

@@ -30,7 +30,7 @@ pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, HostError> {
     let numbers = read("self/cgroup").unwrap_or_default();
     let numbers = String::from_utf8_lossy(&numbers);
     let mut found: Vec<(bool, Mount)> = Vec::new();
-    for line in table.split(|byte| *byte == b'\n').filter_map(Line::parse) {
+    for line in table.split(|byte| *byte == b'\n').filter_map(MountLine::parse) {
         let Some(hierarchy) = line.hierarchy(&numbers) else { continue };
         let is_whole = line.root == b"/";
         let mount = Mount { hierarchy, point: PathBuf::from(OsString::from_vec(line.point)) };
@@ -48,7 +48,7 @@ pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, HostError> {
 
 /// A line of mountinfo:
 /// `20 41 31 0:38 / /sys/fs/cgroup/cpu rw,relatime shared:4 - cgroup cgroup rw,cpu,cpuacct`.
-struct Line<'t> {
+struct MountLine<'t> {
     root: Vec<u8>,
     point: Vec<u8>,
     kind: &'t [u8],
@@ -56,7 +56,7 @@ struct Line<'t> {
     options: &'t [u8],
 }
 
-impl<'t> Line<'t> {
+impl<'t> MountLine<'t> {
     fn parse(line: &'t [u8]) -> Option<Self> {
         let mut fields = line.split(|byte| *byte == b' ');
         let root = unescape(fields.nth(3)?);

@@ -37,9 +37,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The kernel appends this to the path of a directory that was removed while it was open.
 const DELETED: &[u8] = b" (deleted)";
 
-/// The place of a cgroup.
+/// The location of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spot {
+pub(super) struct CgroupLocation {
     /// Its path in the hierarchy.
     pub(super) path: String,
     /// Bytes of the path that only root can have made, up to and including the last such name.
@@ -48,7 +48,7 @@ pub(super) struct Spot {
     pub(super) directory: Option<PathBuf>,
 }
 
-impl Spot {
+impl CgroupLocation {
     /// The part of the path from which pod and container are read: only root can have given these names.
     pub(super) fn of_root(&self) -> &str {
         self.path.get(..self.of_root).unwrap_or_default()
@@ -57,8 +57,8 @@ impl Spot {
 
 /// The result of looking for a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Living(Spot),
+pub(super) enum CgroupLookup {
+    Living(CgroupLocation),
     /// It no longer exists, and its id is never reused.
     Dead,
     /// Whether it exists could not be determined.
@@ -67,25 +67,25 @@ pub(super) enum Found {
 
 /// A mounted hierarchy.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(super) struct CgroupTree {
     mount: Mount,
     /// The user who owns what the system makes: root, except in tests.
     root: u32,
     /// The directory of links to open files.
     links: PathBuf,
     /// The result of the last walk, if the kernel does not open cgroups by id.
-    walk: Option<Walk>,
+    walk: Option<TreeWalk>,
 }
 
 #[derive(Debug, Default)]
-struct Walk {
+struct TreeWalk {
     begun: Option<Instant>,
     /// Whether nothing was left out.
     complete: bool,
     directories: HashMap<u64, PathBuf>,
 }
 
-impl Tree {
+impl CgroupTree {
     pub(super) fn new(mount: Mount, proc: &Path, root: u32) -> Self {
         let mut tree = Self { mount, root, links: proc.join("self/fd"), walk: None };
         let own = tree.mount.point.metadata().map(|metadata| metadata.ino());
@@ -94,7 +94,7 @@ impl Tree {
             opened.is_ok_and(|metadata| metadata.ino() == own)
         });
         if !opens {
-            tree.walk = Some(Walk::default());
+            tree.walk = Some(TreeWalk::default());
         }
         tree
     }
@@ -110,7 +110,7 @@ impl Tree {
     }
 
     /// Looks for a cgroup that existed at `since` at the latest; a walk keeps at most `limit` cgroups.
-    pub(super) fn find(&mut self, id: u64, since: Instant, now: Instant, limit: usize) -> Found {
+    pub(super) fn find(&mut self, id: u64, since: Instant, now: Instant, limit: usize) -> CgroupLookup {
         match self.walk.take() {
             None => self.find_by_handle(id),
             Some(mut walk) => {
@@ -131,23 +131,23 @@ impl Tree {
         sys::open_by_kernfs_id(File::open(&self.mount.point)?.as_fd(), id)
     }
 
-    fn find_by_handle(&self, id: u64) -> Found {
+    fn find_by_handle(&self, id: u64) -> CgroupLookup {
         let fd = match self.open(id) {
             Ok(fd) => fd,
             Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {
-                return Found::Dead;
+                return CgroupLookup::Dead;
             }
-            Err(_) => return Found::Unknown,
+            Err(_) => return CgroupLookup::Unknown,
         };
         let Ok(target) = fs::read_link(self.links.join(fd.as_raw_fd().to_string())) else {
-            return Found::Unknown;
+            return CgroupLookup::Unknown;
         };
         if target.starts_with(&self.mount.point) && Self::is_at(&target, id) {
-            return Found::Living(self.spot(target));
+            return CgroupLookup::Living(self.location(target));
         }
         // Before about 6.2 a removed cgroup can be opened as long as something holds on to it.
         if target.as_os_str().as_bytes().ends_with(DELETED) {
-            return Found::Dead;
+            return CgroupLookup::Dead;
         }
         // A cgroup beside or above the mounted part has its path in the whole hierarchy. Directories above it cannot be seen;
         // below a directory of a user, only that user makes cgroups.
@@ -155,28 +155,35 @@ impl Tree {
         let is_roots = File::from(fd).metadata().is_ok_and(|directory| self.is_roots(&directory));
         let path = text(bytes);
         let of_root = if is_roots && bytes.len() <= LONGEST { path.len() } else { 0 };
-        Found::Living(Spot { of_root, path, directory: None })
+        CgroupLookup::Living(CgroupLocation { of_root, path, directory: None })
     }
 
-    fn find_by_walk(&self, walk: &mut Walk, id: u64, since: Instant, now: Instant, limit: usize) -> Found {
-        let spot = |walk: &Walk| {
+    fn find_by_walk(
+        &self,
+        walk: &mut TreeWalk,
+        id: u64,
+        since: Instant,
+        now: Instant,
+        limit: usize,
+    ) -> CgroupLookup {
+        let location = |walk: &TreeWalk| {
             let directory = walk.directories.get(&id).filter(|directory| Self::is_at(directory, id))?;
-            Some(Found::Living(self.spot(directory.clone())))
+            Some(CgroupLookup::Living(self.location(directory.clone())))
         };
-        if let Some(found) = spot(walk) {
+        if let Some(found) = location(walk) {
             return found;
         }
         let is_recent = |begun: Instant| now.saturating_duration_since(begun) < PAUSE;
         let walks = !walk.begun.is_some_and(is_recent);
         if walks {
-            *walk = Walk::of(&self.mount.point, now, limit);
+            *walk = TreeWalk::of(&self.mount.point, now, limit);
         }
         let is_later = walks || walk.begun.is_some_and(|begun| begun > since);
         let has_seen_it_gone = walk.complete && is_later;
-        spot(walk).unwrap_or(if has_seen_it_gone { Found::Dead } else { Found::Unknown })
+        location(walk).unwrap_or(if has_seen_it_gone { CgroupLookup::Dead } else { CgroupLookup::Unknown })
     }
 
-    fn spot(&self, directory: PathBuf) -> Spot {
+    fn location(&self, directory: PathBuf) -> CgroupLocation {
         let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory);
         let (mut above, mut of_root) = (self.mount.point.clone(), 0);
         for name in below {
@@ -193,7 +200,7 @@ impl Tree {
         // A name that was cut is not the one that root gave.
         let of_root = if is_long && of_root + CUT.len() > path.len() { 0 } else { of_root };
         // A path that was cut is looked up each time.
-        Spot { path, of_root, directory: Some(directory).filter(|_| !is_long) }
+        CgroupLocation { path, of_root, directory: Some(directory).filter(|_| !is_long) }
     }
 
     /// Whether only root makes cgroups in a directory.
@@ -202,7 +209,7 @@ impl Tree {
     }
 }
 
-impl Walk {
+impl TreeWalk {
     /// Walks all cgroups, up to a limit.
     fn of(root: &Path, begun: Instant, limit: usize) -> Self {
         let mut walk = Self { begun: Some(begun), complete: true, directories: HashMap::new() };

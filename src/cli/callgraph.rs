@@ -8,7 +8,10 @@ use super::{
     tell_missing,
 };
 use crate::{
-    callgraph::{self, Attached, Graph, Losses, Means, Output, Plan, Printer, Request, Summary, Unreturned},
+    callgraph::{
+        self, AttachMethod, AttachedGraph, Graph, GraphRequest, Losses, Output, Plan, Printer, Summary,
+        Unreturned,
+    },
     kernel::Kernel,
     sys,
 };
@@ -80,14 +83,14 @@ fn buffer(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
-    let Where { form, file, arguments } = match Where::of(args) {
+    let GraphOutput { form, file, arguments } = match GraphOutput::of(args) {
         Ok(place) => place,
         Err(message) => {
             tell!("error: {message}");
             return Ok(USAGE);
         }
     };
-    let request = Request { what: args.what.clone(), trigger: args.trigger.clone(), limit: args.limit };
+    let request = GraphRequest { what: args.what.clone(), trigger: args.trigger.clone(), limit: args.limit };
     let plan = match callgraph::plan(&request) {
         Ok(plan) => plan,
         Err(missing) => {
@@ -109,7 +112,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
         tell!("error: without the kernel's BTF processes cannot be followed");
         return Ok(FAILURE);
     };
-    let attached = match callgraph::attach(&plan, btf, args.buffer << 20, Means::Multi) {
+    let attached = match callgraph::attach(&plan, btf, args.buffer << 20, AttachMethod::Multi) {
         Ok(attached) => attached,
         Err(error) => {
             tell!("error: {error}");
@@ -142,13 +145,13 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
 
 /// The destination of the graph, its form, and the number of arguments.
 #[derive(Debug, PartialEq)]
-struct Where<'a> {
+struct GraphOutput<'a> {
     form: Output,
     file: Option<&'a Path>,
     arguments: usize,
 }
 
-impl<'a> Where<'a> {
+impl<'a> GraphOutput<'a> {
     /// Before `--format` existed, `--output` was the form and `--file` the file; both are still accepted.
     fn of(args: &'a CallgraphArgs) -> Result<Self, &'static str> {
         let output = args.output.as_deref();
@@ -171,7 +174,7 @@ impl<'a> Where<'a> {
 }
 
 /// Places that the kernel refused, in a sentence for each function.
-fn refused(plan: &Plan, attached: &Attached) -> Vec<String> {
+fn refused(plan: &Plan, attached: &AttachedGraph) -> Vec<String> {
     let mut notes: Vec<String> = attached
         .refused
         .iter()
@@ -183,15 +186,15 @@ fn refused(plan: &Plan, attached: &Attached) -> Vec<String> {
     notes
 }
 
-type End = (Option<ExitStatus>, Summary, Losses);
+type FollowResult = (Option<ExitStatus>, Summary, Losses);
 
 /// Starts the command and follows it to its end; its status is `None` if it was not waited for.
 fn follow(
     args: &CallgraphArgs,
     plan: &Plan,
-    mut attached: Attached,
+    mut attached: AttachedGraph,
     printer: &mut Printer<'_, impl Write>,
-) -> anyhow::Result<Result<End, io::Error>> {
+) -> anyhow::Result<Result<FollowResult, io::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Handlers are installed first: from now on signals are for the command.
@@ -238,7 +241,7 @@ fn pass_on(child: &Child, signal: i32) {
     }
 }
 
-fn drain(attached: &mut Attached, graph: &mut Graph<'_>, printer: &mut Printer<'_, impl Write>) {
+fn drain(attached: &mut AttachedGraph, graph: &mut Graph<'_>, printer: &mut Printer<'_, impl Write>) {
     attached.ring.read(|bytes| {
         if let Some(record) = decode(bytes) {
             graph.record(&record, &mut |line| printer.line(line));
@@ -294,7 +297,7 @@ mod tests {
             let Some(Command::Callgraph(args)) = Cli::try_parse_from(words).unwrap().command else {
                 panic!("another command")
             };
-            let place = Where::of(&args).map_err(str::to_owned)?;
+            let place = GraphOutput::of(&args).map_err(str::to_owned)?;
             assert_eq!(place.arguments, args.args.unwrap_or(2), "{flags:?}");
             Ok::<_, String>((place.form, place.file.map(|file| file.display().to_string())))
         };

@@ -5,9 +5,9 @@ mod reasons;
 use super::{FAILURE, HostArgs, ProbeArgs, USAGE, lacks, print, report};
 use crate::{
     config,
-    exporter::{Exporter, Failure},
+    exporter::{Exporter, StartFailure},
     kernel::Kernel,
-    otlp::setting::{Exports, SettingError, Sources},
+    otlp::setting::{Exports, SettingError, SettingSources},
     owner::{Owners, Trust},
     status::{Limit, ProgramStatus},
 };
@@ -40,8 +40,8 @@ pub struct CheckArgs {
 }
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let request = args.probes.request(&args.what, Trust::Told(Owners::of_process(&[])));
-    let config = match config::survey(&request) {
+    let selection = args.probes.selection(&args.what, Trust::Told(Owners::of_process(&[])));
+    let config = match config::survey(&selection) {
         Ok(config) => config,
         Err(error) => {
             tell!("error: {error}");
@@ -99,7 +99,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         None
     } else {
         let (exporter, failures) = Exporter::attempt(&compiled, &kernel, &args.host.host());
-        Some(Started { loaded: exporter.loaded(), limits: exporter.limits(), failures, exporter })
+        Some(LoadedProbes { loaded: exporter.loaded(), limits: exporter.limits(), failures, exporter })
     };
     let mut text = String::new();
     told(&compiled, started.as_ref(), kernel.possible_cpus, &mut text)?;
@@ -123,9 +123,9 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
 }
 
 /// Probes that were loaded without being attached.
-struct Started {
+struct LoadedProbes {
     exporter: Exporter,
-    failures: Vec<Failure>,
+    failures: Vec<StartFailure>,
     loaded: Vec<(String, Vec<ProgramStatus>)>,
     limits: Vec<(String, Limit)>,
 }
@@ -133,7 +133,7 @@ struct Started {
 /// The verdict on each probe.
 fn told(
     compiled: &[(Probe, Program)],
-    started: Option<&Started>,
+    started: Option<&LoadedProbes>,
     cpus: u32,
     text: &mut String,
 ) -> std::fmt::Result {
@@ -166,7 +166,7 @@ fn told(
             writeln!(text, "{:width$}            rows are shared by {shared_by} processors each", "")?;
         }
         let loaded = started.and_then(|started| started.loaded.iter().find(|(loaded, _)| loaded == name));
-        for Way { at, mechanism, functions, places } in
+        for AttachedPoint { at, mechanism, functions, places } in
             ways(program, loaded.map_or(&[][..], |(_, all)| all.as_slice()))
         {
             let count = match (functions, places) {
@@ -212,7 +212,7 @@ fn told(
 }
 
 /// How a probe attaches to an attach point.
-struct Way {
+struct AttachedPoint {
     at: String,
     mechanism: String,
     functions: usize,
@@ -221,8 +221,8 @@ struct Way {
 }
 
 /// One for each attach point. A USDT probe may need several programs for one, because its arguments differ between places.
-fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<Way> {
-    let mut ways: Vec<Way> = Vec::new();
+fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<AttachedPoint> {
+    let mut ways: Vec<AttachedPoint> = Vec::new();
     for code in &program.codes {
         let at = code.at.to_string();
         // The mechanism that was used, if the program was loaded: sometimes only the kernel can decide.
@@ -236,7 +236,7 @@ fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<Way> {
             .find(|known| known.at == at && known.mechanism == mechanism && code.usdt.is_some())
         {
             Some(known) => known.places += places,
-            None => ways.push(Way { at, mechanism, functions, places }),
+            None => ways.push(AttachedPoint { at, mechanism, functions, places }),
         }
     }
     ways
@@ -249,7 +249,7 @@ fn kibibytes(bytes: u64) -> String {
 
 /// Checks the section of a file about pushes. Flags and variables belong to another process, which may enable pushes.
 fn pushes(file: &Otlp) -> Result<(), SettingError> {
-    let read = |flags| Exports::read(&Sources { flags, variable: &|_| None, file: Some(file) });
+    let read = |flags| Exports::read(&SettingSources { flags, variable: &|_| None, file: Some(file) });
     read(Vec::new())?;
     read(vec![("--exporters", Some("otlp".to_owned()))]).map(|_| ())
 }

@@ -46,8 +46,8 @@ pub enum Emit {
 }
 
 pub(super) fn compile(args: &CompileArgs) -> Result<u8, Stop> {
-    let request = args.probes.request(&args.what, Trust::Everybody);
-    let config = match config::load(&request) {
+    let selection = args.probes.selection(&args.what, Trust::Everybody);
+    let config = match config::load(&selection) {
         Ok(config) => config,
         Err(error) => {
             tell!("error: {error}");

@@ -12,11 +12,11 @@ use super::{
     tell_missing,
 };
 use crate::{
-    config::{self, Request},
+    config::{self, ProbeSelection},
     kernel::{Kernel, Missing},
 };
 use clap::Args;
-use functions::{Asked, Listed};
+use functions::{FunctionQuery, Listing};
 use std::{borrow::Cow, fmt::Write, path::PathBuf};
 use tapster_ebpf::{
     attach::{self, PerfEvent},
@@ -24,7 +24,7 @@ use tapster_ebpf::{
     probe::{Probe, Root},
     tracefs::Tracepoints,
 };
-use wanted::Wanted;
+use wanted::NameFilter;
 
 /// Flags of `list`.
 #[derive(Args, Debug)]
@@ -60,8 +60,8 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
         return probes(&config::library()?, pattern);
     }
     if !args.config.is_empty() {
-        let request = Request { files: args.config.clone(), ..Request::default() };
-        return probes(&configured(&request)?.probes, pattern);
+        let selection = ProbeSelection { files: args.config.clone(), ..ProbeSelection::default() };
+        return probes(&configured(&selection)?.probes, pattern);
     }
     let host = args.host.host();
     let root = match (args.pid, &args.container) {
@@ -73,10 +73,10 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
         return shown(usdt::list(&host.proc, &root, binary, wanted));
     }
     match pattern.and_then(functions::asked) {
-        Some(Asked::Program(kind, binary, wanted)) => {
+        Some(FunctionQuery::Program(kind, binary, wanted)) => {
             return shown(functions::of_program(&host.proc, &root, (kind, binary, wanted)));
         }
-        Some(Asked::Kernel(kind, wanted)) => {
+        Some(FunctionQuery::Kernel(kind, wanted)) => {
             return shown(functions::of_kernel(&Kernel::detect(&host), kind, wanted));
         }
         None => {}
@@ -92,7 +92,8 @@ fn useless(args: &ListArgs) -> Option<String> {
         (None, None) => return None,
     };
     let is_of_program = |pattern: &str| {
-        usdt::wanted(pattern).is_some() || matches!(functions::asked(pattern), Some(Asked::Program(..)))
+        usdt::wanted(pattern).is_some()
+            || matches!(functions::asked(pattern), Some(FunctionQuery::Program(..)))
     };
     let is_used =
         !args.library && args.config.is_empty() && args.pattern.as_deref().is_some_and(is_of_program);
@@ -105,9 +106,9 @@ fn useless(args: &ListArgs) -> Option<String> {
 }
 
 /// Prints the list, then its notes.
-fn shown(listed: Result<Listed, Missing>) -> Result<u8, Stop> {
+fn shown(listed: Result<Listing, Missing>) -> Result<u8, Stop> {
     match listed {
-        Ok(Listed { text, notes }) => {
+        Ok(Listing { text, notes }) => {
             print(&text)?;
             for note in notes {
                 tell!("note: {note}");
@@ -178,9 +179,9 @@ fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Res
 /// Probes with their metrics. Probes with the same name are variants for other kernels or arrays, and count as one.
 fn probes(all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
     let mut named: Vec<(&str, Vec<&Probe>)> = Vec::new();
-    let wanted = pattern.map(|pattern| (Wanted::new(pattern), pattern));
+    let wanted = pattern.map(|pattern| (NameFilter::new(pattern), pattern));
     for probe in all {
-        let is_meant = |(wanted, word): &(Wanted<'_>, &str)| {
+        let is_meant = |(wanted, word): &(NameFilter<'_>, &str)| {
             wanted.means(&probe.name.value) || config::is_called(probe, word)
         };
         if !wanted.as_ref().is_none_or(is_meant) {

@@ -31,7 +31,7 @@ pub use report::ReportArgs;
 pub use run::{RunArgs, RunCommand};
 
 use crate::{
-    config::Request,
+    config::ProbeSelection,
     host::Host,
     kernel::{Kernel, Missing},
     owner::Trust,
@@ -108,14 +108,14 @@ pub struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    /// The request with these additional words; `trust` decides whose files are accepted.
-    fn request(&self, words: &[String], trust: Trust) -> Request {
-        Request {
+    /// The selection with these additional words; `trust` decides whose files are accepted.
+    fn selection(&self, words: &[String], trust: Trust) -> ProbeSelection {
+        ProbeSelection {
             words: words.to_vec(),
             files: self.config.clone(),
             probes: self.probes.clone(),
             trust,
-            ..Request::default()
+            ..ProbeSelection::default()
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::{FAILURE, HostArgs, USAGE, lacks, print, report as report_diagnostics};
 use crate::{
-    config::{self, Request},
+    config::{self, ProbeSelection},
     duration,
-    exporter::{Exporter, Options},
+    exporter::{Exporter, StartOptions},
     kernel::Kernel,
-    raid::{self, Arrays, Check, Interval, Rule, State},
+    raid::{self, Arrays, Check, CheckState, Interval, Rule},
     telemetry::{self, LogFormat},
     topology::Array,
     watch::seconds,
@@ -76,7 +76,7 @@ pub(super) fn main(args: &RaidArgs) -> anyhow::Result<u8> {
         return Ok(printed.map_or_else(
             |error| {
                 tell!("error: {error:#}");
-                State::Unknown.status()
+                CheckState::Unknown.status()
             },
             |()| check.worst().status(),
         ));
@@ -140,7 +140,7 @@ pub(super) fn usage(mut words: impl Iterator<Item = OsString>, error: &clap::Err
         let first = text.lines().next().unwrap_or_default();
         // If it cannot be printed, the exit status remains.
         let _ = print(&Check::unknown(first.strip_prefix("error: ").unwrap_or(first)).line());
-        State::Unknown.status()
+        CheckState::Unknown.status()
     })
 }
 
@@ -172,7 +172,7 @@ fn check(args: &RaidArgs) -> anyhow::Result<Check> {
 /// Attaches the probes for these arrays. The inner error is why that failed, which is on standard error already.
 fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter, String>> {
     let probes = raid::probes(arrays).iter().map(ToString::to_string).collect();
-    let config = config::load(&Request { probes, ..Request::default() })?;
+    let config = config::load(&ProbeSelection { probes, ..ProbeSelection::default() })?;
     let kernel = Kernel::detect(&args.host.host());
     if lacks(&kernel) {
         let first = kernel.requirements().err().and_then(|missing| Some(missing.first()?.message.clone()));
@@ -182,7 +182,7 @@ fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter,
     if report_diagnostics(&diagnostics) {
         return Ok(Err("the shipped probes do not fit this kernel".into()));
     }
-    let options = Options { run_stats: false, attach: true, command: false };
+    let options = StartOptions { run_stats: false, attach: true, command: false };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), Vec::new(), options);
     for failure in &failures {
         tell!("error: the probe `{}` cannot run: {}", failure.name, failure.down.message);

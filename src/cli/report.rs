@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     config, duration,
-    exporter::{Exporter, Failure, Options},
+    exporter::{Exporter, StartFailure, StartOptions},
     kernel::Kernel,
     owner::Trust,
-    report::{self, Counting, Layout, Metric, Progress, Sort},
+    report::{self, FirstReading, Progress, ReportLayout, ReportMetric, Sort},
     status::{Cause, Down},
     telemetry::{self, LogFormat},
-    watch::{End, Until, WatchError, seconds},
+    watch::{WatchEnd, WatchError, WatchLimit, seconds},
 };
 use clap::Args;
 use std::{
@@ -90,8 +90,8 @@ pub struct ReportArgs {
 
 pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     telemetry::init("warn", LogFormat::Text)?;
-    let request = args.probes.request(&args.what, Trust::Everybody);
-    let config = configured(&request)?;
+    let selection = args.probes.selection(&args.what, Trust::Everybody);
+    let config = configured(&selection)?;
     let kernel = capable(Kernel::detect(&args.host.host()))?;
     let probes = selected(config.probes, &kernel)?;
     // The file is created before counting, so that a result cannot be lost.
@@ -100,7 +100,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         Some(path) => Some((create(path)?, path)),
     };
     let keeps_to_command = !args.command.is_empty() && !args.system_wide;
-    let options = Options { run_stats: false, attach: true, command: keeps_to_command };
+    let options = StartOptions { run_stats: false, attach: true, command: keeps_to_command };
     let start = Instant::now();
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
@@ -122,7 +122,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     }
     if exporter.up() == 0 {
         // A probe that does not compile is the user's error, unless it is shipped; a refusal of the kernel is not.
-        let is_mistake = |failure: &Failure| {
+        let is_mistake = |failure: &StartFailure| {
             let shipped = |probe: &Declared| config::group(probe).is_some();
             failure.down.cause == Cause::Compile
                 && !probes.iter().any(|probe| probe.name.value == failure.name && shipped(probe))
@@ -130,16 +130,16 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         return Ok(if failures.iter().all(is_mistake) { USAGE } else { FAILURE });
     }
     let metrics = report::metrics(&exporter, &probes, keeps_to_command);
-    if args.folded && !metrics.iter().any(Metric::has_stacks) {
+    if args.folded && !metrics.iter().any(ReportMetric::has_stacks) {
         tell!("error: none of the probes has a stack for `--folded`\n  hint: labels: {{ stack: ustack }}");
         return Ok(USAGE);
     }
     exporter.is_private();
-    let counting = Counting::begin(&exporter, metrics);
+    let counting = FirstReading::begin(&exporter, metrics);
     let until = match (args.command.as_slice(), args.interval) {
-        ([], None) => Until::Interrupt,
-        ([], Some(interval)) => Until::Time(interval),
-        (command, most) => Until::Command { command, most },
+        ([], None) => WatchLimit::Interrupt,
+        ([], Some(interval)) => WatchLimit::Time(interval),
+        (command, most) => WatchLimit::Command { command, most },
     };
     announce(&until, exporter.up());
     // While the command runs, the terminal belongs to it.
@@ -178,7 +178,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         None => report.end(),
         Some(running) => {
             tell!("the command goes on; its end is waited for");
-            End::Command(running.finish()?)
+            WatchEnd::Command(running.finish()?)
         }
     };
     // No probe can be read any more, so there is no report.
@@ -186,20 +186,20 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         return Ok(FAILURE);
     }
     Ok(match end {
-        End::Time | End::Interrupt => 0,
-        End::Command(status) => exit_status(status),
+        WatchEnd::Time | WatchEnd::Interrupt => 0,
+        WatchEnd::Command(status) => exit_status(status),
     })
 }
 
 /// Prints what ends the counting; nothing if a command has the terminal.
-fn announce(until: &Until<'_>, probes: usize) {
+fn announce(until: &WatchLimit<'_>, probes: usize) {
     let probes = if probes == 1 { "1 probe".to_owned() } else { format!("{probes} probes") };
     match until {
-        Until::Interrupt => tell!("counting with {probes}; Ctrl-C ends it and prints the report"),
-        Until::Time(interval) => {
+        WatchLimit::Interrupt => tell!("counting with {probes}; Ctrl-C ends it and prints the report"),
+        WatchLimit::Time(interval) => {
             tell!("counting with {probes} for {}; Ctrl-C ends it early", seconds(*interval));
         }
-        Until::Command { .. } => {}
+        WatchLimit::Command { .. } => {}
     }
 }
 
@@ -208,10 +208,10 @@ fn progress(text: &str) {
     let _ = write!(io::stderr(), "\r\x1b[K{text}");
 }
 
-fn layout(args: &ReportArgs) -> Layout {
+fn layout(args: &ReportArgs) -> ReportLayout {
     let stdout = io::stdout();
     let is_terminal = args.output.is_none() && stdout.is_terminal();
     let columns =
         is_terminal.then(|| terminal_size_of(&stdout)).flatten().map(|(Width(columns), _)| columns.into());
-    Layout { columns, bars: args.bars || is_terminal }
+    ReportLayout { columns, bars: args.bars || is_terminal }
 }

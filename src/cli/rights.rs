@@ -3,9 +3,9 @@
 use crate::{
     exporter::Exporter,
     host::Host,
-    otlp::setting::{Exports, Settings},
+    otlp::setting::{Exports, PushSettings},
     owner::{Owners, is_open_to_all, open_to_all},
-    sandbox::{Keep, Sandbox},
+    sandbox::{KeptCapabilities, Sandbox},
 };
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub struct RightsArgs {
     /// Capabilities to keep once probes are attached: names with commas between, `none`, `all`, or `auto` for those that the
     /// probes that run and reading the configuration again need. `none` is enough if the configuration is never read again
     #[arg(long = "capabilities.keep", value_name = "LIST", default_value = "auto")]
-    pub keep: Keep,
+    pub keep: KeptCapabilities,
     /// A user besides root and the one who runs this, by number, whose files of probes are taken as well: who may write them
     /// decides what runs in the kernel. May be given several times
     #[arg(long = "config.owner", value_name = "UID")]
@@ -69,7 +69,7 @@ impl RightsArgs {
 }
 
 /// Warns of files of the web configuration and of pushes that others may write, and of keys that everybody may read.
-pub(super) fn warn_of_others(owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
+pub(super) fn warn_of_others(owners: &Owners, web: Vec<PathBuf>, push: Option<&PushSettings>) {
     let client = push.and_then(|push| push.tls.client.as_ref());
     let authorities = push.and_then(|push| push.tls.authorities.as_ref());
     let pushes = client.into_iter().flat_map(|(certificate, key)| [certificate, key]).chain(authorities);

@@ -2,7 +2,7 @@
 
 use super::{FAILURE, USAGE, report, tell};
 use crate::{
-    config::{self, Config, Request},
+    config::{self, Config, ProbeSelection},
     kernel::Kernel,
 };
 use tapster_ebpf::probe::Probe;
@@ -40,8 +40,8 @@ impl Stop {
 }
 
 /// Reads the requested probes; fails if there is an error in them.
-pub(super) fn configured(request: &Request) -> Result<Config, Stop> {
-    let config = config::load(request).map_err(Stop::usage)?;
+pub(super) fn configured(selection: &ProbeSelection) -> Result<Config, Stop> {
+    let config = config::load(selection).map_err(Stop::usage)?;
     if report(&config.diagnostics) {
         return Err(Stop::Said(USAGE));
     }

@@ -1,7 +1,7 @@
 //! Turns the bucket counters of a row into a histogram as exposed.
 
 use super::row::to_f64;
-use crate::family::{Histogram, Native};
+use crate::family::{HistogramValue, Native};
 use std::sync::Arc;
 use tapster_ebpf::{
     histogram::{Buckets, Exponential},
@@ -10,14 +10,14 @@ use tapster_ebpf::{
 };
 
 /// The bounds that all histograms of a family share.
-pub(super) struct Shape<'a> {
+pub(super) struct FamilyBounds<'a> {
     bounds: Arc<[f64]>,
     /// For each classic bound, the number of kernel buckets at or below it.
     ends: Vec<usize>,
     exponential: Option<&'a Exponential>,
 }
 
-impl<'a> Shape<'a> {
+impl<'a> FamilyBounds<'a> {
     pub(super) fn new(buckets: &'a Buckets, unit: Unit) -> Self {
         let mut exponential = None;
         let (bounds, ends): (Vec<f64>, Vec<usize>) = match buckets {
@@ -52,7 +52,7 @@ impl<'a> Shape<'a> {
     }
 
     /// The histogram of one row: the sum, then the bucket counters.
-    pub(super) fn histogram(&self, words: &[u64], metric: &TypedMetric) -> Histogram {
+    pub(super) fn histogram(&self, words: &[u64], metric: &TypedMetric) -> HistogramValue {
         let (sum, buckets) = words.split_first().map_or((0, [].as_slice()), |(sum, buckets)| (*sum, buckets));
         let mut counts = Vec::with_capacity(self.ends.len() + 1);
         let mut from = 0;
@@ -61,7 +61,7 @@ impl<'a> Shape<'a> {
             from = *end;
         }
         counts.push(buckets.get(from..).unwrap_or_default().iter().sum());
-        Histogram {
+        HistogramValue {
             sum: metric.unit.to_base(to_f64(sum, metric.signed)),
             bounds: self.bounds.clone(),
             counts,
@@ -96,10 +96,10 @@ mod tests {
     use super::*;
     use tapster_ebpf::metric;
 
-    fn of(buckets: &Buckets, unit: Unit, words: &[u64]) -> Histogram {
+    fn of(buckets: &Buckets, unit: Unit, words: &[u64]) -> HistogramValue {
         let kind = metric::Histogram(buckets.clone()).into();
         let metric = TypedMetric { name: "m".into(), help: String::new(), kind, unit, signed: false };
-        Shape::new(buckets, unit).histogram(words, &metric)
+        FamilyBounds::new(buckets, unit).histogram(words, &metric)
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! counted with and then under those that it moved to. So the ledger keeps what left each series and what came into each: a
 //! series' own counts are its present counts, plus what left it, minus what came into it. They never decrease.
 
-use super::row::Row;
+use super::row::RowWords;
+use crate::family::LabelTexts;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -12,14 +13,11 @@ use std::{
 };
 use tapster_ebpf::{layout::Layout, typed::TypedMetric};
 
-/// The label texts of a series.
-type Texts = Arc<[String]>;
-
 /// The counts that left a series, and those that came into it.
 #[derive(Debug, Default)]
-struct Moved {
-    left: Option<Row>,
-    came: Option<Row>,
+struct CountMoves {
+    left: Option<RowWords>,
+    came: Option<RowWords>,
     /// A number that increases with each move and identifies the oldest.
     order: u64,
 }
@@ -28,10 +26,10 @@ struct Moved {
 #[derive(Debug)]
 pub(super) struct Ledger {
     /// Texts that the last scrape showed for each row of the map. Counts of other rows were never served.
-    shown: HashMap<Vec<u8>, Texts>,
-    moved: HashMap<Texts, Moved>,
+    shown: HashMap<Vec<u8>, LabelTexts>,
+    moved: HashMap<LabelTexts, CountMoves>,
     /// For each series, when counts left it last: its present counts began then. Shared with the families that were collected.
-    restarted: Arc<HashMap<Texts, SystemTime>>,
+    restarted: Arc<HashMap<LabelTexts, SystemTime>>,
     moves: u64,
     limit: usize,
 }
@@ -49,7 +47,7 @@ impl Ledger {
     }
 
     /// When each series began to count again.
-    pub(super) fn restarted(&self) -> Arc<HashMap<Texts, SystemTime>> {
+    pub(super) fn restarted(&self) -> Arc<HashMap<LabelTexts, SystemTime>> {
         Arc::clone(&self.restarted)
     }
 
@@ -57,8 +55,8 @@ impl Ledger {
     pub(super) fn show(
         &mut self,
         key: &[u8],
-        texts: &Texts,
-        row: &Row,
+        texts: &LabelTexts,
+        row: &RowWords,
         at: SystemTime,
         metrics: &[TypedMetric],
         layout: &Layout,
@@ -76,16 +74,16 @@ impl Ledger {
     }
 
     /// Notes that a row was removed from the map. Returns the texts that it was shown with, if it was shown.
-    pub(super) fn take_out(&mut self, key: &[u8]) -> Option<Texts> {
+    pub(super) fn take_out(&mut self, key: &[u8]) -> Option<LabelTexts> {
         self.shown.remove(key)
     }
 
     /// Notes that counts of one series, which were shown, are now in another.
     pub(super) fn count_moved(
         &mut self,
-        from: &Texts,
-        to: &Texts,
-        row: &Row,
+        from: &LabelTexts,
+        to: &LabelTexts,
+        row: &RowWords,
         at: SystemTime,
         metrics: &[TypedMetric],
         layout: &Layout,
@@ -95,7 +93,7 @@ impl Ledger {
         }
         self.moves += 1;
         let row = row.clone().counts(metrics, layout);
-        let add = |sum: &mut Option<Row>| match sum {
+        let add = |sum: &mut Option<RowWords>| match sum {
             Some(sum) => sum.join(&row, metrics, layout),
             None => *sum = Some(row.clone()),
         };
@@ -112,13 +110,14 @@ impl Ledger {
     }
 
     /// Forgets rows that are no longer in the map and, if there are too many, the oldest series that ended.
-    pub(super) fn forget(&mut self, keys: &HashSet<&[u8]>, present: &HashMap<Texts, usize>) {
+    pub(super) fn forget(&mut self, keys: &HashSet<&[u8]>, present: &HashMap<LabelTexts, usize>) {
         self.shown.retain(|key, _| keys.contains(key.as_slice()));
         if self.moved.len() <= self.limit {
             return;
         }
-        let is_over = |texts: &Texts, moved: &Moved| moved.came.is_none() && !present.contains_key(texts);
-        let mut over: Vec<(u64, Texts)> = self
+        let is_over =
+            |texts: &LabelTexts, moved: &CountMoves| moved.came.is_none() && !present.contains_key(texts);
+        let mut over: Vec<(u64, LabelTexts)> = self
             .moved
             .iter()
             .filter(|(texts, moved)| is_over(texts, moved))
@@ -135,12 +134,12 @@ impl Ledger {
     /// The own counts of each series, from rows as a scrape shows them. Series that ended are included.
     pub(super) fn own(
         &self,
-        mut rows: Vec<(Texts, Row)>,
-        places: &HashMap<Texts, usize>,
+        mut rows: Vec<(LabelTexts, RowWords)>,
+        places: &HashMap<LabelTexts, usize>,
         metrics: &[TypedMetric],
         layout: &Layout,
-    ) -> Vec<(Texts, Row)> {
-        for (texts, Moved { left, came, .. }) in &self.moved {
+    ) -> Vec<(LabelTexts, RowWords)> {
+        for (texts, CountMoves { left, came, .. }) in &self.moved {
             let place = places.get(texts).copied().or_else(|| {
                 let left = left.as_ref()?;
                 rows.push((Arc::clone(texts), left.clone().without(left, metrics, layout)));
@@ -172,7 +171,7 @@ mod tests {
         seconds: u64,
     }
 
-    fn texts(text: &str) -> Texts {
+    fn texts(text: &str) -> LabelTexts {
         text.split('/').map(str::to_owned).collect()
     }
 
@@ -186,8 +185,8 @@ mod tests {
             }
         }
 
-        fn row(&self, count: u64) -> Row {
-            Row::read(&bytes(&[count, 5, 7]), &self.layout, &self.metrics, 1, 1)
+        fn row(&self, count: u64) -> RowWords {
+            RowWords::read(&bytes(&[count, 5, 7]), &self.layout, &self.metrics, 1, 1)
         }
 
         fn at(&mut self) -> SystemTime {
@@ -207,11 +206,11 @@ mod tests {
 
         /// The own counts of all series, given the counts that a scrape shows now.
         fn own(&self, now: &[(&str, u64)]) -> Vec<(String, f64)> {
-            let rows: Vec<(Texts, Row)> =
+            let rows: Vec<(LabelTexts, RowWords)> =
                 now.iter().map(|(text, count)| (texts(text), self.row(*count))).collect();
             let places = rows.iter().enumerate().map(|(place, (texts, _))| (Arc::clone(texts), place));
             let places = places.collect();
-            let number = |row: &Row| row.number(self.layout.metrics[0], &self.metrics[0]).unwrap();
+            let number = |row: &RowWords| row.number(self.layout.metrics[0], &self.metrics[0]).unwrap();
             let own = self.ledger.own(rows, &places, &self.metrics, &self.layout);
             let mut all: Vec<_> = own.iter().map(|(texts, row)| (texts.join("/"), number(row))).collect();
             all.sort_by(|a, b| a.0.cmp(&b.0));

@@ -14,9 +14,9 @@ mod waiting;
 
 use crate::{
     cgroup::{Cgroups, Part},
-    family::{MetricFamily, Origin, Sample, Value},
+    family::{MetricFamily, Origin, Sample, SampleValue},
     host::Host,
-    label::{self, Decode, Kept, LabelError, Sources},
+    label::{self, Decode, DecoderSources, LabelError, StackLookup},
     load::{Attached, LoadError},
     reason,
     status::ProgramStatus,
@@ -26,7 +26,7 @@ use crate::{
 };
 use ledger::Ledger;
 use retired::Retired;
-use row::Row;
+use row::RowWords;
 use starts::{Start, Starts};
 use std::{
     collections::{HashMap, HashSet},
@@ -45,7 +45,7 @@ use tapster_ebpf::{
     typed::{Side, TypedMetric},
     waiting::Waiting,
 };
-use waiting::{Doubt, Tasks};
+use waiting::{DoubtPeriod, Tasks};
 
 /// Why a probe's maps cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum CollectError {
 
 /// Turns rows into series. Locked while labels are decoded, not while the answer is written; also while maps are read, but only
 /// if rows may be removed from them.
-struct Labels {
+struct RowDecoder {
     decoders: Vec<Box<dyn Decode>>,
     /// Rows that were removed from the map.
     retired: Retired,
@@ -82,10 +82,10 @@ pub enum View {
 }
 
 /// How a probe reports its waiting starts, and the layout of starts.
-type Told<'a> = (&'a Waiting, &'a StartLayout);
+type WaitingReport<'a> = (&'a Waiting, &'a StartLayout);
 
 /// One attached probe, as scrapes read it.
-pub struct Reader {
+pub struct ProbeReader {
     attached: Attached,
     rows: sys::Map,
     drops: sys::Map,
@@ -94,7 +94,7 @@ pub struct Reader {
     proc: PathBuf,
     clock: KernelClock,
     cpus: PossibleCpus,
-    labels: Mutex<Labels>,
+    labels: Mutex<RowDecoder>,
     /// Labels of cgroups: the index of each, and the part of the cgroup that it shows.
     cgroup_labels: Vec<(usize, Part)>,
     cgroups: Arc<Cgroups>,
@@ -106,18 +106,18 @@ pub struct Reader {
     /// A time before the first event could be counted.
     began: SystemTime,
     expired: AtomicU64,
-    doubt: Mutex<Doubt>,
+    doubt: Mutex<DoubtPeriod>,
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for ProbeReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("probe", &self.attached.program.name).finish_non_exhaustive()
+        f.debug_struct("ProbeReader").field("probe", &self.attached.program.name).finish_non_exhaustive()
     }
 }
 
 /// The result of one probe for a scrape.
 #[derive(Debug, Default)]
-pub struct Collected {
+pub struct ProbeReading {
     /// Its families.
     pub families: Vec<MetricFamily>,
     /// Label sets in the map, including those left out of the families.
@@ -137,22 +137,22 @@ pub struct Dropped {
 
 /// What the decoders of all probes share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct LabelContext {
     /// Functions of stacks.
     pub symbols: Arc<Symbols>,
     /// Names of cgroups.
     pub cgroups: Arc<Cgroups>,
     /// Reasons of sleeps.
-    pub reasons: Arc<reason::Table>,
+    pub reasons: Arc<reason::ReasonTable>,
 }
 
-impl Shared {
+impl LabelContext {
     /// Makes it for a host whose configuration has these reasons.
     pub fn new(host: &Host, reasons: Vec<Reason>) -> Self {
         Self {
             symbols: Arc::new(Symbols::new(host)),
             cgroups: Arc::new(Cgroups::new(host)),
-            reasons: Arc::new(reason::Table::new(reasons)),
+            reasons: Arc::new(reason::ReasonTable::new(reasons)),
         }
     }
 
@@ -162,13 +162,13 @@ impl Shared {
         Self {
             symbols: self.symbols.clone(),
             cgroups: self.cgroups.clone(),
-            reasons: Arc::new(reason::Table::new(reasons)),
+            reasons: Arc::new(reason::ReasonTable::new(reasons)),
         }
     }
 }
 
 /// Opens the map of stacks of a probe for one side.
-fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, CollectError> {
+fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<StackLookup, CollectError> {
     let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == side);
     let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
     let missing = || LoadError::NoMap { probe: attached.program.name.clone(), map: side.name().into() };
@@ -176,18 +176,18 @@ fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, C
     Ok(Box::new(move |number: u64| map.lookup(&number.to_le_bytes())))
 }
 
-impl Reader {
+impl ProbeReader {
     /// Opens the maps of a probe that was attached after `began`. Fails if a map cannot be opened or a decoder lacks what it
     /// needs.
     pub fn new(
         attached: Attached,
         began: SystemTime,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         cpus: PossibleCpus,
     ) -> Result<Self, CollectError> {
         let program = &attached.program;
-        let sources = Sources {
+        let sources = DecoderSources {
             host,
             symbols: &shared.symbols,
             cgroups: &shared.cgroups,
@@ -207,7 +207,7 @@ impl Reader {
             proc: host.proc.clone(),
             clock: KernelClock::of_process(&host.proc),
             cpus,
-            labels: Mutex::new(Labels {
+            labels: Mutex::new(RowDecoder {
                 decoders,
                 retired: Retired::new(program.layout.max_rows),
                 ledger: Ledger::new(program.layout.max_rows),
@@ -266,7 +266,7 @@ impl Reader {
     }
 
     /// Reads the probe's maps; labels of arrays and their members are decoded by `topology`.
-    pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<Collected> {
+    pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<ProbeReading> {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = self.now_ns();
         // The lock is taken before the map is read: a row must not be seen both in the map and among those removed from it, nor
@@ -276,7 +276,7 @@ impl Reader {
         let series = count(dump.len());
         let waits = self.waits()?;
         let waits_until_ns = self.now_ns();
-        let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
+        let mut rows: Vec<(Arc<[String]>, RowWords)> = Vec::with_capacity(dump.len());
         let mut waiting = Vec::new();
         let origin = {
             let mut labels = held.unwrap_or_else(|| self.lock_labels());
@@ -284,13 +284,13 @@ impl Reader {
                 decoder.refresh(topology);
             }
             let gone = self.gone_disks(&mut labels.decoders, dump.iter().map(|(key, _)| key));
-            let Labels { decoders, retired, ledger } = &mut *labels;
+            let RowDecoder { decoders, retired, ledger } = &mut *labels;
             let moves = self.takes_out() || self.names_programs;
             let at = SystemTime::now();
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {
                 if let Some(labels) = texts(key, layout, decoders) {
-                    let row = Row::read(value, layout, metrics, self.copies(), now_ns);
+                    let row = RowWords::read(value, layout, metrics, self.copies(), now_ns);
                     if moves {
                         ledger.show(key, &labels, &row, at, metrics, layout);
                     }
@@ -330,11 +330,11 @@ impl Reader {
             .map(|(index, metric)| self.family(index, metric, &origin, &rows))
             .chain(waiting)
             .collect();
-        Ok(Collected { families, series, dropped: self.dropped()? })
+        Ok(ProbeReading { families, series, dropped: self.dropped()? })
     }
 
     /// The waiting starts, and how the probe reports them; `None` if it does not.
-    fn waits(&self) -> io::Result<Option<(Told<'_>, Vec<Start>)>> {
+    fn waits(&self) -> io::Result<Option<(WaitingReport<'_>, Vec<Start>)>> {
         let Program { layout, waiting, .. } = self.program();
         let (Some(starts), Some(layout), Some(waiting)) = (&self.starts, &layout.start, waiting) else {
             return Ok(None);
@@ -345,7 +345,7 @@ impl Reader {
         Ok(Some(((waiting, layout), found)))
     }
 
-    fn lock_labels(&self) -> MutexGuard<'_, Labels> {
+    fn lock_labels(&self) -> MutexGuard<'_, RowDecoder> {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -354,21 +354,21 @@ impl Reader {
         index: usize,
         metric: &TypedMetric,
         origin: &Origin,
-        rows: &[(Arc<[String]>, Row)],
+        rows: &[(Arc<[String]>, RowWords)],
     ) -> MetricFamily {
         let kind = metric.kind.family();
         let slot = self.program().layout.metrics[index];
         let mut samples = Vec::with_capacity(rows.len());
         if let Some(buckets) = metric.kind.buckets() {
-            let shape = histogram::Shape::new(buckets, metric.unit);
+            let shape = histogram::FamilyBounds::new(buckets, metric.unit);
             samples.extend(rows.iter().map(|(labels, row)| Sample {
                 labels: labels.clone(),
-                value: Value::Histogram(shape.histogram(row.words(slot), metric)),
+                value: SampleValue::Histogram(shape.histogram(row.words(slot), metric)),
             }));
         } else {
             samples.extend(rows.iter().filter_map(|(labels, row)| {
                 let raw = row.number(slot, metric)?;
-                Some(Sample { labels: labels.clone(), value: Value::Number(metric.unit.to_base(raw)) })
+                Some(Sample { labels: labels.clone(), value: SampleValue::Number(metric.unit.to_base(raw)) })
             }));
         }
         MetricFamily {
@@ -410,7 +410,7 @@ impl Reader {
     ///
     /// These are starts that have waited for the probe's `inflight_timeout`. A probe that reports their age and declares no
     /// such timeout keeps them longer, unless an end may have been missed since they began, or little room is left. Calls of
-    /// processes that are gone are given up too. `now_ns` is by the clock of [`Reader::now_ns`].
+    /// processes that are gone are given up too. `now_ns` is by the clock of [`ProbeReader::now_ns`].
     pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
         let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();
@@ -443,10 +443,10 @@ impl Reader {
 
 /// Adds a row to the rows with the same texts.
 fn place(
-    rows: &mut Vec<(Arc<[String]>, Row)>,
+    rows: &mut Vec<(Arc<[String]>, RowWords)>,
     places: &mut HashMap<Arc<[String]>, usize>,
     texts: Arc<[String]>,
-    row: Row,
+    row: RowWords,
     metrics: &[TypedMetric],
     layout: &Layout,
 ) {

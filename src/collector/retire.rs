@@ -2,11 +2,11 @@
 //! their successors begin at zero.
 
 use super::{
-    Labels, Reader,
+    ProbeReader, RowDecoder,
     ledger::Ledger,
     part,
     retired::{Move, Retired},
-    row::Row,
+    row::RowWords,
     texts,
 };
 use crate::{
@@ -22,7 +22,7 @@ use std::{
 use tapster_ebpf::{probe::Decoder, program::Program, typed::TypedLabel};
 
 /// Keys of rows, each with the indexes of the labels whose cgroup or disk is gone.
-pub(super) type Gone = HashMap<Vec<u8>, Vec<usize>>;
+pub(super) type GoneRows = HashMap<Vec<u8>, Vec<usize>>;
 
 /// Whether a label leaves out rows whose devices are no array or no member of one.
 fn is_of_array(label: &TypedLabel) -> bool {
@@ -30,9 +30,9 @@ fn is_of_array(label: &TypedLabel) -> bool {
 }
 
 /// Texts that living cgroups have in the labels at some indexes.
-type Living = HashSet<Vec<Arc<str>>>;
+type LivingTexts = HashSet<Vec<Arc<str>>>;
 
-impl Reader {
+impl ProbeReader {
     /// Whether rows may be removed from the map or change their texts.
     pub(super) fn takes_out(&self) -> bool {
         !self.cgroup_labels.is_empty() || !self.disk_labels.is_empty()
@@ -43,8 +43,8 @@ impl Reader {
         &self,
         decoders: &mut [Box<dyn Decode>],
         keys: impl Iterator<Item = &'k [u8]>,
-    ) -> Gone {
-        let mut gone = Gone::new();
+    ) -> GoneRows {
+        let mut gone = GoneRows::new();
         if self.disk_labels.is_empty() {
             return gone;
         }
@@ -68,11 +68,11 @@ impl Reader {
         }
         let Program { layout, metrics, .. } = self.program();
         let mut labels = self.lock_labels();
-        let Labels { decoders, retired, ledger } = &mut *labels;
+        let RowDecoder { decoders, retired, ledger } = &mut *labels;
         for decoder in decoders.iter_mut() {
             decoder.look();
         }
-        let mut gone = Gone::new();
+        let mut gone = GoneRows::new();
         self.rows.scan(|key, _| {
             let is_gone = |(index, _): &&(usize, Part)| {
                 self.cgroups.is_gone(unsigned(part(key, layout.labels[*index])))
@@ -93,7 +93,7 @@ impl Reader {
         })?;
         let at = SystemTime::now();
         self.take_out((decoders, retired, ledger), gone, at)?;
-        let mut living: HashMap<Vec<usize>, Living> = HashMap::new();
+        let mut living: HashMap<Vec<usize>, LivingTexts> = HashMap::new();
         let ending = |texts: &[String], gone: &[usize]| {
             let of = |index: &usize| self.cgroup_labels.iter().find(|(own, _)| own == index);
             let (places, parts): (Vec<usize>, Vec<Part>) = gone.iter().filter_map(of).copied().unzip();
@@ -115,7 +115,7 @@ impl Reader {
     pub(super) fn take_out(
         &self,
         (decoders, retired, ledger): (&mut [Box<dyn Decode>], &mut Retired, &mut Ledger),
-        gone: Gone,
+        gone: GoneRows,
         at: SystemTime,
     ) -> io::Result<()> {
         let Program { layout, metrics, labels, .. } = self.program();
@@ -129,7 +129,7 @@ impl Reader {
             }
             let Some(value) = self.rows.lookup(&key)? else { continue };
             self.rows.delete(&key)?;
-            let row = Row::read(&value, layout, metrics, self.copies(), 0).counts(metrics, layout);
+            let row = RowWords::read(&value, layout, metrics, self.copies(), 0).counts(metrics, layout);
             let before = ledger.take_out(&key);
             let into = match texts {
                 // A member is shown only as long as it is a member.

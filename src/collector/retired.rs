@@ -5,27 +5,27 @@
 //! another disk has its name. Then the series ends, and its counts move to `~gone`. So the sum over all series is always the
 //! number of events.
 
-use super::row::Row;
+use super::row::RowWords;
 use crate::cgroup::GONE;
 use std::{collections::HashMap, sync::Arc};
 use tapster_ebpf::{layout::Layout, typed::TypedMetric};
 
 /// Label texts, and the indexes of the labels whose cgroup or disk is gone.
-type Key = (Arc<[String]>, Vec<usize>);
+type RetiredKey = (Arc<[String]>, Vec<usize>);
 
 /// Counts that moved from one series to another.
 #[derive(Debug)]
 pub(super) struct Move {
     pub(super) from: Arc<[String]>,
     pub(super) to: Arc<[String]>,
-    pub(super) row: Row,
+    pub(super) row: RowWords,
 }
 
 /// Counts of what is gone, by their label texts.
 #[derive(Debug)]
 pub(super) struct Retired {
     /// The row, and whether a scrape has shown counts of these texts.
-    rows: HashMap<Key, (Row, bool)>,
+    rows: HashMap<RetiredKey, (RowWords, bool)>,
     /// Most entries of `rows`.
     limit: usize,
 }
@@ -42,7 +42,7 @@ impl Retired {
         &mut self,
         texts: Arc<[String]>,
         gone: Vec<usize>,
-        (row, is_shown): (Row, bool),
+        (row, is_shown): (RowWords, bool),
         metrics: &[TypedMetric],
         layout: &Layout,
     ) -> Arc<[String]> {
@@ -71,11 +71,11 @@ impl Retired {
         metrics: &[TypedMetric],
         layout: &Layout,
     ) -> Vec<Move> {
-        let ended = |key: &Key| {
+        let ended = |key: &RetiredKey| {
             let places = ending(&key.0, &key.1);
             (!places.is_empty()).then(|| (key.clone(), places))
         };
-        let ended: Vec<(Key, Vec<usize>)> = self.rows.keys().filter_map(ended).collect();
+        let ended: Vec<(RetiredKey, Vec<usize>)> = self.rows.keys().filter_map(ended).collect();
         let mut moves = Vec::new();
         for (key, places) in ended {
             let Some((row, is_shown)) = self.rows.remove(&key) else { continue };
@@ -97,7 +97,7 @@ impl Retired {
     }
 
     /// Texts and counts of all rows.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&Arc<[String]>, &Row)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Arc<[String]>, &RowWords)> {
         self.rows.iter().map(|((texts, _), (row, _))| (texts, row))
     }
 }
@@ -127,7 +127,7 @@ mod tests {
         }
 
         fn add(&mut self, texts: &[&str], gone: &[usize], count: u64) {
-            let row = Row::read(&bytes(&[count, 5, 7]), &self.layout, &self.metrics, 1, 1);
+            let row = RowWords::read(&bytes(&[count, 5, 7]), &self.layout, &self.metrics, 1, 1);
             let row = row.counts(&self.metrics, &self.layout);
             let texts = texts.iter().map(|text| (*text).to_owned()).collect();
             self.retired.add(texts, gone.to_vec(), (row, true), &self.metrics, &self.layout);
@@ -146,7 +146,7 @@ mod tests {
         /// Texts and counters, sorted.
         fn all(&self) -> Vec<(String, f64)> {
             let number =
-                |row: &Row, index: usize| row.number(self.layout.metrics[index], &self.metrics[index]);
+                |row: &RowWords, index: usize| row.number(self.layout.metrics[index], &self.metrics[index]);
             let mut all: Vec<_> = self
                 .retired
                 .rows()

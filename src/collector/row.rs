@@ -7,7 +7,7 @@ use tapster_ebpf::{
 
 /// A row as 64-bit words, its copies joined. The kind of a metric defines the meaning of its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row(Vec<u64>);
+pub(super) struct RowWords(Vec<u64>);
 
 /// A size or number of a layout.
 fn size(number: u32) -> usize {
@@ -19,7 +19,7 @@ fn words(slot: Slot) -> std::ops::Range<usize> {
     start..start + count
 }
 
-impl Row {
+impl RowWords {
     /// Reads a map value that has one copy, one for each CPU, or one for each few CPUs.
     pub(super) fn read(
         value: &[u8],
@@ -152,12 +152,12 @@ pub(super) mod tests {
         let first = [5, 1000, 7, 8, 50, 9, 20, 10, 3, 3, 900];
         let second = [6, 2000, (-3_i64).cast_unsigned(), 0, 0, 9, 30, 0, 0, 7, 99];
         // Now is epoch 10 of 100 ns each: epochs 8, 9 and 10 are inside, 3 and 7 are not.
-        let row = Row::read(&bytes(&[first, second].concat()), &layout, &metrics, 2, 1050);
+        let row = RowWords::read(&bytes(&[first, second].concat()), &layout, &metrics, 2, 1050);
         let number = |index: usize| row.number(layout.metrics[index], &metrics[index]);
         assert_eq!(number(0), Some(11.0));
         assert_eq!(number(1), Some(-3.0), "the later gauge wins, and is signed");
         assert_eq!(number(2), Some(50.0));
-        let later = Row::read(&bytes(&[first, second].concat()), &layout, &metrics, 2, 5000);
+        let later = RowWords::read(&bytes(&[first, second].concat()), &layout, &metrics, 2, 5000);
         assert_eq!(later.number(layout.metrics[2], &metrics[2]), None, "the window has passed");
     }
 
@@ -167,7 +167,7 @@ pub(super) mod tests {
         let copies = Copies { count: 4, stride: 24, shift: 5 };
         let layout = Layout { copies, ..layout(&[8], false) };
         let value = bytes(&[1, 100, 100, 20, 100, 100, 300, 100, 100, 4000, 100, 100]);
-        let row = Row::read(&value, &layout, &metrics, 128, 1);
+        let row = RowWords::read(&value, &layout, &metrics, 128, 1);
         assert_eq!(row.number(layout.metrics[0], &metrics[0]), Some(4321.0), "and nothing between them");
     }
 
@@ -175,7 +175,7 @@ pub(super) mod tests {
     fn a_gauge_never_set_is_not_shown() {
         let metrics = [metric(Gauge, false)];
         let layout = layout(&[16], true);
-        let row = Row::read(&bytes(&[0; 4]), &layout, &metrics, 2, 1);
+        let row = RowWords::read(&bytes(&[0; 4]), &layout, &metrics, 2, 1);
         assert_eq!(row.number(layout.metrics[0], &metrics[0]), None);
     }
 }

@@ -16,7 +16,7 @@ use super::CollectError;
 #[derive(Debug)]
 pub(super) struct Starts {
     map: sys::Map,
-    table: Option<(sys::Table, TableLayout)>,
+    table: Option<(sys::StartTable, TableLayout)>,
     /// Bytes of a key.
     key_size: usize,
     /// Bytes of a value of the map: the time, then the saved values.
@@ -45,7 +45,7 @@ impl Starts {
     ) -> Result<Self, CollectError> {
         let map = sys::Map::open(attached.map(STARTS)?, cpus)?;
         let table = match &layout.table {
-            Some(layout) => Some((sys::Table::open(attached.map(TABLE)?, layout)?, layout.clone())),
+            Some(layout) => Some((sys::StartTable::open(attached.map(TABLE)?, layout)?, layout.clone())),
             None => None,
         };
         let (key_size, value_size) = (map.key_size(), map.value_size());

@@ -4,7 +4,7 @@
 
 use super::starts::Start;
 use crate::{
-    family::{Kind as FamilyKind, MetricFamily, Origin, Sample, Value},
+    family::{FamilyKind, MetricFamily, Origin, Sample, SampleValue},
     label::Decode,
 };
 use std::{
@@ -24,12 +24,12 @@ const KERNEL_THREADS: (&str, &str) = ("2/comm", "kthreadd");
 
 /// The starts of one label set.
 #[derive(Clone, Copy, Debug, Default)]
-struct Waits {
+struct WaitingStarts {
     number: u64,
     oldest_ns: u64,
 }
 
-impl Waits {
+impl WaitingStarts {
     fn add(&mut self, other: Self) {
         self.number += other.number;
         self.oldest_ns = self.oldest_ns.max(other.oldest_ns);
@@ -63,12 +63,12 @@ impl Tasks {
 
 /// The time since which no end was missed: an older start may be one whose end was.
 #[derive(Debug, Default)]
-pub(super) struct Doubt {
+pub(super) struct DoubtPeriod {
     missed: u64,
     until_ns: u64,
 }
 
-impl Doubt {
+impl DoubtPeriod {
     /// The time before which starts are in doubt, given the number of ends that may have been missed until `now_ns`.
     pub(super) fn until_ns(&mut self, missed: u64, now_ns: u64) -> u64 {
         if missed > self.missed {
@@ -88,16 +88,16 @@ pub(super) fn families(
     rows: &[Arc<[String]>],
     (names, origin): (&[String], &Origin),
 ) -> Vec<MetricFamily> {
-    let mut all: BTreeMap<Arc<[String]>, Waits> = BTreeMap::new();
+    let mut all: BTreeMap<Arc<[String]>, WaitingStarts> = BTreeMap::new();
     for row in rows {
         let known = waiting.labels.iter().filter_map(|label| row.get(label.place).cloned());
         all.entry(known.collect()).or_default();
     }
     // Equal labels are decoded once: a device that hangs may hold thousands of starts.
-    let mut alike: HashMap<Vec<Vec<u8>>, Waits> = HashMap::new();
+    let mut alike: HashMap<Vec<Vec<u8>>, WaitingStarts> = HashMap::new();
     for start in starts {
         let waits = alike.entry(waiting.labels(layout, &start.key, &start.value)).or_default();
-        waits.add(Waits { number: 1, oldest_ns: now_ns.saturating_sub(start.since_ns) });
+        waits.add(WaitingStarts { number: 1, oldest_ns: now_ns.saturating_sub(start.since_ns) });
     }
     for (raw, waits) in alike {
         let texts =
@@ -118,7 +118,7 @@ pub(super) fn families(
             .iter()
             .map(|(labels, waits)| Sample {
                 labels: labels.clone(),
-                value: Value::Number(value(metric.kind, *waits)),
+                value: SampleValue::Number(value(metric.kind, *waits)),
             })
             .collect(),
     };
@@ -126,7 +126,7 @@ pub(super) fn families(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
-fn value(kind: WaitingKind, waits: Waits) -> f64 {
+fn value(kind: WaitingKind, waits: WaitingStarts) -> f64 {
     match kind {
         WaitingKind::InFlight => waits.number as f64,
         WaitingKind::Oldest => waits.oldest_ns as f64 / 1e9,
@@ -149,9 +149,9 @@ mod tests {
     #[test]
     fn the_oldest_of_several_starts_counts_whatever_their_order() {
         for ages in [[5, 9, 2], [9, 2, 5], [2, 5, 9]] {
-            let mut all = Waits::default();
+            let mut all = WaitingStarts::default();
             for oldest_ns in ages {
-                all.add(Waits { number: 1, oldest_ns });
+                all.add(WaitingStarts { number: 1, oldest_ns });
             }
             assert_eq!((all.number, all.oldest_ns), (3, 9), "{ages:?}");
         }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn starts_before_a_missed_end_are_in_doubt() {
-        let mut doubt = Doubt::default();
+        let mut doubt = DoubtPeriod::default();
         assert_eq!(doubt.until_ns(0, 100), 0);
         assert_eq!(doubt.until_ns(2, 130), 130);
         assert_eq!(doubt.until_ns(2, 160), 130, "none was missed since");

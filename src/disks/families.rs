@@ -2,15 +2,15 @@
 
 use super::{Backing, Device, Disks, Groups, Identity, Kind};
 use crate::{
-    family::{Kind as FamilyKind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     host::sysfs,
-    topology::Named,
+    topology::DeviceName,
 };
 use std::collections::HashMap;
 
 /// The families: of devices with sectors, and of those that people gave a name.
-pub(super) fn families(disks: &Disks, named: &[Named], groups: &Groups) -> Vec<MetricFamily> {
-    let names: HashMap<&str, &Named> = named.iter().map(|named| (named.device.as_str(), named)).collect();
+pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &Groups) -> Vec<MetricFamily> {
+    let names: HashMap<&str, &DeviceName> = named.iter().map(|named| (named.device.as_str(), named)).collect();
     let mut info = MetricFamily::new(
         "tapster_block_device_info",
         "A block device: what it is, the disk that it is or is on, and where that is; always 1.",

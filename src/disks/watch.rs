@@ -7,12 +7,12 @@ use super::{
     read::{self, Found, Known, Means},
 };
 use crate::{
-    deadline::{self, Left, Limits, MayHang, Outcome},
+    deadline::{self, HangingThreads, MayHang, Outcome, TimeLimits},
     family::MetricFamily,
     host::{Host, sysfs},
     lock::lock,
     mark::Mark,
-    topology::{Named, Topology},
+    topology::{DeviceName, Topology},
 };
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use std::{
 };
 
 /// How long reading a device may take, and reading all slots: a disk takes a third of a millisecond.
-const LIMITS: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
+const LIMITS: TimeLimits = TimeLimits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
 /// After this devices are read again, whatever is known of changes: not all cause a device event.
 const LONGEST: Duration = Duration::from_mins(5);
 /// The same while a device does not answer.
@@ -70,13 +70,13 @@ struct Seen {
 #[derive(Debug)]
 struct Item {
     block: sysfs::Block,
-    left: Left,
+    left: HangingThreads,
     known: Mutex<Option<Known>>,
     found: Mutex<Option<Found>>,
 }
 
 impl MayHang for Item {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
@@ -84,11 +84,11 @@ impl MayHang for Item {
 /// All slots, which are read as one.
 #[derive(Debug, Default)]
 struct AllSlots {
-    left: Left,
+    left: HangingThreads,
 }
 
 impl MayHang for AllSlots {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
@@ -98,7 +98,7 @@ impl MayHang for AllSlots {
 struct Written {
     disks: Arc<Disks>,
     groups: Arc<Groups>,
-    named: Vec<Named>,
+    named: Vec<DeviceName>,
     families: Vec<MetricFamily>,
 }
 
@@ -175,7 +175,7 @@ impl Watch {
                 Some(known) => known,
                 None => Arc::new(Item {
                     block,
-                    left: Left::default(),
+                    left: HangingThreads::default(),
                     known: Mutex::default(),
                     found: Mutex::default(),
                 }),

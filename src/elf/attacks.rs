@@ -1,10 +1,10 @@
 //! Files that are made to harm their reader: for each, reading returns a result or an error within its budget.
 
 use super::{
-    Limits, Symbols, Unread,
+    FileSymbols, ReadLimits, Unread,
     budget::Budget,
     build_id,
-    image::{Image, Source},
+    image::{ByteSource, Image},
     name::{Name, short},
 };
 use std::{
@@ -22,10 +22,10 @@ const CODE: u64 = 0x1000;
 const LENGTH: u64 = 0x1000;
 
 /// The header of a section: kind, offset, size, link.
-type Says = (u32, u64, u64, u32);
+type SectionHeader = (u32, u64, u64, u32);
 
 /// A file of 64 bits with one segment and these sections behind the first, then these bytes from `bodies_at` on.
-fn file(sections: &[Says], bodies: &[u8]) -> Vec<u8> {
+fn file(sections: &[SectionHeader], bodies: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
     bytes.resize(16, 0);
     let half = |bytes: &mut Vec<u8>, number: u16| bytes.extend(number.to_le_bytes());
@@ -104,7 +104,7 @@ impl Sparse {
     }
 }
 
-impl Source for Sparse {
+impl ByteSource for Sparse {
     fn length(&self) -> io::Result<u64> {
         Ok(self.length)
     }
@@ -119,7 +119,7 @@ impl Source for Sparse {
     }
 }
 
-fn reason(found: Result<Symbols, Unread>) -> String {
+fn reason(found: Result<FileSymbols, Unread>) -> String {
     match found {
         Ok(symbols) => format!("{} bytes", symbols.memory()),
         Err(error) => error.to_string(),
@@ -130,7 +130,7 @@ fn reason(found: Result<Symbols, Unread>) -> String {
 fn a_file_as_it_should_be_is_read() {
     let symbols = [symbol(1, CODE + 16), symbol(6, CODE + 17)].concat();
     let bytes = named(&symbols, b"\0main\0rest\0");
-    let read = Symbols::read(&bytes.as_slice(), Limits::STACK).unwrap();
+    let read = FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK).unwrap();
     assert_eq!((read.at(16), read.at(17), read.at(18)), (Some("main"), Some("rest"), None));
 }
 
@@ -138,15 +138,15 @@ fn a_file_as_it_should_be_is_read() {
 fn what_is_promised_is_not_taken_for_there() {
     // Beyond the end of the file.
     let bytes = file(&[(2, bodies_at(2), 4 << 30, 2), (3, bodies_at(2), 8, 0)], &[0; 64]);
-    assert_eq!(reason(Symbols::read(&bytes.as_slice(), Limits::STACK)), "it is shorter than it says");
+    assert_eq!(reason(FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK)), "it is shorter than it says");
     // All there, with a hole.
     let sparse = Sparse::new(bytes, 8 << 30);
-    assert_eq!(reason(Symbols::read(&sparse, Limits::STACK)), "it has too many symbols");
-    assert!(sparse.read.get() <= Limits::STACK.bytes, "{}", sparse.read.get());
+    assert_eq!(reason(FileSymbols::read(&sparse, ReadLimits::STACK)), "it has too many symbols");
+    assert!(sparse.read.get() <= ReadLimits::STACK.bytes, "{}", sparse.read.get());
     // Offsets that overflow.
     for (offset, size) in [(u64::MAX, 48), (u64::MAX - 8, 24), (8, u64::MAX)] {
         let bytes = file(&[(2, offset, size, 2), (3, offset, size, 0)], &[]);
-        assert!(Symbols::read(&bytes.as_slice(), Limits::STACK).is_err(), "{offset:#x} {size:#x}");
+        assert!(FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK).is_err(), "{offset:#x} {size:#x}");
     }
 }
 
@@ -155,17 +155,17 @@ fn more_sections_than_any_program_has_are_not_read() {
     let mut bytes = file(&[], &[]);
     bytes[60..62].copy_from_slice(&u16::MAX.to_le_bytes());
     let sparse = Sparse::new(bytes.clone(), 1 << 40);
-    assert_eq!(reason(Symbols::read(&sparse, Limits::STACK)), "it has too many sections");
+    assert_eq!(reason(FileSymbols::read(&sparse, ReadLimits::STACK)), "it has too many sections");
     // As many as the first section says.
     bytes[60..62].copy_from_slice(&0_u16.to_le_bytes());
     bytes[120 + 32..120 + 40].copy_from_slice(&u64::MAX.to_le_bytes());
     let sparse = Sparse::new(bytes, 1 << 40);
-    assert_eq!(reason(Symbols::read(&sparse, Limits::STACK)), "it has too many sections");
+    assert_eq!(reason(FileSymbols::read(&sparse, ReadLimits::STACK)), "it has too many sections");
     assert!(sparse.read.get() < 1024, "{}", sparse.read.get());
     let mut bytes = file(&[], &[]);
     bytes[56..58].copy_from_slice(&u16::MAX.to_le_bytes());
     assert_eq!(
-        reason(Symbols::read(&Sparse::new(bytes, 1 << 40), Limits::STACK)),
+        reason(FileSymbols::read(&Sparse::new(bytes, 1 << 40), ReadLimits::STACK)),
         "it has too many segments"
     );
 }
@@ -176,23 +176,23 @@ fn names_that_overlap_cost_no_more_than_others() {
     // Each name is that of the one before without its first byte; all of them, twelve times, would be 96 MB.
     let symbols: Vec<u8> =
         (0..48_000_u32).flat_map(|index| symbol(index % 3999, CODE + u64::from(index) % LENGTH)).collect();
-    let limits = Limits { memory: 4 << 20, ..Limits::STACK };
-    let read = reason(Symbols::read(&named(&symbols, &text).as_slice(), limits));
+    let limits = ReadLimits { memory: 4 << 20, ..ReadLimits::STACK };
+    let read = reason(FileSymbols::read(&named(&symbols, &text).as_slice(), limits));
     assert_eq!(read, "the names of its functions take too much memory");
     // One that never ends is none.
     let endless = vec![b'n'; 100_000];
-    let read = Symbols::read(&named(&symbol(0, CODE), &endless).as_slice(), Limits::STACK).unwrap();
+    let read = FileSymbols::read(&named(&symbol(0, CODE), &endless).as_slice(), ReadLimits::STACK).unwrap();
     assert_eq!(read.at(0), None);
-    let few = Limits { bytes: 1 << 20, ..Limits::STACK };
-    let read = reason(Symbols::read(&named(&symbols, &endless).as_slice(), few));
+    let few = ReadLimits { bytes: 1 << 20, ..ReadLimits::STACK };
+    let read = reason(FileSymbols::read(&named(&symbols, &endless).as_slice(), few));
     assert_eq!(read, "more would have to be read of it than of any program");
 }
 
 #[test]
 fn time_is_bounded() {
-    let none = Limits { time: Duration::ZERO, ..Limits::STACK };
+    let none = ReadLimits { time: Duration::ZERO, ..ReadLimits::STACK };
     let bytes = named(&symbol(1, CODE), b"\0main\0");
-    assert_eq!(reason(Symbols::read(&bytes.as_slice(), none)), "reading it takes too long");
+    assert_eq!(reason(FileSymbols::read(&bytes.as_slice(), none)), "reading it takes too long");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn notes_that_are_none() {
 fn headers_of_any_bytes_have_an_answer() {
     let symbols = [symbol(1, CODE + 16), symbol(6, CODE + 17)].concat();
     let whole = named(&symbols, b"\0main\0rest\0");
-    let limits = Limits { bytes: 1 << 20, symbols: 1 << 14, ..Limits::STACK };
+    let limits = ReadLimits { bytes: 1 << 20, symbols: 1 << 14, ..ReadLimits::STACK };
     // A generator of numbers, the same in each run.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
@@ -242,7 +242,7 @@ fn headers_of_any_bytes_have_an_answer() {
                 [0, 1, 0x7f, 0x80, 0xff, next().to_le_bytes()[0]][usize::try_from(next()).unwrap() % 6];
         }
         bytes.truncate(bytes.len() - usize::try_from(next()).unwrap() % 3);
-        read += usize::from(Symbols::read(&bytes.as_slice(), limits).is_ok());
+        read += usize::from(FileSymbols::read(&bytes.as_slice(), limits).is_ok());
         let budget = Budget::new(limits);
         if let Ok(image) = Image::read(&bytes.as_slice(), &budget) {
             let _ = (image.build_id().is_ok(), image.section_named(".note.stapsdt").is_ok());

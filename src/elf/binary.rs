@@ -1,9 +1,9 @@
 //! Programs and libraries among the files of this host, of a process or of a container.
 
-use super::{Limits, library, missing, served};
+use super::{ReadLimits, library, missing, served};
 use crate::{
     container,
-    deadline::{self, Left, MayHang, Outcome},
+    deadline::{self, HangingThreads, MayHang, Outcome},
     sys::{Foreign, ForeignError, hold_directory, look_at, open_foreign, open_foreign_directory},
 };
 use std::{
@@ -28,28 +28,33 @@ const PROGRAM_DIRECTORIES: [&str; 6] =
 /// Most names of a directory that are read.
 const NAMES: usize = 1 << 16;
 /// How long finding a file may take: the server of a directory on the way may never answer.
-const FIND: deadline::Limits =
-    deadline::Limits { first: Duration::from_secs(2), next: Duration::from_secs(2) };
+const FIND: deadline::TimeLimits =
+    deadline::TimeLimits { first: Duration::from_secs(2), next: Duration::from_secs(2) };
 
 /// A word of the configuration that names a file: a path, or the name of a library or program.
 #[derive(Debug)]
-pub struct Word {
+pub struct FileWord {
     proc: PathBuf,
     root: Root,
     text: String,
-    left: Left,
+    left: HangingThreads,
 }
 
-impl MayHang for Word {
-    fn left(&self) -> &Left {
+impl MayHang for FileWord {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
 
-impl Word {
+impl FileWord {
     /// A word, and the root in which it is looked for.
     pub fn new(proc: &Path, root: &Root, text: &str) -> Self {
-        Self { proc: proc.to_owned(), root: root.clone(), text: text.to_owned(), left: Left::default() }
+        Self {
+            proc: proc.to_owned(),
+            root: root.clone(),
+            text: text.to_owned(),
+            left: HangingThreads::default(),
+        }
     }
 
     /// Whether it is looked for in this root.
@@ -59,7 +64,7 @@ impl Word {
 
     /// Opens the file that it names now. After a time-out it is not tried again until the first attempt has ended.
     pub fn open(self: &Arc<Self>) -> Result<Binary, Missing> {
-        let find = |word: &Self| Tree::of(&word.proc, &word.root)?.find(&word.text);
+        let find = |word: &Self| FileTree::of(&word.proc, &word.root)?.find(&word.text);
         match deadline::each(FIND, vec![self.clone()], find).pop() {
             Some(Outcome::Read(found)) => found,
             Some(Outcome::Slow) | None => Err(missing(
@@ -89,13 +94,13 @@ pub struct Binary {
     /// The identity and version of the file.
     pub id: FileId,
     /// Limits for reading it.
-    pub limits: Limits,
+    pub limits: ReadLimits,
 }
 
 impl Binary {
     /// Opens the file that a word of the configuration names: a path, or the name of a library or program.
     pub fn open(proc: &Path, root: &Root, word: &str) -> Result<Self, Missing> {
-        Arc::new(Word::new(proc, root, word)).open()
+        Arc::new(FileWord::new(proc, root, word)).open()
     }
 
     /// A path for the kernel that leads to this very file.
@@ -117,12 +122,12 @@ pub fn file_id(metadata: &fs::Metadata) -> FileId {
 }
 
 /// Files under a root.
-enum Tree {
+enum FileTree {
     Host,
     Under { root: OwnedFd, process: PathBuf, shown: String },
 }
 
-impl Tree {
+impl FileTree {
     fn of(proc: &Path, root: &Root) -> Result<Self, Missing> {
         let pid = match root {
             Root::Host => return Ok(Self::Host),
@@ -167,9 +172,9 @@ impl Tree {
         let file = looked.open()?;
         let metadata = file.metadata()?;
         let (place, limits) = match self {
-            Self::Host => (fs::canonicalize(path)?, Limits::of_host(&metadata)),
+            Self::Host => (fs::canonicalize(path)?, ReadLimits::of_host(&metadata)),
             Self::Under { process, .. } => {
-                (process.join("root").join(path.strip_prefix("/").unwrap_or(path)), Limits::NAMED)
+                (process.join("root").join(path.strip_prefix("/").unwrap_or(path)), ReadLimits::NAMED)
             }
         };
         Ok(Binary { path: path.to_owned(), place, file, id: file_id(&metadata), limits })

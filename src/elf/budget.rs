@@ -25,7 +25,7 @@ pub enum Unread {
 
 /// Limits for reading a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ReadLimits {
     /// Bytes read of the file and of its debug file.
     pub bytes: u64,
     /// Symbols visited.
@@ -40,7 +40,7 @@ pub struct Limits {
     pub time: Duration,
 }
 
-impl Limits {
+impl ReadLimits {
     /// For a file in a stack of a process, which anybody may have made. Together with the symbols that are kept already, it
     /// fits into a process that may have 64 MB; so does a program of 150 000 functions with names of 80 bytes.
     pub const STACK: Self = Self {
@@ -85,7 +85,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: ReadLimits) -> Self {
         Self {
             bytes: Cell::new(limits.bytes),
             symbols: Cell::new(limits.symbols),

@@ -1,16 +1,16 @@
 //! The functions of a program or library for a name or pattern, and where probes for them go.
 
 use super::{
-    Function, Functions, Go, Missing,
+    FileFunctions, Function, Go, Missing,
     budget::{Budget, Unread},
     debug_file,
-    exits::{Exits, Unclear},
-    image::{Image, Source, Symbol},
+    exits::{Exits, UnknownExits},
+    image::{ByteSource, ElfSymbol, Image},
     missing,
     name::{Name, Pattern},
 };
 use tapster_ebpf::{
-    attach::{Place, Site, UserFunctions, Wanted, left_out},
+    attach::{Place, Site, SiteRequest, UserFunctions, left_out},
     diagnostic::near,
     glob::{Glob, is_pattern},
 };
@@ -19,7 +19,7 @@ use tapster_ebpf::{
 const VARIANTS: [&str; 3] = [".isra.", ".constprop.", ".part."];
 
 /// How the returns of a function are probed.
-enum Ends {
+enum ReturnProbes {
     /// At these places in the file.
     At(Vec<u64>),
     /// By the kernel's return probe.
@@ -29,7 +29,7 @@ enum Ends {
 }
 
 /// Finds the wanted functions in a file that was read.
-pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+pub fn choose(file: &FileFunctions, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
     let shown = file.path.display().to_string();
     // A probe on the choosing function would see one call for each process, and none of the chosen function.
     let pattern = Pattern::new(wanted.function);
@@ -55,17 +55,17 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
         let exits = if of_ends || file.has_mark(&function, wanted.stacks) {
             file.exits(&function, &mut code)
         } else {
-            Err(Unclear::NoCode)
+            Err(UnknownExits::NoCode)
         };
         let site = |at| Site::new(name.clone(), Place::File { entry: function.offset, at });
         let begins = file.entry(&function, exits.as_ref().ok(), wanted.stacks);
         let entry = || site(vec![begins]);
         let ends = of_ends.then(|| ends(file, &function, exits));
         match ends {
-            Some(Ends::Not(why)) => without.push((why, name.clone())),
-            Some(Ends::At(places)) if wanted.at_return => found.sites.push(site(places)),
-            Some(Ends::Probe) if wanted.at_return => found.by_return_probe.push(entry()),
-            Some(Ends::At(_) | Ends::Probe) | None => found.sites.push(entry()),
+            Some(ReturnProbes::Not(why)) => without.push((why, name.clone())),
+            Some(ReturnProbes::At(places)) if wanted.at_return => found.sites.push(site(places)),
+            Some(ReturnProbes::Probe) if wanted.at_return => found.by_return_probe.push(entry()),
+            Some(ReturnProbes::At(_) | ReturnProbes::Probe) | None => found.sites.push(entry()),
         }
     }
     let names: Vec<&str> = variants.iter().map(|(function, _)| function.name.as_str()).collect();
@@ -107,7 +107,7 @@ fn chosen_only(names: &[&str], shown: &str) -> Option<Missing> {
 }
 
 /// The functions with a name, each with the name that is shown.
-fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, String)>, Missing> {
+fn named(file: &FileFunctions, wanted: &str, shown: &str) -> Result<Vec<(Function, String)>, Missing> {
     if let Some(digits) = wanted.strip_prefix("0x") {
         let address = u64::from_str_radix(digits, 16).map_err(|_| {
             missing(format!("`{wanted}` is not an address"), "write it as `nm` shows it: 0x1139".to_owned())
@@ -150,33 +150,37 @@ fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, S
 
 /// How the returns of a function are probed. A return probe replaces the return address on the stack, which ends a program
 /// built by Go and a program on whose very first function it is set.
-fn ends(file: &Functions, function: &Function, exits: Result<Exits, Unclear>) -> Ends {
+fn ends(file: &FileFunctions, function: &Function, exits: Result<Exits, UnknownExits>) -> ReturnProbes {
     let exits = match (file.go, exits) {
-        (Some(Go::Old), _) => return Ends::Not("a Go before 1.18 compiled, whose calls are not known here"),
+        (Some(Go::Old), _) => {
+            return ReturnProbes::Not("a Go before 1.18 compiled, whose calls are not known here");
+        }
         (_, Ok(exits)) => exits,
         (Some(Go::Recent), Err(_)) => {
-            return Ends::Not("do not wholly read as code, and a return probe would end a Go program");
+            return ReturnProbes::Not(
+                "do not wholly read as code, and a return probe would end a Go program",
+            );
         }
-        (None, Err(_)) if function.address == file.start => return Ends::Not("begin the program"),
-        (None, Err(_)) => return Ends::Probe,
+        (None, Err(_)) if function.address == file.start => return ReturnProbes::Not("begin the program"),
+        (None, Err(_)) => return ReturnProbes::Probe,
     };
     if exits.returns.is_empty() && exits.jumps.is_empty() && !exits.has_unseen() {
-        return Ends::Not("do not return");
+        return ReturnProbes::Not("do not return");
     }
     let at_once = exits.returns.contains(&function.offset);
     // Go computes addresses of jumps only within a function.
     let leaves =
         !exits.jumps.is_empty() || !exits.conditional.is_empty() || file.go.is_none() && exits.computed;
     match file.go {
-        _ if !leaves && !at_once => Ends::At(exits.returns),
-        Some(_) => Ends::Not("end by jumping elsewhere, and a return probe would end a Go program"),
-        None if function.address == file.start => Ends::Not("begin the program"),
-        None => Ends::Probe,
+        _ if !leaves && !at_once => ReturnProbes::At(exits.returns),
+        Some(_) => ReturnProbes::Not("end by jumping elsewhere, and a return probe would end a Go program"),
+        None if function.address == file.start => ReturnProbes::Not("begin the program"),
+        None => ReturnProbes::Probe,
     }
 }
 
 /// The error if there is no such function, with near names.
-fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missing {
+fn absent(file: &FileFunctions, wanted: &str, shown: &str, names: &[Name]) -> Missing {
     if is_pattern(wanted) {
         let start = Glob::new(wanted).prefix();
         let message = format!("no function of `{shown}` matches `{wanted}`");
@@ -194,13 +198,15 @@ fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missin
                 let rest = function.name.strip_prefix(wanted);
                 rest.is_some_and(|rest| VARIANTS.iter().any(|variant| rest.starts_with(variant)))
             });
-            let near = near(wanted, names.iter().map(|name| name.shown.as_str()), 3);
-            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
             let hint = match variant {
                 Some(variant) => {
                     Some(format!("the compiler made `{}` of it, whose arguments may be others", variant.name))
                 }
-                None => (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or "))),
+                None => {
+                    let near = near(wanted, names.iter().map(|name| name.shown.as_str()), 3);
+                    let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
+                }
             };
             missing(format!("`{shown}` has no function `{wanted}`"), hint)
         }
@@ -208,7 +214,7 @@ fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missin
 }
 
 /// A symbol of a file, or of its debug file, of any kind.
-fn symbol_named(source: &dyn Source, name: &str, budget: &Budget) -> Result<Option<Symbol>, Unread> {
+fn symbol_named(source: &dyn ByteSource, name: &str, budget: &Budget) -> Result<Option<ElfSymbol>, Unread> {
     let image = Image::read(source, budget)?;
     let own = symbol_in(&image, name)?;
     if own.is_some() {
@@ -218,7 +224,7 @@ fn symbol_named(source: &dyn Source, name: &str, budget: &Budget) -> Result<Opti
     symbol_in(&Image::read(&debug, budget)?, name)
 }
 
-fn symbol_in(image: &Image<'_>, name: &str) -> Result<Option<Symbol>, Unread> {
+fn symbol_in(image: &Image<'_>, name: &str) -> Result<Option<ElfSymbol>, Unread> {
     for table in image.tables() {
         let names = image.names_of(&table);
         let mut found = None;

@@ -9,7 +9,7 @@
 //! leads there, which would be counted as a call, and no other function begins there. A jump from elsewhere to that place is a
 //! call that left out the mark, and is counted like others.
 
-use super::{Function, Functions, exits::Exits};
+use super::{FileFunctions, Function, exits::Exits};
 use std::os::unix::fs::FileExt;
 use tapster_ebpf::attach::Arch;
 
@@ -24,7 +24,7 @@ const LOOK: usize = 6;
 
 /// The beginning of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beginning {
+pub(super) enum FunctionStart {
     /// A mark, and `push %rbp`, which the kernel emulates and by which it knows that the function has no frame yet.
     MarkAndFrame,
     /// A mark, and another instruction that the kernel emulates.
@@ -33,7 +33,7 @@ pub(super) enum Beginning {
     Plain,
 }
 
-impl Beginning {
+impl FunctionStart {
     /// Classifies the first bytes of a function.
     fn of(arch: Arch, bytes: &[u8]) -> Self {
         let behind = match arch {
@@ -63,7 +63,7 @@ fn is_done_by_kernel(code: &[u8]) -> bool {
     )
 }
 
-impl Functions {
+impl FileFunctions {
     /// Where a probe for the entry of a function goes, bytes from the start of the file. `exits` comes from its code;
     /// `stacks` is whether the probe takes the program's stack there.
     pub fn entry(&self, function: &Function, exits: Option<&Exits>, stacks: bool) -> u64 {
@@ -88,10 +88,10 @@ impl Functions {
         if self.file.read_exact_at(bytes, function.offset).is_err() {
             return false;
         }
-        match Beginning::of(self.arch, bytes) {
-            Beginning::MarkAndFrame => true,
-            Beginning::Mark => !stacks,
-            Beginning::Plain => false,
+        match FunctionStart::of(self.arch, bytes) {
+            FunctionStart::MarkAndFrame => true,
+            FunctionStart::Mark => !stacks,
+            FunctionStart::Plain => false,
         }
     }
 }
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_mark_is_passed_where_the_kernel_does_what_follows() {
-        let beginning = |behind: &[u8]| Beginning::of(Arch::X86_64, &[&ENDBR64, behind].concat());
-        assert_eq!(beginning(&[0x55, 0x48, 0x89, 0xe5]), Beginning::MarkAndFrame);
+        let beginning = |behind: &[u8]| FunctionStart::of(Arch::X86_64, &[&ENDBR64, behind].concat());
+        assert_eq!(beginning(&[0x55, 0x48, 0x89, 0xe5]), FunctionStart::MarkAndFrame);
         for behind in [
             &[0x53][..],                     // push %rbx
             &[0x41, 0x57],                   // push %r15
@@ -114,7 +114,7 @@ mod tests {
             &[0x0f, 0x84, 0, 0, 0, 0],       // je, far
             &[0x0f, 0x1f, 0x44, 0x00, 0x00], // nopl 0(%rax,%rax)
         ] {
-            assert_eq!(beginning(behind), Beginning::Mark, "{behind:x?}");
+            assert_eq!(beginning(behind), FunctionStart::Mark, "{behind:x?}");
         }
         for behind in [
             &[0x48, 0x83, 0xec, 0x08][..], // sub $8,%rsp
@@ -125,9 +125,9 @@ mod tests {
             &[0x0f, 0x0b],                 // ud2
             &[],
         ] {
-            assert_eq!(beginning(behind), Beginning::Plain, "{behind:x?}");
+            assert_eq!(beginning(behind), FunctionStart::Plain, "{behind:x?}");
         }
-        assert_eq!(Beginning::of(Arch::X86_64, &[0x55]), Beginning::Plain, "there is no mark");
-        assert_eq!(Beginning::of(Arch::Aarch64, &[0xf3, 0x0f, 0x1e, 0xfa, 0x55]), Beginning::Plain);
+        assert_eq!(FunctionStart::of(Arch::X86_64, &[0x55]), FunctionStart::Plain, "there is no mark");
+        assert_eq!(FunctionStart::of(Arch::Aarch64, &[0xf3, 0x0f, 0x1e, 0xfa, 0x55]), FunctionStart::Plain);
     }
 }

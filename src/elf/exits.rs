@@ -6,7 +6,7 @@
 //! price is that instructions must be told apart with certainty, because a probe replaces a byte where it is set. If anything in
 //! a function cannot be decoded, it has no exits here: its entries are probed, its returns are not.
 
-use super::{Code, entry};
+use super::{MachineCode, entry};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use tapster_ebpf::attach::Arch;
 
@@ -33,7 +33,7 @@ pub struct Exits {
 
 /// Why the ends of a function are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unclear {
+pub enum UnknownExits {
     /// Its code cannot be read, or is very long.
     #[error("its code cannot be read")]
     NoCode,
@@ -58,9 +58,9 @@ impl Exits {
     }
 
     /// Fails if there are more ends than any function has: each would become a probe.
-    fn check(&self) -> Result<(), Unclear> {
+    fn check(&self) -> Result<(), UnknownExits> {
         let count = self.returns.len().max(self.jumps.len()).max(self.conditional.len());
-        if count > MOST { Err(Unclear::TooMany) } else { Ok(()) }
+        if count > MOST { Err(UnknownExits::TooMany) } else { Ok(()) }
     }
 
     /// Whether there are exits that no probe can see.
@@ -71,24 +71,24 @@ impl Exits {
 
 /// Finds the ends in the code of a function: its own first, then parts of it elsewhere. `sized` is whether the length of its own
 /// code is known; otherwise it is an upper bound.
-pub fn exits(arch: Arch, code: &[Code], sized: bool) -> Result<Exits, Unclear> {
+pub fn exits(arch: Arch, code: &[MachineCode], sized: bool) -> Result<Exits, UnknownExits> {
     match arch {
         Arch::X86_64 => x86_64(code, sized),
         Arch::Aarch64 => aarch64(code, sized),
     }
 }
 
-struct Within<'c> {
-    code: &'c [Code],
+struct CodeRanges<'c> {
+    code: &'c [MachineCode],
 }
 
-impl Within<'_> {
+impl CodeRanges<'_> {
     fn has(&self, address: u64) -> bool {
         self.code.iter().any(|part| within(part, address))
     }
 }
 
-fn within(part: &Code, address: u64) -> bool {
+fn within(part: &MachineCode, address: u64) -> bool {
     address
         .checked_sub(part.address)
         .and_then(|distance| usize::try_from(distance).ok())
@@ -97,12 +97,12 @@ fn within(part: &Code, address: u64) -> bool {
 
 /// Addresses in code, a bit for each.
 struct Marks<'c> {
-    code: &'c [Code],
+    code: &'c [MachineCode],
     bits: Vec<Vec<u64>>,
 }
 
 impl<'c> Marks<'c> {
-    fn new(code: &'c [Code]) -> Self {
+    fn new(code: &'c [MachineCode]) -> Self {
         Self { code, bits: code.iter().map(|part| vec![0; part.bytes.len() / 64 + 1]).collect() }
     }
 
@@ -120,9 +120,9 @@ impl<'c> Marks<'c> {
     }
 }
 
-fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
-    let all = Within { code };
-    let start = code.first().ok_or(Unclear::NoCode)?.address;
+fn x86_64(code: &[MachineCode], sized: bool) -> Result<Exits, UnknownExits> {
+    let all = CodeRanges { code };
+    let start = code.first().ok_or(UnknownExits::NoCode)?.address;
     let mut exits = Exits::default();
     let behind_mark = start.wrapping_add(entry::MARK);
     let mut begins_once = true;
@@ -139,7 +139,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
             exits.check()?;
             decoder.decode_out(&mut insn);
             if insn.is_invalid() || is_odd(insn.mnemonic()) {
-                return Err(Unclear::NotCode);
+                return Err(UnknownExits::NotCode);
             }
             let at = insn.ip();
             boundaries.mark(at);
@@ -160,7 +160,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
                     }
                     // The function may go on behind it, if a table leads there.
                     if !sized && at >= furthest {
-                        return Err(Unclear::NoEnd);
+                        return Err(UnknownExits::NoEnd);
                     }
                 }
                 Mnemonic::Call => {}
@@ -188,12 +188,12 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
             }
         }
         if !ended {
-            return Err(Unclear::NoEnd);
+            return Err(UnknownExits::NoEnd);
         }
     }
     // Every target of a jump must be the beginning of an instruction; otherwise some of it is no code.
     if !boundaries.have_all(&targets) {
-        return Err(Unclear::NotCode);
+        return Err(UnknownExits::NotCode);
     }
     Ok(Exits { begins_once, ..exits })
 }
@@ -219,17 +219,17 @@ fn is_odd(mnemonic: Mnemonic) -> bool {
     )
 }
 
-fn aarch64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
+fn aarch64(code: &[MachineCode], sized: bool) -> Result<Exits, UnknownExits> {
     if !sized {
-        return Err(Unclear::NoEnd);
+        return Err(UnknownExits::NoEnd);
     }
-    let all = Within { code };
-    let start = code.first().ok_or(Unclear::NoCode)?.address;
+    let all = CodeRanges { code };
+    let start = code.first().ok_or(UnknownExits::NoCode)?.address;
     let mut exits = Exits::default();
     for part in code {
         let (words, rest) = part.bytes.as_chunks::<4>();
         if !rest.is_empty() || part.address % 4 != 0 {
-            return Err(Unclear::NotCode);
+            return Err(UnknownExits::NotCode);
         }
         for (step, word) in (0_u64..).step_by(4).zip(words) {
             exits.check()?;
@@ -273,8 +273,8 @@ fn aarch64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
 mod tests {
     use super::*;
 
-    fn code(bytes: &[u8]) -> Vec<Code> {
-        vec![Code { address: 0x1000, offset: 0x500, bytes: bytes.to_vec() }]
+    fn code(bytes: &[u8]) -> Vec<MachineCode> {
+        vec![MachineCode { address: 0x1000, offset: 0x500, bytes: bytes.to_vec() }]
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_function_that_jumps_behind_its_mark_begins_again_there() {
-        let once = |code: &[Code]| exits(Arch::X86_64, code, true).unwrap().begins_once;
+        let once = |code: &[MachineCode]| exits(Arch::X86_64, code, true).unwrap().begins_once;
         // endbr64; push %rbx; pop %rbx; then what is given
         let begins = |end: &[u8]| once(&code(&[&[0xf3, 0x0f, 0x1e, 0xfa, 0x53, 0x5b], end].concat()));
         assert!(begins(&[0xc3]));
@@ -311,8 +311,9 @@ mod tests {
         assert!(!begins(&[0xeb, 0xfc]));
         assert!(!begins(&[0x3e, 0xff, 0xe0]));
         // From a part of it elsewhere.
-        let own = Code { address: 0x1000, offset: 0x500, bytes: vec![0xf3, 0x0f, 0x1e, 0xfa, 0x53, 0xc3] };
-        let part = Code { address: 0x2000, offset: 0x900, bytes: vec![0xe9, 0xff, 0xef, 0xff, 0xff] };
+        let own =
+            MachineCode { address: 0x1000, offset: 0x500, bytes: vec![0xf3, 0x0f, 0x1e, 0xfa, 0x53, 0xc3] };
+        let part = MachineCode { address: 0x2000, offset: 0x900, bytes: vec![0xe9, 0xff, 0xef, 0xff, 0xff] };
         assert!(once(std::slice::from_ref(&own)) && !once(&[own, part]));
     }
 
@@ -325,9 +326,9 @@ mod tests {
             &[0xc3, 0xe9, 0x00],
             &[0xec, 0xc3],
         ] {
-            assert_eq!(exits(Arch::X86_64, &code(bytes), true), Err(Unclear::NotCode), "{bytes:x?}");
+            assert_eq!(exits(Arch::X86_64, &code(bytes), true), Err(UnknownExits::NotCode), "{bytes:x?}");
         }
-        assert_eq!(exits(Arch::X86_64, &[], true), Err(Unclear::NoCode));
+        assert_eq!(exits(Arch::X86_64, &[], true), Err(UnknownExits::NoCode));
     }
 
     #[test]
@@ -335,18 +336,20 @@ mod tests {
         // je over the first return; ret; ret; then bytes of something else
         let bytes = [0x74, 0x01, 0xc3, 0xc3, 0x06, 0x06];
         assert_eq!(exits(Arch::X86_64, &code(&bytes), false).unwrap().returns, [0x502, 0x503]);
-        assert_eq!(exits(Arch::X86_64, &code(&[0x90, 0x90]), false), Err(Unclear::NoEnd));
+        assert_eq!(exits(Arch::X86_64, &code(&[0x90, 0x90]), false), Err(UnknownExits::NoEnd));
         // je to the return; jmp rax; ret
         let found = exits(Arch::X86_64, &code(&[0x74, 0x02, 0xff, 0xe0, 0xc3]), false).unwrap();
         assert!(found.computed && found.returns == [0x504]);
-        assert_eq!(exits(Arch::X86_64, &code(&[0xff, 0xe0, 0xc3]), false), Err(Unclear::NoEnd));
+        assert_eq!(exits(Arch::X86_64, &code(&[0xff, 0xe0, 0xc3]), false), Err(UnknownExits::NoEnd));
     }
 
     #[test]
     fn parts_elsewhere_belong_to_the_function() {
         // je to the part; ret.  part: nop; jmp back to the ret
-        let own = Code { address: 0x1000, offset: 0x500, bytes: vec![0x0f, 0x84, 0xfa, 0x0f, 0, 0, 0xc3] };
-        let part = Code { address: 0x2000, offset: 0x900, bytes: vec![0x90, 0xe9, 0x00, 0xf0, 0xff, 0xff] };
+        let own =
+            MachineCode { address: 0x1000, offset: 0x500, bytes: vec![0x0f, 0x84, 0xfa, 0x0f, 0, 0, 0xc3] };
+        let part =
+            MachineCode { address: 0x2000, offset: 0x900, bytes: vec![0x90, 0xe9, 0x00, 0xf0, 0xff, 0xff] };
         let found = exits(Arch::X86_64, &[own, part], true).unwrap();
         assert_eq!(found, Exits { returns: vec![0x506], begins_once: true, ..Exits::default() });
     }
@@ -354,7 +357,7 @@ mod tests {
     #[test]
     fn returns_and_jumps_of_arm64() {
         let words = |words: &[u32]| {
-            vec![Code {
+            vec![MachineCode {
                 address: 0x1000,
                 offset: 0x500,
                 bytes: words.iter().flat_map(|word| word.to_le_bytes()).collect(),
@@ -371,6 +374,6 @@ mod tests {
         let found = exits(Arch::Aarch64, &words(&[0xd503_233f, 0xd65f_0bff, 0x54ff_ffc0]), true).unwrap();
         assert_eq!(found.returns, [0x504]);
         assert!(found.repeats);
-        assert_eq!(exits(Arch::Aarch64, &words(&[0xd65f_03c0]), false), Err(Unclear::NoEnd));
+        assert_eq!(exits(Arch::Aarch64, &words(&[0xd65f_03c0]), false), Err(UnknownExits::NoEnd));
     }
 }

@@ -1,10 +1,10 @@
 //! All functions of a program or library, where each begins and ends, and its code.
 
 use super::{
-    Binary, Limits, Missing,
+    Binary, Missing, ReadLimits,
     budget::{Budget, Unread},
     debug_file,
-    exits::{Exits, Unclear, exits},
+    exits::{Exits, UnknownExits, exits},
     go::GoTable,
     image::{self, Image, Section, Segment},
     missing, packed, parse,
@@ -23,14 +23,14 @@ use tapster_ebpf::{attach::Arch, probe::Root, usdt::FileId};
 const LONGEST: u64 = 4 << 20;
 /// Most parts of a function; compilers make one or two.
 const MOST_PARTS: usize = 16;
-/// The rank of a symbol that other files cannot use, see [`image::Symbol::rank`].
+/// The rank of a symbol that other files cannot use, see [`image::ElfSymbol::rank`].
 pub(super) const LOCAL: u8 = 2;
 /// Memory that a function takes besides its name, bytes.
 const FUNCTION: usize = 240;
 
 /// A program or library and its functions.
 #[derive(Debug)]
-pub struct Functions {
+pub struct FileFunctions {
     /// The file.
     pub path: PathBuf,
     /// The identity of the file, whatever its name.
@@ -50,7 +50,7 @@ pub struct Functions {
     /// The file that was read, whatever has its name by now.
     pub file: File,
     /// Limits for reading the file.
-    pub(super) limits: Limits,
+    pub(super) limits: ReadLimits,
     segments: Vec<Range>,
     sections: Vec<Range>,
 }
@@ -85,7 +85,7 @@ pub struct Function {
 
 /// Code at its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Code {
+pub struct MachineCode {
     /// Address of the first byte.
     pub address: u64,
     /// Where it is in the file.
@@ -96,7 +96,7 @@ pub struct Code {
 
 /// A symbol that may be a function, the best one so far at its address.
 #[derive(Debug)]
-struct Candidate {
+struct FunctionCandidate {
     name: String,
     aliases: Vec<String>,
     size: u64,
@@ -104,7 +104,7 @@ struct Candidate {
     rank: u8,
 }
 
-impl Candidate {
+impl FunctionCandidate {
     /// Adds another name of the same function: the better of the two becomes its name.
     fn join(&mut self, mut other: Self) {
         let order = |candidate: &Self| (candidate.rank, candidate.name.len());
@@ -122,7 +122,7 @@ impl Candidate {
 
 /// Reads the functions of a program or library, named as for a probe. Symbols of data, undefined symbols, and symbols of another
 /// file, or that stand for one of several functions at run time, are left out; of several names of one function, one is chosen.
-pub fn functions(binary: &str) -> Result<Functions, Missing> {
+pub fn functions(binary: &str) -> Result<FileFunctions, Missing> {
     let functions = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
     if functions.list.is_empty() {
         return Err(missing(
@@ -134,7 +134,7 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
 }
 
 /// Reads the functions of an open file, which may have no symbols at all.
-pub fn read(binary: Binary) -> Result<Functions, Missing> {
+pub fn read(binary: Binary) -> Result<FileFunctions, Missing> {
     let Binary { place: path, id, file, limits, .. } = binary;
     let shown = path.display().to_string();
     let budget = Budget::new(limits);
@@ -149,14 +149,14 @@ pub fn read(binary: Binary) -> Result<Functions, Missing> {
             ));
         }
     };
-    let found = Found::of(&image, &budget).map_err(|why| unread(&shown, &why))?;
+    let found = SymbolIndex::of(&image, &budget).map_err(|why| unread(&shown, &why))?;
     if let Some(why) = &found.lacking {
         tracing::warn!(path = shown, "not all functions of the file are known: {why}");
     }
     let go = go(&image, &found).map_err(|why| unread(&shown, &why))?;
     let (segments, sections, start) = (code_segments(&image), code_sections(&image), image.entry);
     let (list, data, chosen) = found.list(&segments, &sections);
-    Ok(Functions { path, id, arch, list, go, chosen, data, start, file, limits, segments, sections })
+    Ok(FileFunctions { path, id, arch, list, go, chosen, data, start, file, limits, segments, sections })
 }
 
 /// The parts of a file that are mapped as executable.
@@ -175,7 +175,7 @@ pub(super) fn code_sections(image: &Image<'_>) -> Vec<Range> {
 
 /// Reads Go's build information: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
 /// a pointer, and a flag marks that.
-fn go(image: &Image<'_>, found: &Found) -> Result<Option<Go>, Unread> {
+fn go(image: &Image<'_>, found: &SymbolIndex) -> Result<Option<Go>, Unread> {
     let Some(info) = image.section_named(".go.buildinfo")? else {
         let runtime = ["runtime.goexit", "runtime.goexit.abi0"];
         let is_go = found.symbols.values().any(|symbol| runtime.contains(&symbol.name.as_str()));
@@ -212,8 +212,8 @@ impl Range {
 
 /// What the symbols of a file say about functions.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    symbols: BTreeMap<u64, Candidate>,
+pub(super) struct SymbolIndex {
+    symbols: BTreeMap<u64, FunctionCandidate>,
     /// Split-off parts by the name of their function; address and length.
     parts: HashMap<String, Vec<(u64, u64)>>,
     data: Vec<u64>,
@@ -222,7 +222,7 @@ pub(super) struct Found {
     lacking: Option<Unread>,
 }
 
-impl Found {
+impl SymbolIndex {
     /// Reads them from the symbols of a file and, if it lacks some, from its separate debug file, from packed symbols, and from
     /// the table of Go's runtime.
     pub(super) fn of(image: &Image<'_>, budget: &Budget) -> Result<Self, Unread> {
@@ -261,13 +261,13 @@ impl Found {
             budget.keep(FUNCTION + name.len())?;
             self.insert(
                 function.address,
-                Candidate { name, aliases: Vec::new(), size: function.size, rank: LOCAL },
+                FunctionCandidate { name, aliases: Vec::new(), size: function.size, rank: LOCAL },
             );
             Ok(())
         })
     }
 
-    fn insert(&mut self, address: u64, candidate: Candidate) {
+    fn insert(&mut self, address: u64, candidate: FunctionCandidate) {
         match self.symbols.entry(address) {
             Entry::Vacant(entry) => drop(entry.insert(candidate)),
             Entry::Occupied(mut entry) => entry.get_mut().join(candidate),
@@ -308,7 +308,7 @@ impl Found {
                     return Ok(());
                 }
                 let candidate =
-                    Candidate { name, aliases: Vec::new(), size: symbol.size, rank: symbol.rank() };
+                    FunctionCandidate { name, aliases: Vec::new(), size: symbol.size, rank: symbol.rank() };
                 self.insert(symbol.address, candidate);
                 Ok(())
             })?;
@@ -368,7 +368,7 @@ impl Found {
     }
 }
 
-impl Functions {
+impl FileFunctions {
     /// The function at an address, even if no symbol names it.
     pub fn at(&self, address: u64) -> Option<Function> {
         let next = self.list.partition_point(|function| function.address <= address);
@@ -398,21 +398,21 @@ impl Functions {
     }
 
     /// Where a function ends. `left` is the amount of code that may still be decoded.
-    pub fn exits(&self, function: &Function, left: &mut u64) -> Result<Exits, Unclear> {
-        let code = self.code(function, left).ok_or(Unclear::NoCode)?;
+    pub fn exits(&self, function: &Function, left: &mut u64) -> Result<Exits, UnknownExits> {
+        let code = self.code(function, left).ok_or(UnknownExits::NoCode)?;
         let has_data = code.iter().any(|part| {
             let end = part.address.saturating_add(u64::try_from(part.bytes.len()).unwrap_or(u64::MAX));
             let next = self.data.partition_point(|data| *data < part.address);
             self.data.get(next).is_some_and(|data| *data < end)
         });
         if has_data {
-            return Err(Unclear::NotCode);
+            return Err(UnknownExits::NotCode);
         }
         exits(self.arch, &code, function.size > 0)
     }
 
     /// The code of a function: its own, then its parts. If its length is unknown, all the code up to the next function.
-    pub fn code(&self, function: &Function, left: &mut u64) -> Option<Vec<Code>> {
+    pub fn code(&self, function: &Function, left: &mut u64) -> Option<Vec<MachineCode>> {
         let size = if function.size == 0 { function.room } else { function.size };
         let own = (function.address, function.offset, size);
         let length = self.file.metadata().ok()?.len();
@@ -425,7 +425,7 @@ impl Functions {
                 *left = left.checked_sub(size)?;
                 let mut bytes = vec![0; usize::try_from(size).ok()?];
                 self.file.read_exact_at(&mut bytes, offset).ok()?;
-                Some(Code { address, offset, bytes })
+                Some(MachineCode { address, offset, bytes })
             })
             .collect()
     }

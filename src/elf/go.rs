@@ -5,7 +5,7 @@
 
 use super::{
     budget::{Budget, Unread},
-    image::{Image, Names, Section},
+    image::{Image, NameTable, Section},
 };
 
 /// The first word of the table, by the version of Go.
@@ -117,7 +117,7 @@ impl GoTable {
     }
 
     /// Its names.
-    pub(super) fn names<'i, 's>(&self, image: &'i Image<'s>) -> Names<'i, 's> {
+    pub(super) fn names<'i, 's>(&self, image: &'i Image<'s>) -> NameTable<'i, 's> {
         image.strings(self.names.0, self.names.1)
     }
 
@@ -202,7 +202,7 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Limits, Symbols, Unread, build_id};
+    use super::super::{FileSymbols, ReadLimits, Unread, build_id};
 
     const FORMS: [&[u8]; 3] = [
         include_bytes!("../../fuzz/seeds/elf/go_1_16"),
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn functions_of_every_form() {
         for bytes in FORMS {
-            let symbols = Symbols::read(&bytes, Limits::STACK).unwrap();
+            let symbols = FileSymbols::read(&bytes, ReadLimits::STACK).unwrap();
             let at = |place: u64| symbols.at(TEXT + place);
             assert_eq!(
                 [at(0), at(16), at(31), at(32), at(63), at(64)],
@@ -252,7 +252,7 @@ mod tests {
         }
         table.extend(b"_rt0_amd64_linux\0main.work\0main.main\0");
         bytes[header..header + table.len()].copy_from_slice(&table);
-        let symbols = Symbols::read(&bytes.as_slice(), Limits::STACK).unwrap();
+        let symbols = FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK).unwrap();
         let names = [0, 16, 32, 63, 64].map(|place| symbols.at(TEXT + place));
         let expected = ["_rt0_amd64_linux", "main.work", "main.main", "main.main"].map(Some);
         assert_eq!((&names[..4], names[4]), (&expected[..], None));
@@ -266,7 +266,7 @@ mod tests {
         let mut bytes = FORMS[2].to_vec();
         let header = bytes.windows(4).position(|word| word == [0xf1, 0xff, 0xff, 0xff]).unwrap();
         bytes[header + 24..header + 32].fill(0);
-        let read = |bytes: &[u8]| Symbols::read(&bytes, Limits::STACK).unwrap();
+        let read = |bytes: &[u8]| FileSymbols::read(&bytes, ReadLimits::STACK).unwrap();
         assert_eq!(read(&bytes).at(TEXT), None, "the program begins elsewhere");
         assert!(matches!(read(&bytes).lacking, Some(Unread::Damaged(_))));
         bytes[24..32].copy_from_slice(&(0x1000 + TEXT).to_le_bytes());
@@ -280,12 +280,15 @@ mod tests {
                 for value in [0, 0x7f, 0xff] {
                     let mut bytes = bytes.to_vec();
                     bytes[at] = value;
-                    let _ = (Symbols::read(&bytes.as_slice(), Limits::STACK), build_id(&bytes.as_slice()));
+                    let _ = (
+                        FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK),
+                        build_id(&bytes.as_slice()),
+                    );
                 }
             }
         }
-        let few = Limits { symbols: 2, ..Limits::STACK };
-        let read = Symbols::read(&FORMS[2], few).unwrap();
+        let few = ReadLimits { symbols: 2, ..ReadLimits::STACK };
+        let read = FileSymbols::read(&FORMS[2], few).unwrap();
         assert!(matches!(read.lacking, Some(Unread::TooLarge(_))), "{:?}", read.lacking);
     }
 }

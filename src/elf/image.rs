@@ -3,7 +3,7 @@
 //! Sizes that the file claims are never allocated: tables are read a window at a time, names one by one. So the cost of reading
 //! does not depend on the claims.
 
-use super::budget::{Budget, Limits, Unread};
+use super::budget::{Budget, ReadLimits, Unread};
 use std::{cell::RefCell, fs::File, io, os::unix::fs::FileExt};
 
 /// Most sections and segments; programs have some dozens.
@@ -50,14 +50,14 @@ const FUNC: u8 = 2;
 const IFUNC: u8 = 10;
 
 /// Bytes that may be read at any place.
-pub trait Source {
+pub trait ByteSource {
     /// Their number.
     fn length(&self) -> io::Result<u64>;
     /// Fills the buffer from this offset on.
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-impl Source for File {
+impl ByteSource for File {
     fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
@@ -67,7 +67,7 @@ impl Source for File {
     }
 }
 
-impl Source for &[u8] {
+impl ByteSource for &[u8] {
     fn length(&self) -> io::Result<u64> {
         Ok(u64::try_from(self.len()).unwrap_or(u64::MAX))
     }
@@ -129,7 +129,7 @@ impl Segment {
 
 /// A symbol.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Symbol {
+pub(super) struct ElfSymbol {
     pub(super) address: u64,
     pub(super) size: u64,
     /// Offset of its name in the names of its table.
@@ -138,7 +138,7 @@ pub(super) struct Symbol {
     section: u16,
 }
 
-impl Symbol {
+impl ElfSymbol {
     pub(super) fn is_undefined(&self) -> bool {
         self.section == 0
     }
@@ -180,7 +180,7 @@ impl Symbol {
 
 /// A table of symbols.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Table {
+pub(super) struct SymbolTable {
     offset: u64,
     size: u64,
     /// The section with its names.
@@ -189,7 +189,7 @@ pub(super) struct Table {
 
 /// An ELF file.
 pub(super) struct Image<'s> {
-    source: &'s dyn Source,
+    source: &'s dyn ByteSource,
     budget: &'s Budget,
     length: u64,
     is_wide: bool,
@@ -209,13 +209,13 @@ impl std::fmt::Debug for Image<'_> {
 }
 
 /// Reads numbers one after the other.
-pub(super) struct Fields<'b> {
+pub(super) struct NumberReader<'b> {
     bytes: &'b [u8],
     is_wide: bool,
     is_big: bool,
 }
 
-impl Fields<'_> {
+impl NumberReader<'_> {
     /// The next number of this size; 0 beyond the end.
     pub(super) fn number(&mut self, size: usize) -> u64 {
         let (number, rest) = self.bytes.split_at(size.min(self.bytes.len()));
@@ -240,7 +240,7 @@ impl Fields<'_> {
 
 impl<'s> Image<'s> {
     /// Reads the headers and the tables of sections and segments.
-    pub(super) fn read(source: &'s dyn Source, budget: &'s Budget) -> Result<Self, Unread> {
+    pub(super) fn read(source: &'s dyn ByteSource, budget: &'s Budget) -> Result<Self, Unread> {
         let length = source.length()?;
         let mut image = Self {
             source,
@@ -338,7 +338,7 @@ impl<'s> Image<'s> {
     }
 
     /// Reads numbers in the file's byte order.
-    pub(super) fn words<'b>(&self, bytes: &'b [u8]) -> Fields<'b> {
+    pub(super) fn words<'b>(&self, bytes: &'b [u8]) -> NumberReader<'b> {
         self.fields(bytes)
     }
 
@@ -369,8 +369,8 @@ impl<'s> Image<'s> {
         Ok(None)
     }
 
-    fn fields<'b>(&self, bytes: &'b [u8]) -> Fields<'b> {
-        Fields { bytes, is_wide: self.is_wide, is_big: self.is_big }
+    fn fields<'b>(&self, bytes: &'b [u8]) -> NumberReader<'b> {
+        NumberReader { bytes, is_wide: self.is_wide, is_big: self.is_big }
     }
 
     /// Whether the file is of 64 bits.
@@ -410,11 +410,11 @@ impl<'s> Image<'s> {
     }
 
     /// The tables of symbols: of all symbols, and of those that other files use.
-    pub(super) fn tables(&self) -> Vec<Table> {
+    pub(super) fn tables(&self) -> Vec<SymbolTable> {
         let table = |kind: u32| {
             let table = self.sections.iter().find(|section| section.kind == kind)?;
             let strings = self.sections.get(usize::try_from(table.link).ok()?)?;
-            Some(Table { offset: table.offset, size: table.size, strings: *strings })
+            Some(SymbolTable { offset: table.offset, size: table.size, strings: *strings })
         };
         [SYMTAB, DYNSYM].into_iter().filter_map(table).collect()
     }
@@ -427,8 +427,8 @@ impl<'s> Image<'s> {
     /// Visits the symbols of a table, one after the other.
     pub(super) fn symbols(
         &self,
-        table: &Table,
-        mut visit: impl FnMut(Symbol) -> Result<(), Unread>,
+        table: &SymbolTable,
+        mut visit: impl FnMut(ElfSymbol) -> Result<(), Unread>,
     ) -> Result<(), Unread> {
         let size = if self.is_wide { 24 } else { 16 };
         let mut window = vec![0; WINDOW - WINDOW % size];
@@ -451,33 +451,33 @@ impl<'s> Image<'s> {
         }
     }
 
-    fn symbol(&self, bytes: &[u8]) -> Symbol {
+    fn symbol(&self, bytes: &[u8]) -> ElfSymbol {
         let mut fields = self.fields(bytes);
         let name = fields.word();
         if self.is_wide {
             let info = u8::try_from(fields.number(1)).unwrap_or(0);
             let _visibility = fields.number(1);
             let section = fields.half();
-            return Symbol { name, info, section, address: fields.long(), size: fields.long() };
+            return ElfSymbol { name, info, section, address: fields.long(), size: fields.long() };
         }
         let (address, size) = (fields.long(), fields.long());
         let info = u8::try_from(fields.number(1)).unwrap_or(0);
         let _visibility = fields.number(1);
-        Symbol { name, info, section: fields.half(), address, size }
+        ElfSymbol { name, info, section: fields.half(), address, size }
     }
 
     /// The names of a table's symbols.
-    pub(super) fn names_of(&self, table: &Table) -> Names<'_, 's> {
+    pub(super) fn names_of(&self, table: &SymbolTable) -> NameTable<'_, 's> {
         self.names(table.strings)
     }
 
-    fn names(&self, section: Section) -> Names<'_, 's> {
+    fn names(&self, section: Section) -> NameTable<'_, 's> {
         self.strings(section.offset, section.size)
     }
 
     /// Names in a part of the file.
-    pub(super) fn strings(&self, offset: u64, size: u64) -> Names<'_, 's> {
-        Names { image: self, offset, size, window: RefCell::default() }
+    pub(super) fn strings(&self, offset: u64, size: u64) -> NameTable<'_, 's> {
+        NameTable { image: self, offset, size, window: RefCell::default() }
     }
 
     /// The build id.
@@ -520,7 +520,7 @@ impl<'s> Image<'s> {
 }
 
 /// Names in a table, with a window of it in memory.
-pub(super) struct Names<'i, 's> {
+pub(super) struct NameTable<'i, 's> {
     image: &'i Image<'s>,
     offset: u64,
     size: u64,
@@ -528,7 +528,7 @@ pub(super) struct Names<'i, 's> {
     window: RefCell<(u64, Vec<u8>)>,
 }
 
-impl Names<'_, '_> {
+impl NameTable<'_, '_> {
     /// The name at an offset; `None` if it is longer than any name, is no text, or is outside of the table.
     pub(super) fn get(&self, at: u32) -> Result<Option<String>, Unread> {
         let at = u64::from(at);
@@ -565,7 +565,7 @@ impl Names<'_, '_> {
 }
 
 /// The build id of a file, if it has one.
-pub fn build_id(source: &dyn Source) -> Result<Option<Vec<u8>>, Unread> {
-    let budget = Budget::new(Limits::STACK);
+pub fn build_id(source: &dyn ByteSource) -> Result<Option<Vec<u8>>, Unread> {
+    let budget = Budget::new(ReadLimits::STACK);
     Image::read(source, &budget)?.build_id()
 }

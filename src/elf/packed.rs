@@ -47,7 +47,7 @@ pub(super) fn unpacked(image: &Image<'_>, budget: &Budget) -> Result<Option<Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Limits, Symbols, Unread};
+    use super::super::{FileSymbols, ReadLimits, Unread};
     use std::{
         io::Write,
         process::{Command, Stdio},
@@ -71,19 +71,19 @@ mod tests {
     #[test]
     fn symbols_that_are_packed() {
         for bytes in [PACKED.to_vec(), with(&PACKED[SECTION])] {
-            let symbols = Symbols::read(&bytes.as_slice(), Limits::STACK).unwrap();
+            let symbols = FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK).unwrap();
             assert_eq!((symbols.at(120), symbols.at(136)), (Some("inner_one"), Some("inner_two")));
         }
         for length in 0..SECTION.len() {
             let bytes = with(&PACKED[SECTION][..length]);
-            let symbols = Symbols::read(&bytes.as_slice(), Limits::STACK).unwrap();
+            let symbols = FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK).unwrap();
             assert_eq!(symbols.at(120), None);
             assert!(matches!(symbols.lacking, Some(Unread::Damaged(_))), "{length}: {:?}", symbols.lacking);
         }
         for at in SECTION {
             let mut bytes = PACKED.to_vec();
             bytes[at] ^= 0x55;
-            let symbols = Symbols::read(&bytes.as_slice(), Limits::STACK).unwrap();
+            let symbols = FileSymbols::read(&bytes.as_slice(), ReadLimits::STACK).unwrap();
             assert!(symbols.lacking.is_some(), "a byte is another one at {at:#x}");
         }
     }
@@ -105,7 +105,7 @@ mod tests {
         // A window of 1 GiB, which nothing in it needs.
         let window = pack(&["--lzma2=preset=6,dict=1GiB"], 1000).unwrap();
         for packed in [bomb, window] {
-            let symbols = Symbols::read(&with(&packed).as_slice(), Limits::STACK).unwrap();
+            let symbols = FileSymbols::read(&with(&packed).as_slice(), ReadLimits::STACK).unwrap();
             assert!(matches!(symbols.lacking, Some(Unread::TooLarge(_))), "{:?}", symbols.lacking);
         }
     }

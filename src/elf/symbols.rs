@@ -1,11 +1,11 @@
 //! Functions of a program or library by their place in its file, which is what a stack contains.
 
 use super::{
-    budget::{Budget, Limits, Unread},
+    budget::{Budget, ReadLimits, Unread},
     debug_file,
     functions::{LOCAL, Range, code_sections, code_segments},
     go::GoTable,
-    image::{Image, Source, Table},
+    image::{ByteSource, Image, SymbolTable},
     packed,
 };
 
@@ -14,7 +14,7 @@ const COLD: &str = ".cold";
 
 /// A symbol that may be a function's.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+struct SymbolCandidate {
     address: u64,
     size: u64,
     /// Offset of its name in the names of its table.
@@ -26,7 +26,7 @@ struct Candidate {
 
 /// A function or part of one: its range in the file, and the offset of its name.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct SymbolEntry {
     from: u64,
     to: u64,
     name: u32,
@@ -35,9 +35,9 @@ struct Entry {
 
 /// The functions of a file.
 #[derive(Debug, Default)]
-pub struct Symbols {
+pub struct FileSymbols {
     /// The functions by place.
-    entries: Vec<Entry>,
+    entries: Vec<SymbolEntry>,
     names: String,
     segments: Vec<Range>,
     /// Why functions are missing that the file lists elsewhere than in its own symbols.
@@ -59,10 +59,10 @@ pub(super) fn or_lacking<T>(
     }
 }
 
-impl Symbols {
+impl FileSymbols {
     /// Reads the symbols of a file and, if it lacks some, those of its separate debug file, packed symbols, and Go's table,
     /// within these limits. A file without any has none.
-    pub fn read(source: &dyn Source, limits: Limits) -> Result<Self, Unread> {
+    pub fn read(source: &dyn ByteSource, limits: ReadLimits) -> Result<Self, Unread> {
         let budget = Budget::new(limits);
         let image = Image::read(source, &budget)?;
         let debug = image.build_id()?.and_then(|id| debug_file(&id));
@@ -81,7 +81,7 @@ impl Symbols {
         };
         let go =
             if has_all { None } else { or_lacking(GoTable::find(&image, &budget), &mut lacking)?.flatten() };
-        let tables: Vec<(&Image<'_>, Table)> = [Some(&image), debug.as_ref(), packed.as_ref()]
+        let tables: Vec<(&Image<'_>, SymbolTable)> = [Some(&image), debug.as_ref(), packed.as_ref()]
             .into_iter()
             .flatten()
             .flat_map(|image| image.tables().into_iter().map(move |table| (image, table)))
@@ -90,9 +90,15 @@ impl Symbols {
         for (number, (image, table)) in (0..).zip(&tables) {
             image.symbols(table, |symbol| {
                 if symbol.is_definition() && symbol.is_function() {
-                    budget.keep(size_of::<Candidate>())?;
+                    budget.keep(size_of::<SymbolCandidate>())?;
                     let (address, size, rank) = (symbol.address, symbol.size, symbol.rank());
-                    candidates.push(Candidate { address, size, name: symbol.name, table: number, rank });
+                    candidates.push(SymbolCandidate {
+                        address,
+                        size,
+                        name: symbol.name,
+                        table: number,
+                        rank,
+                    });
                 }
                 Ok(())
             })?;
@@ -101,16 +107,16 @@ impl Symbols {
         if let Some(go) = go {
             let table = u8::try_from(names.len()).unwrap_or(u8::MAX);
             let visited = go.visit(&image, &budget, |function| {
-                budget.keep(size_of::<Candidate>())?;
+                budget.keep(size_of::<SymbolCandidate>())?;
                 let (address, size, name) = (function.address, function.size, function.name);
-                candidates.push(Candidate { address, size, name, table, rank: LOCAL });
+                candidates.push(SymbolCandidate { address, size, name, table, rank: LOCAL });
                 Ok(())
             });
             or_lacking(visited, &mut lacking)?;
             names.push(go.names(&image));
         }
         candidates.sort_unstable_by_key(|candidate| (candidate.address, candidate.rank));
-        let name = |candidate: &Candidate| match names.get(usize::from(candidate.table)) {
+        let name = |candidate: &SymbolCandidate| match names.get(usize::from(candidate.table)) {
             Some(names) => names.get(candidate.name),
             None => Ok(None),
         };
@@ -135,7 +141,7 @@ impl Symbols {
             let Some((_, name)) = best else { continue };
             // A part of a function gets the name of the whole.
             let name = name.split_once(COLD).map_or(name.as_str(), |(function, _)| function);
-            budget.keep(size_of::<Entry>() + name.len())?;
+            budget.keep(size_of::<SymbolEntry>() + name.len())?;
             let within = Range::of(&sections, address).unwrap_or(segment);
             let end = within.address.saturating_add(within.length);
             let size = group.iter().map(|candidate| candidate.size).max().unwrap_or(0);
@@ -143,7 +149,7 @@ impl Symbols {
             let size = if size == 0 { next - address } else { size.min(end - address) };
             let from = segment.place(address);
             let too_long = |_| Unread::TooLarge("the names of its functions take too much memory");
-            symbols.entries.push(Entry {
+            symbols.entries.push(SymbolEntry {
                 from,
                 to: from.saturating_add(size),
                 name: u32::try_from(symbols.names.len()).map_err(too_long)?,
@@ -175,7 +181,7 @@ impl Symbols {
 
     /// Bytes of memory that this takes.
     pub fn memory(&self) -> usize {
-        self.names.len() + self.entries.len() * size_of::<Entry>()
+        self.names.len() + self.entries.len() * size_of::<SymbolEntry>()
     }
 }
 
@@ -189,7 +195,7 @@ mod tests {
     #[test]
     fn every_function_is_found_by_its_place() {
         let path = env::current_exe().unwrap();
-        let symbols = Symbols::read(&File::open(&path).unwrap(), Limits::TRUSTED).unwrap();
+        let symbols = FileSymbols::read(&File::open(&path).unwrap(), ReadLimits::TRUSTED).unwrap();
         let functions = functions(path.to_str().unwrap()).unwrap();
         let mut found = 0;
         for function in functions.list.iter().filter(|function| function.size > 0) {

@@ -14,14 +14,14 @@ use std::{
 use tapster_ebpf::{
     attach::{Arch, Missing},
     diagnostic::near,
-    usdt::{self, Argument, Found, Location, Note, Operand, Site},
+    usdt::{self, Location, Note, UsdtArgument, UsdtOperand, UsdtProbe, UsdtSite},
 };
 
 /// Longest section of notes that is read: the largest programs have some 2000 notes of 100 bytes.
 const LONGEST: u64 = 4 << 20;
 
 /// All probes of a file, by provider and name.
-pub fn probes(binary: &Binary) -> Result<Vec<Found>, Missing> {
+pub fn probes(binary: &Binary) -> Result<Vec<UsdtProbe>, Missing> {
     let shown = binary.path.display().to_string();
     let budget = Budget::new(binary.limits);
     let image = parse(&binary.file, &budget, &shown)?;
@@ -53,13 +53,13 @@ pub fn probes(binary: &Binary) -> Result<Vec<Found>, Missing> {
     let notes = usdt::notes(&data).map_err(|error| damaged(error.to_string()))?;
     let base = image.section_named(".stapsdt.base").map_err(unread)?.map(|section| section.address);
     let symbols = symbols(&image, &notes, arch, &budget).map_err(unread)?;
-    let mut probes: Vec<Found> = Vec::new();
+    let mut probes: Vec<UsdtProbe> = Vec::new();
     let mut seen = HashSet::new();
     let mut index: HashMap<(String, String), usize> = HashMap::new();
     for note in notes {
         let location = location(&image, &note, base, arch, &symbols).map_err(damaged)?;
         let at = *index.entry((note.provider.clone(), note.name.clone())).or_insert_with(|| {
-            probes.push(Found {
+            probes.push(UsdtProbe {
                 provider: note.provider.clone(),
                 name: note.name.clone(),
                 file: binary.id,
@@ -87,7 +87,7 @@ pub fn probe(
     provider: Option<&str>,
     name: &str,
     calls: bool,
-) -> Result<Found, Missing> {
+) -> Result<UsdtProbe, Missing> {
     let mut found = named(binary, word, provider, name)?;
     if calls {
         for location in &mut found.locations {
@@ -105,13 +105,13 @@ fn pass_first_nop(binary: &Binary, location: &mut Location) {
     }
     location.site.offset += 1;
     for argument in location.arguments.iter_mut().flatten() {
-        if let Operand::Relative { distance } = &mut argument.operand {
+        if let UsdtOperand::Relative { distance } = &mut argument.operand {
             *distance -= 1;
         }
     }
 }
 
-fn named(binary: &Binary, word: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+fn named(binary: &Binary, word: &str, provider: Option<&str>, name: &str) -> Result<UsdtProbe, Missing> {
     let all = probes(binary)?;
     let shown = binary.path.display();
     let did_you_mean = |near: Vec<String>| {
@@ -135,8 +135,9 @@ fn named(binary: &Binary, word: &str, provider: Option<&str>, name: &str) -> Res
         }
         return Err(missing(format!("`{shown}` has no provider `{provider}`"), did_you_mean(close)));
     }
-    let of_provider = |found: &&Found| provider.is_none_or(|provider| found.provider == provider);
-    let mut named: Vec<&Found> = all.iter().filter(of_provider).filter(|found| found.name == name).collect();
+    let of_provider = |found: &&UsdtProbe| provider.is_none_or(|provider| found.provider == provider);
+    let mut named: Vec<&UsdtProbe> =
+        all.iter().filter(of_provider).filter(|found| found.name == name).collect();
     match (named.pop(), named.as_slice()) {
         (Some(found), []) => Ok(found.clone()),
         (Some(last), others) => {
@@ -192,18 +193,18 @@ fn location(
         }
     };
     let arguments = usdt::arguments(&note.arguments, arch).into_iter().map(|argument| match argument {
-        Ok(Argument { operand: Operand::Symbol { name, addend }, size, signed }) => {
+        Ok(UsdtArgument { operand: UsdtOperand::Symbol { name, addend }, size, signed }) => {
             let Some(symbol) = symbols.get(&name) else {
                 return Err(format!(
                     "it is at the symbol `{name}`, which the file does not tell: install its debug symbols"
                 ));
             };
             let distance = symbol.wrapping_add(addend.cast_unsigned()).wrapping_sub(address).cast_signed();
-            Ok(Argument { size, signed, operand: Operand::Relative { distance } })
+            Ok(UsdtArgument { size, signed, operand: UsdtOperand::Relative { distance } })
         }
         other => other,
     });
-    Ok(Location { arguments: arguments.collect(), address, site: Site { offset, semaphore } })
+    Ok(Location { arguments: arguments.collect(), address, site: UsdtSite { offset, semaphore } })
 }
 
 /// Addresses, by name, of the symbols at which arguments are.
@@ -216,7 +217,7 @@ fn symbols(
     let arguments = notes.iter().flat_map(|note| usdt::arguments(&note.arguments, arch));
     let wanted: HashSet<String> = arguments
         .filter_map(|argument| match argument {
-            Ok(Argument { operand: Operand::Symbol { name, .. }, .. }) => Some(name),
+            Ok(UsdtArgument { operand: UsdtOperand::Symbol { name, .. }, .. }) => Some(name),
             _ => None,
         })
         .collect();

@@ -5,7 +5,7 @@
 
 use crate::{
     disk,
-    family::{Kind, MetricFamily, Value},
+    family::{FamilyKind, MetricFamily, SampleValue},
     name,
 };
 use std::{
@@ -31,7 +31,7 @@ const EVERY: Duration = Duration::from_secs(15);
 
 /// Bytes since the first check, or since the disk exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Bytes {
+struct ByteCounts {
     /// Bytes by the kernel's account.
     own: u64,
     /// Bytes by events.
@@ -40,14 +40,14 @@ struct Bytes {
 
 /// Identifies one of the disks that have had a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Which {
+struct DiskIdentity {
     /// `diskseq`, since 5.15: a loop device that gets another file gets a new sequence, but keeps its directory.
     sequence: Option<u64>,
     /// The inode of its directory in sysfs.
     directory: Option<u64>,
 }
 
-impl Which {
+impl DiskIdentity {
     fn of(directory: &Path) -> Self {
         Self {
             sequence: disk::sequence(directory),
@@ -58,31 +58,31 @@ impl Which {
 
 /// A disk's account.
 #[derive(Clone, Copy, Debug)]
-struct Disk {
-    which: Which,
+struct DiskAccount {
+    which: DiskIdentity,
     /// Hidden disks are paths of others, whose I/O is counted there.
     is_hidden: bool,
     /// The first check (zero for a disk that came later), and the last one.
-    first: Bytes,
-    last: Bytes,
+    first: ByteCounts,
+    last: ByteCounts,
     /// Whether it has I/O that caused no event.
     is_found: bool,
 }
 
-impl Disk {
+impl DiskAccount {
     /// Updates the account of this name to the disk that has it now.
-    fn follow(&mut self, which: Which, now: Bytes) {
+    fn follow(&mut self, which: DiskIdentity, now: ByteCounts) {
         let goes_on = now.own >= self.last.own;
         if which != self.which {
             // For another disk, events are counted from zero. The kernel's account continues if a loop device got another file.
-            self.first = if goes_on { now } else { Bytes::default() };
+            self.first = if goes_on { now } else { ByteCounts::default() };
             self.is_found = false;
         } else if now.counted < self.last.counted {
             // Another probe with this name.
             self.first = now;
         } else if !goes_on {
             // If a zram disk is reset, only the kernel's account begins again.
-            self.first = Bytes { own: 0, counted: self.last.counted };
+            self.first = ByteCounts { own: 0, counted: self.last.counted };
         }
         (self.which, self.last) = (which, now);
     }
@@ -90,13 +90,13 @@ impl Disk {
 
 /// A family of bytes by device and operation, and the indexes of these labels.
 #[derive(Clone, Copy)]
-struct Counts<'f> {
+struct ByteFamily<'f> {
     family: &'f MetricFamily,
     device: usize,
     operation: usize,
 }
 
-impl<'f> Counts<'f> {
+impl<'f> ByteFamily<'f> {
     /// The family with this name. A site's own probe may lack one of these labels; then the family is not used.
     fn find(families: &'f [MetricFamily], name: &str) -> Option<Self> {
         let family = families.iter().find(|family| *family.name == *name)?;
@@ -117,7 +117,7 @@ pub(super) struct Account {
     looked: Option<Instant>,
     /// Whether requests are counted too.
     has_requests: bool,
-    known: Option<HashMap<String, Disk>>,
+    known: Option<HashMap<String, DiskAccount>>,
     /// Disks that the log has named.
     named: BTreeSet<String>,
     told: MetricFamily,
@@ -128,7 +128,7 @@ impl Account {
         let told = MetricFamily::new(
             "tapster_block_unseen_bytes",
             "Bytes of a device by the kernel's own account that no event told; absent where events told of them.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             &["device"],
         );
         Self {
@@ -156,7 +156,7 @@ impl Account {
     }
 
     fn compare_at(&mut self, families: &[MetricFamily], at: Instant) {
-        let [bios, requests] = COUNTED.map(|name| Counts::find(families, name));
+        let [bios, requests] = COUNTED.map(|name| ByteFamily::find(families, name));
         if bios.is_none() {
             return self.leave();
         }
@@ -185,18 +185,19 @@ impl Account {
         for entry in directories {
             let (directory, name) = (entry.path(), name::of_block_file(&entry.file_name()));
             let old = before.remove(&name);
-            let which = old.filter(|_| are_same).map_or_else(|| Which::of(&directory), |old| old.which);
+            let which =
+                old.filter(|_| are_same).map_or_else(|| DiskIdentity::of(&directory), |old| old.which);
             let is_hidden = old
                 .filter(|old| old.which == which)
                 .map_or_else(|| disk::is_hidden(&directory), |old| old.is_hidden);
-            let mut now = Bytes::default();
+            let mut now = ByteCounts::default();
             if !is_hidden {
                 let stat = fs::read_to_string(directory.join("stat"));
                 let Some(own) = stat.ok().and_then(|text| bytes(&text)) else { continue };
-                now = Bytes { own, counted: counted.get(&name).copied().unwrap_or(0) };
+                now = ByteCounts { own, counted: counted.get(&name).copied().unwrap_or(0) };
             }
-            let first = if is_first { now } else { Bytes::default() };
-            let mut disk = old.unwrap_or(Disk { which, is_hidden, first, last: now, is_found: false });
+            let first = if is_first { now } else { ByteCounts::default() };
+            let mut disk = old.unwrap_or(DiskAccount { which, is_hidden, first, last: now, is_found: false });
             if disk.which != which {
                 self.named.remove(&name);
             }
@@ -212,7 +213,7 @@ impl Account {
     fn tell(&mut self) {
         self.told.samples.clear();
         for (name, disk) in self.known.iter_mut().flatten() {
-            let Disk { first, last, .. } = *disk;
+            let DiskAccount { first, last, .. } = *disk;
             let own = last.own.saturating_sub(first.own);
             let counted = last.counted.saturating_sub(first.counted);
             let unseen = own.saturating_sub(counted);
@@ -242,12 +243,12 @@ impl Account {
 }
 
 /// Bytes read and written by device: of its bios or of its requests, whichever are more.
-fn counted<'f>(families: impl Iterator<Item = Counts<'f>>) -> HashMap<String, u64> {
+fn counted<'f>(families: impl Iterator<Item = ByteFamily<'f>>) -> HashMap<String, u64> {
     let mut most: HashMap<String, u64> = HashMap::new();
-    for Counts { family, device, operation } in families {
+    for ByteFamily { family, device, operation } in families {
         let mut sums: HashMap<&String, f64> = HashMap::new();
         for sample in &family.samples {
-            let Value::Number(bytes) = sample.value else { continue };
+            let SampleValue::Number(bytes) = sample.value else { continue };
             if !APART.contains(&sample.labels[operation].as_str()) {
                 *sums.entry(&sample.labels[device]).or_default() += bytes;
             }
@@ -302,9 +303,9 @@ mod tests {
     }
 
     /// An account and the time of its last comparison: each is long after the one before.
-    struct Asked(Account, Instant);
+    struct TimedAccount(Account, Instant);
 
-    impl Asked {
+    impl TimedAccount {
         fn new(host: &Host) -> Self {
             Self(Account::new(host.0.path()), Instant::now())
         }
@@ -319,7 +320,7 @@ mod tests {
             samples
                 .iter()
                 .map(|sample| {
-                    let Value::Number(bytes) = sample.value else { panic!("a number") };
+                    let SampleValue::Number(bytes) = sample.value else { panic!("a number") };
                     #[expect(
                         clippy::cast_possible_truncation,
                         clippy::cast_sign_loss,
@@ -336,7 +337,7 @@ mod tests {
         [(COUNTED[0], io), (COUNTED[1], device)]
             .into_iter()
             .map(|(name, rows)| {
-                let mut family = MetricFamily::new(name, "", Kind::Counter, &["device", "operation"]);
+                let mut family = MetricFamily::new(name, "", FamilyKind::Counter, &["device", "operation"]);
                 for (device, operation, bytes) in rows {
                     family.push(&[device, operation], *bytes as f64);
                 }
@@ -352,7 +353,7 @@ mod tests {
     #[test]
     fn what_no_event_told_is_found() {
         let host = Host::new();
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         // I/O before the first check is not compared.
         host.disk("zram0", 100 * MIB, "0\n");
         host.disk("sda", 0, "0\n");
@@ -388,7 +389,7 @@ mod tests {
     #[test]
     fn another_disk_of_a_name_begins_anew() {
         let host = Host::new();
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         host.write("kernel/uevent_seqnum", "1\n");
         host.write("block/loop0/diskseq", "3\n");
         host.disk("loop0", 0, "0\n");
@@ -420,8 +421,8 @@ mod tests {
     fn only_what_is_told_by_device_and_operation_is_compared() {
         for labels in [&["operation"][..], &["device"], &[]] {
             let host = Host::new();
-            let mut account = Asked::new(&host);
-            let other = [MetricFamily::new(COUNTED[0], "", Kind::Counter, labels)];
+            let mut account = TimedAccount::new(&host);
+            let other = [MetricFamily::new(COUNTED[0], "", FamilyKind::Counter, labels)];
             host.disk("sda", 0, "0\n");
             account.compare(&other);
             host.disk("sda", 100 * MIB, "0\n");
@@ -434,7 +435,7 @@ mod tests {
     #[test]
     fn what_was_while_nobody_counted_is_nobodys() {
         let host = Host::new();
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         host.disk("sda", 0, "0\n");
         host.disk("zram0", 0, "0\n");
         account.compare(&reads("sda", 0));
@@ -462,7 +463,7 @@ mod tests {
         let host = Host::new();
         host.write("kernel/uevent_seqnum", "1\n");
         host.disk("sda", 0, "0\n");
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         account.compare(&reads("sda", 0));
         // Whether it is hidden was read before, and no event reports another disk.
         host.disk("sda", 4 * MIB, "1\n");

@@ -25,7 +25,7 @@ pub(super) struct Candidate {
 
 /// How far a program is taken.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
+pub(super) enum StartStep {
     /// The verifier has accepted it.
     Loaded,
     /// Everything that can be tried without attaching it was tried too.
@@ -34,7 +34,7 @@ pub(super) enum Step {
     Attached,
 }
 
-impl Step {
+impl StartStep {
     /// Takes a loaded probe this far.
     pub(super) fn take(self, attached: &mut Attached, kernel: &Kernel) -> Result<(), LoadError> {
         match self {
@@ -55,14 +55,14 @@ impl Candidate {
     pub(super) fn bring(
         &mut self,
         program: Program,
-        step: Step,
-        means: (&Target<'_>, &Kernel),
+        step: StartStep,
+        context: (&Target<'_>, &Kernel),
     ) -> Result<Attached, Down> {
-        match bring(program, step, means.1) {
+        match bring(program, step, context.1) {
             Ok(attached) => Ok(attached),
             Err(refused) => {
                 self.pass_over(&refused)?;
-                self.bring_next(step, means)
+                self.bring_next(step, context)
             }
         }
     }
@@ -80,7 +80,7 @@ impl Candidate {
     /// needed.
     pub(super) fn bring_next(
         &mut self,
-        step: Step,
+        step: StartStep,
         (target, kernel): (&Target<'_>, &Kernel),
     ) -> Result<Attached, Down> {
         loop {
@@ -103,7 +103,7 @@ impl Candidate {
 }
 
 /// Loads a program and takes the step.
-fn bring(program: Program, step: Step, kernel: &Kernel) -> Result<Attached, LoadError> {
+fn bring(program: Program, step: StartStep, kernel: &Kernel) -> Result<Attached, LoadError> {
     let mut attached = load::load(program, kernel.btf.as_ref().ok())?;
     step.take(&mut attached, kernel)?;
     Ok(attached)

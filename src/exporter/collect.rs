@@ -2,16 +2,16 @@
 
 use super::{
     Exporter, Running,
-    own::{self, Own},
+    own::{self, ExporterFamilies},
     process::{online_cpus, process},
 };
 use crate::{
-    collector::{Collected, View},
-    deadline::{self, Limits},
+    collector::{ProbeReading, View},
+    deadline::{self, TimeLimits},
     family::MetricFamily,
     lock::lock,
     source::{Selection, Source},
-    status::{Down, ProbeStatus, Unready},
+    status::{Down, ProbeStatus, UnreadyReason},
     topology::{self, Topology},
 };
 use std::{
@@ -21,7 +21,7 @@ use std::{
 
 /// How long reading a probe may take. A probe of ten thousand histograms takes an eighth of a second, including writing
 /// (`docs/performance.md`), and a scrape has ten seconds by default.
-const PROBES: Limits = Limits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
+const PROBES: TimeLimits = TimeLimits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
 
 impl Exporter {
     /// The families of the probes, with functions of programs named as far as their symbols can be read within `most`.
@@ -42,7 +42,7 @@ impl Exporter {
         probes: &[Arc<Running>],
         topology: &Arc<Topology>,
         view: View,
-    ) -> impl Iterator<Item = Result<Collected, Down>> {
+    ) -> impl Iterator<Item = Result<ProbeReading, Down>> {
         let topology = topology.clone();
         let outcomes = deadline::each(PROBES, probes.to_vec(), move |running: &Running| {
             running.collect(&topology, view)
@@ -57,14 +57,14 @@ impl Exporter {
         if cgroups.is_wanted() {
             cgroups.refresh();
         }
-        let mut own = Own::new(self.stats.is_some());
+        let mut own = ExporterFamilies::new(self.stats.is_some());
         let mut measured = Vec::new();
         let mut probes = self.probes();
         probes.retain(|running| selection.takes(|word| running.is_called(word)));
         for (running, collected) in probes.iter().zip(Self::read(&probes, &topology, view)) {
             own.add(running, collected.as_ref(), self.followed.as_ref(), self.began);
             let families = collected.map_or_else(|_| Vec::new(), |collected| collected.families);
-            measured.push(topology::Measured { probe: running.declared(), families });
+            measured.push(topology::ProbeFamilies { probe: running.declared(), families });
         }
         if let Err(reason) = topology::adopt(&topology, &mut measured)
             && !self.told_silent.swap(true, Ordering::Relaxed)
@@ -128,7 +128,7 @@ impl Source for Exporter {
         probes.iter().zip(read).map(|(running, collected)| running.status(collected)).collect()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         self.unready()
     }
 }

@@ -1,7 +1,7 @@
 //! Files in which probes are attached come and go: a package is upgraded, a container starts, a process ends. Every second,
 //! each file is compared with the one that its probe was compiled for; if files differ or appear, the probe is compiled again.
 
-use crate::{container, elf::Word};
+use crate::{container, elf::FileWord};
 use std::{path::Path, sync::Arc};
 use tapster_ebpf::{
     attach::Missing,
@@ -16,26 +16,26 @@ const LOOKS_PER_TRY: u32 = 60;
 
 /// A word of the configuration that names a file.
 #[derive(Debug)]
-struct Place {
+struct NamedFile {
     root: Root,
     word: String,
     /// The word in the root of one process, or of this host.
-    file: Arc<Word>,
+    file: Arc<FileWord>,
     /// A process of the container.
     pid: Option<u32>,
     looks: u32,
 }
 
 /// What a word names now: the file, and the mount namespace of its container.
-type Seen = Result<(FileId, Option<u32>), Missing>;
+type FoundFile = Result<(FileId, Option<u32>), Missing>;
 
 /// A probe with its files as of the last check.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedProbe {
     /// The probe as declared.
     pub(super) probe: Probe,
-    places: Vec<Place>,
-    seen: Vec<Seen>,
+    files: Vec<NamedFile>,
+    seen: Vec<FoundFile>,
     /// A change that could not be attached to, and the number of checks until the next attempt.
     again: Option<(Change, u32)>,
 }
@@ -51,21 +51,21 @@ pub(super) enum Change {
     Containers,
 }
 
-impl Watched {
+impl WatchedProbe {
     /// Watches a probe in files; `None` for other probes. Called before the probe is compiled.
     pub(super) fn new(probe: &Probe, proc: &Path) -> Option<Self> {
-        let mut places: Vec<Place> = Vec::new();
+        let mut files: Vec<NamedFile> = Vec::new();
         for (root, word) in probe.attach_points().filter_map(|at| at.value.binary()) {
-            if !places.iter().any(|place| place.root == *root && place.word == word) {
-                let file = Arc::new(Word::new(proc, root, word));
-                places.push(Place { root: root.clone(), word: word.into(), file, pid: None, looks: 0 });
+            if !files.iter().any(|file| file.root == *root && file.word == word) {
+                let file = Arc::new(FileWord::new(proc, root, word));
+                files.push(NamedFile { root: root.clone(), word: word.into(), file, pid: None, looks: 0 });
             }
         }
-        if places.is_empty() {
+        if files.is_empty() {
             return None;
         }
-        let seen = places.iter_mut().map(|place| place.look(proc)).collect();
-        Some(Self { probe: probe.clone(), places, seen, again: None })
+        let seen = files.iter_mut().map(|file| file.look(proc)).collect();
+        Some(Self { probe: probe.clone(), files, seen, again: None })
     }
 
     /// Why a file of the probe is missing, if one is.
@@ -75,7 +75,7 @@ impl Watched {
 
     /// Checks all files again.
     pub(super) fn look(&mut self, proc: &Path) -> Change {
-        let now: Vec<Seen> = self.places.iter_mut().map(|place| place.look(proc)).collect();
+        let now: Vec<FoundFile> = self.files.iter_mut().map(|file| file.look(proc)).collect();
         let mut change = Change::None;
         for (before, after) in self.seen.iter().zip(&now) {
             match (before, after) {
@@ -92,7 +92,7 @@ impl Watched {
         self.saw(now, change)
     }
 
-    fn saw(&mut self, now: Vec<Seen>, change: Change) -> Change {
+    fn saw(&mut self, now: Vec<FoundFile>, change: Change) -> Change {
         self.seen = now;
         match (change, self.again.take()) {
             (Change::None, Some((before, 0))) => before,
@@ -110,8 +110,8 @@ impl Watched {
     }
 }
 
-impl Place {
-    fn look(&mut self, proc: &Path) -> Seen {
+impl NamedFile {
+    fn look(&mut self, proc: &Path) -> FoundFile {
         let Root::Container(name) = &self.root else {
             return Ok((self.file.open()?.id, None));
         };
@@ -130,7 +130,7 @@ impl Place {
         let namespace = container::namespace_of(proc, pid, &self.root)?;
         let root = Root::Process(pid);
         if !self.file.is_in(&root) {
-            self.file = Arc::new(Word::new(proc, &root, &self.word));
+            self.file = Arc::new(FileWord::new(proc, &root, &self.word));
         }
         Ok((self.file.open()?.id, namespace))
     }
@@ -154,9 +154,9 @@ mod tests {
         let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
         let proc = Path::new("/proc");
-        assert!(Watched::new(&file.probes[1], proc).is_none(), "in no file");
-        let mut watched = Watched::new(&file.probes[0], proc).unwrap();
-        assert_eq!(watched.places.len(), 1, "one file, however often it is named");
+        assert!(WatchedProbe::new(&file.probes[1], proc).is_none(), "in no file");
+        let mut watched = WatchedProbe::new(&file.probes[0], proc).unwrap();
+        assert_eq!(watched.files.len(), 1, "one file, however often it is named");
         assert!(watched.missing().unwrap().message.starts_with("there is no `"));
         assert_eq!(watched.look(proc), Change::None);
         fs::write(&path, "one").unwrap();

@@ -2,9 +2,9 @@
 
 use super::{number, running::Running, seconds};
 use crate::{
-    collector::Collected,
-    family::{Kind, MetricFamily, Origin},
-    follow::Followed,
+    collector::ProbeReading,
+    family::{FamilyKind, MetricFamily, Origin},
+    follow::FollowedProcesses,
     status::{Down, ProgramStatus},
 };
 use std::{
@@ -15,7 +15,7 @@ use std::{
 
 /// The sums of the programs at an attach point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Runs {
+struct RunSums {
     count: u64,
     ns: u64,
     missed: u64,
@@ -23,8 +23,8 @@ struct Runs {
 
 /// Runs by attach point and mechanism. A probe may have several programs at one attach point: a start and an end at the same
 /// event, or one for each way in which places pass an argument.
-fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
-    let mut ways: BTreeMap<_, Runs> = BTreeMap::new();
+fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), RunSums> {
+    let mut ways: BTreeMap<_, RunSums> = BTreeMap::new();
     for program in programs {
         let way = ways.entry((program.attach_point.as_str(), program.mechanism.as_str())).or_default();
         way.count += program.runs;
@@ -35,7 +35,7 @@ fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
 }
 
 /// The families.
-pub(super) struct Own {
+pub(super) struct ExporterFamilies {
     /// Whether this process has the kernel count runs. Otherwise nothing is known about runs, which differs from zero runs:
     /// another process may have enabled counting for a while.
     counts: bool,
@@ -53,12 +53,12 @@ pub(super) struct Own {
     memory: MetricFamily,
 }
 
-impl Own {
+impl ExporterFamilies {
     pub(super) fn new(counts: bool) -> Self {
         let probe = &["probe"];
         let program = &["probe", "attach_point", "mechanism"];
-        let counter = |name, help, labels| MetricFamily::new(name, help, Kind::Counter, labels);
-        let gauge = |name, help, labels| MetricFamily::new(name, help, Kind::Gauge, labels);
+        let counter = |name, help, labels| MetricFamily::new(name, help, FamilyKind::Counter, labels);
+        let gauge = |name, help, labels| MetricFamily::new(name, help, FamilyKind::Gauge, labels);
         Self {
             counts,
             later: HashMap::new(),
@@ -107,8 +107,8 @@ impl Own {
     pub(super) fn add(
         &mut self,
         probe: &Running,
-        collected: Result<&Collected, &Down>,
-        followed: Option<&Followed>,
+        collected: Result<&ProbeReading, &Down>,
+        followed: Option<&FollowedProcesses>,
         began: SystemTime,
     ) {
         let name = probe.name();
@@ -117,7 +117,7 @@ impl Own {
             Ok(Some(down)) => self.up.push(&[name, down.cause.word()], 0.0),
             Err(down) => self.up.push(&[name, down.cause.word()], 0.0),
         }
-        let again = probe.again();
+        let again = probe.reattached();
         for (object, count) in [("file", again.files), ("cpu", again.cpus), ("module", again.modules)] {
             self.again.push(&[name, object], number(count));
         }
@@ -127,7 +127,7 @@ impl Own {
                 self.later.insert(labels.iter().map(ToString::to_string).collect(), probe.began());
             }
         };
-        for ((attach_point, mechanism), Runs { count, ns, missed }) in ways(&reader.programs()) {
+        for ((attach_point, mechanism), RunSums { count, ns, missed }) in ways(&reader.programs()) {
             let labels = &[name, attach_point, mechanism];
             later(labels);
             if self.counts || count > 0 {
@@ -169,7 +169,7 @@ impl Own {
 pub(super) fn ages<'a>(ages: impl IntoIterator<Item = (&'a str, Duration)>) -> MetricFamily {
     let help =
         "How long ago what labels and families are told by was read; it grows while that does not answer.";
-    let mut family = MetricFamily::new("tapster_source_age_seconds", help, Kind::Gauge, &["source"]);
+    let mut family = MetricFamily::new("tapster_source_age_seconds", help, FamilyKind::Gauge, &["source"]);
     for (source, age) in ages {
         family.push(&[source], age.as_secs_f64());
     }
@@ -193,8 +193,8 @@ mod tests {
         let programs =
             [program("switch", "tp_btf", 3), program("wake", "tp_btf", 5), program("switch", "tp_btf", 4)];
         let expected = [
-            (("switch", "tp_btf"), Runs { count: 7, ns: 70, missed: 2 }),
-            (("wake", "tp_btf"), Runs { count: 5, ns: 50, missed: 1 }),
+            (("switch", "tp_btf"), RunSums { count: 7, ns: 70, missed: 2 }),
+            (("wake", "tp_btf"), RunSums { count: 5, ns: 50, missed: 1 }),
         ];
         assert_eq!(ways(&programs).into_iter().collect::<Vec<_>>(), expected);
     }

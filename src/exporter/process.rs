@@ -2,7 +2,7 @@
 
 use super::number;
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     sys,
 };
 use std::{
@@ -17,7 +17,7 @@ pub(super) fn online_cpus(path: &Path) -> Option<MetricFamily> {
     Some(MetricFamily::single(
         "tapster_online_cpus",
         "Processors of this host that are online.",
-        Kind::Gauge,
+        FamilyKind::Gauge,
         f64::from(count),
     ))
 }
@@ -35,7 +35,7 @@ pub(super) fn process(began: Option<SystemTime>) -> Vec<MetricFamily> {
     let mut build = MetricFamily::new(
         "tapster_build_info",
         "Version of the exporter; the value is always 1.",
-        Kind::Gauge,
+        FamilyKind::Gauge,
         &["version"],
     );
     build.push(&[env!("CARGO_PKG_VERSION")], 1.0);
@@ -47,14 +47,14 @@ pub(super) fn process(began: Option<SystemTime>) -> Vec<MetricFamily> {
         return families;
     };
     let (stat, open_fds) = stat;
-    let gauge = |name, help, value| MetricFamily::single(name, help, Kind::Gauge, value);
+    let gauge = |name, help, value| MetricFamily::single(name, help, FamilyKind::Gauge, value);
     let ticks = number(procfs::ticks_per_second());
     let started = procfs::boot_time_secs().map_or(0.0, number) + number(stat.starttime) / ticks;
     let resident = number(stat.rss.saturating_mul(procfs::page_size()));
     let cpu = MetricFamily::single(
         "process_cpu_seconds_total",
         "Total user and system CPU time spent in seconds.",
-        Kind::Counter,
+        FamilyKind::Counter,
         number(stat.utime + stat.stime) / ticks,
     );
     families.push(match began {

@@ -2,8 +2,8 @@
 //! counts, and misses no event. All others are exchanged one by one, so that at most one is in the kernel twice.
 
 use super::{
-    Exporter, Failure,
-    running::{Means, Running},
+    Exporter, StartFailure,
+    running::{Running, StartContext},
 };
 use crate::{
     kernel::Kernel,
@@ -27,14 +27,14 @@ pub struct Exchange {
     /// Names of probes that were removed.
     pub removed: Vec<String>,
     /// Probes that are new, or were down before, and did not come up.
-    pub down: Vec<Failure>,
+    pub down: Vec<StartFailure>,
     /// Probes that did not come up as declared now, and in whose place another ran: usually that one goes on.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedProbe>,
 }
 
 /// A probe that did not come up as declared now.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RefusedProbe {
     /// The probe.
     pub name: String,
     /// Why it is down.
@@ -45,7 +45,7 @@ pub struct Refused {
     successor: Arc<Running>,
 }
 
-impl Refused {
+impl RefusedProbe {
     /// Whether this probe goes on in its place.
     fn leaves(&self, running: &Running) -> bool {
         self.goes_on.iter().any(|name| name == running.name())
@@ -84,7 +84,8 @@ impl Exporter {
         self.take_reasons(reasons);
         let shared = self.shared();
         let lacking = *self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
-        let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared, lacking };
+        let context =
+            StartContext { kernel, target: kernel.target(), host: &self.host, shared: &shared, lacking };
         let mut came = Vec::new();
         for probe in wanted {
             // Nothing in this scope outlives its turn: a probe detaches and frees its memory when the last reference to it is
@@ -104,7 +105,7 @@ impl Exporter {
             // Probes that may be this one by another name: no longer wanted, with one of its families.
             let is_renamed = |running: &Arc<Running>| !is_wanted(running) && has_family_of(running, probe);
             let renamed: Vec<_> = before.into_iter().filter(is_renamed).collect();
-            let successor = Arc::new(Running::bring_up(probe, &means));
+            let successor = Arc::new(Running::bring_up(probe, &context));
             came.extend(self.put(successor, predecessor.as_ref(), &renamed, probe, &mut exchange));
         }
         self.clear(&came, wanted, &mut exchange);
@@ -141,16 +142,16 @@ impl Exporter {
         let failed = successor.down().filter(|down| !running.is_empty() || down.cause != Cause::Waiting);
         match (predecessor, failed) {
             (_, Some(down)) if !running.is_empty() => {
-                exchange.refused.push(Refused { name, down, goes_on: running, successor });
+                exchange.refused.push(RefusedProbe { name, down, goes_on: running, successor });
                 return None;
             }
             // Counts from before it went down can still be read.
             (Some(before), Some(down)) if before.is_declared_as(probe) => {
                 before.set_down(Some(down.clone()));
-                exchange.down.push(Failure { name, down });
+                exchange.down.push(StartFailure { name, down });
                 return None;
             }
-            (_, Some(down)) => exchange.down.push(Failure { name, down }),
+            (_, Some(down)) => exchange.down.push(StartFailure { name, down }),
             (None, None) if renamed.is_empty() => exchange.added.push(name),
             (_, None) => exchange.changed.push(name),
         }

@@ -3,18 +3,18 @@
 mod objects;
 
 use super::{
-    alternative::{Candidate, Step},
-    files::Watched,
+    alternative::{Candidate, StartStep},
+    files::WatchedProbe,
 };
 use crate::{
-    collector::{Collected, Reader, Shared, View},
-    deadline::{Left, MayHang, Outcome},
+    collector::{LabelContext, ProbeReader, ProbeReading, View},
+    deadline::{HangingThreads, MayHang, Outcome},
     host::Host,
     kernel::Kernel,
     load::Attached,
     lock::lock,
-    reason::Table,
-    sandbox::{Lacking, Needs},
+    reason::ReasonTable,
+    sandbox::{LackingRights, Needs},
     status::{Cause, Down, Limit, ProbeStatus},
     sys::PossibleCpus,
     topology::Topology,
@@ -37,18 +37,18 @@ const ALONE: &str = "it needs rights that tapster gave up when it started withou
                      functions of the kernel: restart it, or start it with `--sandbox=off --capabilities.keep=all`";
 
 /// What bringing up a probe needs besides its declaration.
-pub(super) struct Means<'m> {
+pub(super) struct StartContext<'m> {
     pub(super) kernel: &'m Kernel,
     pub(super) target: Target<'m>,
     pub(super) host: &'m Host,
-    pub(super) shared: &'m Shared,
+    pub(super) shared: &'m LabelContext,
     /// Rights that were given up after the start.
-    pub(super) lacking: Lacking,
+    pub(super) lacking: LackingRights,
 }
 
 /// How often a probe was reattached, by what came or was exchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Again {
+pub(super) struct ReattachCounts {
     pub(super) files: u64,
     /// Each CPU counts separately.
     pub(super) cpus: u64,
@@ -64,13 +64,13 @@ pub struct Running {
     help: String,
     meaning: String,
     /// The table of reasons that its labels use, if any.
-    reasons: Option<Arc<Table>>,
+    reasons: Option<Arc<ReasonTable>>,
     /// `FILE:LINE`, which changes with the lines above it.
     source: Mutex<String>,
     /// No event was counted before this time.
     began: SystemTime,
     /// Present since the first attachment.
-    reader: OnceLock<Reader>,
+    reader: OnceLock<ProbeReader>,
     /// Why it is down. If it was up before, its counts stay.
     down: Mutex<Option<Down>>,
     /// Alternatives that the kernel refused.
@@ -80,7 +80,7 @@ pub struct Running {
     /// Why the last scrape of it failed.
     failure: Mutex<Option<Down>>,
     /// Its files, which may be replaced or are not there yet.
-    watched: Option<Mutex<Watched>>,
+    watched: Option<Mutex<WatchedProbe>>,
     /// The declaration, for when its object in the kernel comes or is exchanged.
     declared: Probe,
     /// Why it does not count on all CPUs that are online, if it should.
@@ -90,9 +90,9 @@ pub struct Running {
     /// The switch of the host that stops it.
     stopped: Mutex<Option<Down>>,
     /// How often it was reattached.
-    again: Mutex<Again>,
+    reattached: Mutex<ReattachCounts>,
     /// A read that hangs, if one was left behind.
-    left: Left,
+    left: HangingThreads,
 }
 
 impl Running {
@@ -103,7 +103,7 @@ impl Running {
 }
 
 impl MayHang for Running {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
@@ -128,7 +128,12 @@ fn alone() -> Down {
 }
 
 /// Compiles a probe that comes after rights were given up.
-fn compile(probe: &Probe, target: &Target<'_>, kernel: &Kernel, lacking: Lacking) -> Result<Program, Down> {
+fn compile(
+    probe: &Probe,
+    target: &Target<'_>,
+    kernel: &Kernel,
+    lacking: LackingRights,
+) -> Result<Program, Down> {
     let program =
         tapster_ebpf::compile(probe, target).map_err(|diagnostics| compile_failure(&diagnostics, kernel))?;
     let lacks =
@@ -137,7 +142,7 @@ fn compile(probe: &Probe, target: &Target<'_>, kernel: &Kernel, lacking: Lacking
 }
 
 /// Why a probe is down whose file is missing: it waits for the file.
-fn waiting(watched: &Watched) -> Option<Down> {
+fn waiting(watched: &WatchedProbe) -> Option<Down> {
     let missing = watched.missing()?;
     Some(Down {
         cause: Cause::Waiting,
@@ -169,10 +174,15 @@ fn needs_symbols(program: &Program) -> bool {
 }
 
 /// Opens the maps of a probe that was attached after `began`.
-fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> Result<Reader, Down> {
+fn open(
+    attached: Attached,
+    began: SystemTime,
+    host: &Host,
+    shared: &LabelContext,
+) -> Result<ProbeReader, Down> {
     let refused = |error: &dyn std::error::Error| Down { cause: Cause::Collect, message: error.to_string() };
     let cpus = PossibleCpus::of_host().map_err(|error| refused(&error))?;
-    Reader::new(attached, began, host, shared, cpus).map_err(|error| refused(&error))
+    ProbeReader::new(attached, began, host, shared, cpus).map_err(|error| refused(&error))
 }
 
 impl Running {
@@ -181,11 +191,11 @@ impl Running {
     pub(super) fn new(
         probe: &Probe,
         Candidate { probe: brought, passed }: Candidate,
-        mut watched: Option<Watched>,
+        mut watched: Option<WatchedProbe>,
         attached: Result<Attached, Down>,
         began: SystemTime,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
     ) -> Self {
         let (reader, down) = match attached.and_then(|attached| open(attached, began, host, shared)) {
             Ok(reader) => (OnceLock::from(reader), None),
@@ -215,29 +225,29 @@ impl Running {
             uncovered: Mutex::default(),
             unloaded: Mutex::default(),
             stopped: Mutex::default(),
-            again: Mutex::default(),
-            left: Left::default(),
+            reattached: Mutex::default(),
+            left: HangingThreads::default(),
         }
     }
 
     /// Compiles, loads and attaches one probe.
-    pub(super) fn bring_up(probe: &Probe, means: &Means<'_>) -> Self {
+    pub(super) fn bring_up(probe: &Probe, context: &StartContext<'_>) -> Self {
         // The files are read before compiling: later changes are then seen.
-        let watched = Watched::new(probe, &means.host.proc);
+        let watched = WatchedProbe::new(probe, &context.host.proc);
         let mut began = SystemTime::now();
         let compile = || {
             // This includes a probe that waits for its file, because it could not be attached when the file comes.
-            if means.lacking.processes && watched.is_some() {
+            if context.lacking.processes && watched.is_some() {
                 return Err(alone());
             }
-            compile(probe, &means.target, means.kernel, means.lacking)
+            compile(probe, &context.target, context.kernel, context.lacking)
         };
         let mut candidate = Candidate::new(probe);
         let attached = compile().and_then(|program| {
             began = SystemTime::now();
-            candidate.bring(program, Step::Attached, (&means.target, means.kernel))
+            candidate.bring(program, StartStep::Attached, (&context.target, context.kernel))
         });
-        let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
+        let running = Self::new(probe, candidate, watched, attached, began, context.host, context.shared);
         running.tell_passed();
         running
     }
@@ -309,11 +319,11 @@ impl Running {
 
     /// The compiled program; `None` for a probe that was never up.
     pub fn program(&self) -> Option<&Program> {
-        self.reader().map(Reader::program)
+        self.reader().map(ProbeReader::program)
     }
 
     /// The probe in the kernel; `None` if it was never attached.
-    pub fn reader(&self) -> Option<&Reader> {
+    pub fn reader(&self) -> Option<&ProbeReader> {
         self.reader.get()
     }
 
@@ -322,7 +332,7 @@ impl Running {
     }
 
     /// Whether its labels use no table of reasons, or one that equals this one.
-    pub(super) fn is_told_by(&self, reasons: &Table) -> bool {
+    pub(super) fn is_told_by(&self, reasons: &ReasonTable) -> bool {
         self.reasons.as_ref().is_none_or(|own| own.is_same(reasons))
     }
 
@@ -350,8 +360,8 @@ impl Running {
     }
 
     /// How often it was reattached.
-    pub(super) fn again(&self) -> Again {
-        *lock(&self.again)
+    pub(super) fn reattached(&self) -> ReattachCounts {
+        *lock(&self.reattached)
     }
 
     pub(super) fn set_down(&self, down: Option<Down>) {
@@ -391,7 +401,7 @@ impl Running {
     }
 
     /// Reads the probe's maps, which may take long.
-    pub(super) fn collect(&self, topology: &Arc<Topology>, view: View) -> Result<Collected, Down> {
+    pub(super) fn collect(&self, topology: &Arc<Topology>, view: View) -> Result<ProbeReading, Down> {
         let Some(reader) = self.reader() else {
             return Err(self
                 .down()
@@ -403,7 +413,7 @@ impl Running {
     }
 
     /// The probe's result for this scrape; a failure is kept for the landing page and logged once.
-    pub(super) fn settle(&self, outcome: Outcome<Result<Collected, Down>>) -> Result<Collected, Down> {
+    pub(super) fn settle(&self, outcome: Outcome<Result<ProbeReading, Down>>) -> Result<ProbeReading, Down> {
         let result = match outcome {
             Outcome::Read(result) => result,
             Outcome::Slow => Err(Down {
@@ -439,7 +449,7 @@ impl Running {
     }
 
     /// The probe's state for the landing page, with the result of the last read.
-    pub(super) fn status(&self, collected: Result<Collected, Down>) -> ProbeStatus {
+    pub(super) fn status(&self, collected: Result<ProbeReading, Down>) -> ProbeStatus {
         let mut status = ProbeStatus {
             name: self.name.clone(),
             help: self.help.clone(),

@@ -3,17 +3,17 @@
 use super::{
     Exporter, Running,
     account::Account,
-    alternative::{Candidate, Step},
-    files::Watched,
+    alternative::{Candidate, StartStep},
+    files::WatchedProbe,
     memory,
     process::process_began,
     running::compile_failure,
 };
 use crate::{
     cgroup::memory_limit,
-    collector::Shared,
+    collector::LabelContext,
     disks,
-    follow::Followed,
+    follow::FollowedProcesses,
     host::Host,
     kernel::{Kernel, Modules},
     load::Attached,
@@ -45,7 +45,7 @@ pub struct StartTimes {
 
 /// A probe that did not come up.
 #[derive(Debug)]
-pub struct Failure {
+pub struct StartFailure {
     /// The probe.
     pub name: String,
     /// Why it is down.
@@ -54,7 +54,7 @@ pub struct Failure {
 
 /// How the exporter starts.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct StartOptions {
     /// Whether the kernel counts runs of programs and their time, for all programs of the host. It reads the clock twice for
     /// each run, which takes as long as a small program does.
     pub run_stats: bool,
@@ -65,14 +65,14 @@ pub struct Options {
 }
 
 /// Follows the children of this process in the maps of all probes with `traced`; these probes are down if that fails.
-fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Option<Followed> {
+fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Option<FollowedProcesses> {
     let map = |attached: &Attached| attached.program.map_named(TRACED);
     let asking = || loaded.iter().flatten();
     let maps: Result<Vec<_>, _> =
         asking().filter_map(|attached| Some(attached.map(map(attached)?))).collect();
     let refused = match (maps, &kernel.btf) {
         (Ok(maps), _) if maps.is_empty() => return None,
-        (Ok(maps), Ok(btf)) => match Followed::start(btf, &maps) {
+        (Ok(maps), Ok(btf)) => match FollowedProcesses::start(btf, &maps) {
             Ok(followed) => return Some(followed),
             Err(error) => error.to_string(),
         },
@@ -106,8 +106,8 @@ impl Exporter {
         kernel: &Kernel,
         host: &Host,
         reasons: Vec<Reason>,
-        options: Options,
-    ) -> (Self, Vec<Failure>, StartTimes) {
+        options: StartOptions,
+    ) -> (Self, Vec<StartFailure>, StartTimes) {
         let compile = |probe: &Probe, target: &Target<'_>| {
             tapster_ebpf::compile(probe, target).map_err(|diagnostics| compile_failure(&diagnostics, kernel))
         };
@@ -115,11 +115,11 @@ impl Exporter {
     }
 
     /// Lets the kernel verify compiled probes without attaching them.
-    pub fn attempt(compiled: &[(Probe, Program)], kernel: &Kernel, host: &Host) -> (Self, Vec<Failure>) {
+    pub fn attempt(compiled: &[(Probe, Program)], kernel: &Kernel, host: &Host) -> (Self, Vec<StartFailure>) {
         let probes: Vec<Probe> = compiled.iter().map(|(probe, _)| probe.clone()).collect();
         let mut programs = compiled.iter().map(|(_, program)| program.clone());
         let next = |_: &Probe, _: &Target<'_>| Ok(programs.next().expect("there is one for each probe"));
-        let options = Options { run_stats: false, attach: false, command: false };
+        let options = StartOptions { run_stats: false, attach: false, command: false };
         let (exporter, failures, _) = Self::bring_up(&probes, next, kernel, host, Vec::new(), options);
         (exporter, failures)
     }
@@ -130,8 +130,8 @@ impl Exporter {
         kernel: &Kernel,
         host: &Host,
         reasons: Vec<Reason>,
-        options: Options,
-    ) -> (Self, Vec<Failure>, StartTimes) {
+        options: StartOptions,
+    ) -> (Self, Vec<StartFailure>, StartTimes) {
         let mut times = StartTimes::default();
         if kernel.version < KernelVersion(5, 11, 0)
             && let Err(error) = sys::lift_memlock()
@@ -143,7 +143,7 @@ impl Exporter {
         let begun = Instant::now();
         // Modules and files are read before compiling: later changes are then seen.
         let modules = Modules::new(&host.sys);
-        let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
+        let watched: Vec<_> = probes.iter().map(|probe| WatchedProbe::new(probe, &host.proc)).collect();
         let compiled: Vec<_> = probes.iter().map(|probe| compile(probe, &target)).collect();
         times.compile = begun.elapsed();
         for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {
@@ -154,11 +154,11 @@ impl Exporter {
         let mut loaded: Vec<_> = compiled
             .into_iter()
             .zip(&mut candidates)
-            .map(|(program, candidate)| candidate.bring(program?, Step::Loaded, (&target, kernel)))
+            .map(|(program, candidate)| candidate.bring(program?, StartStep::Loaded, (&target, kernel)))
             .collect();
         times.load = begun.elapsed();
         let (begun, began) = (Instant::now(), SystemTime::now());
-        let step = if options.attach { Step::Attached } else { Step::Tried };
+        let step = if options.attach { StartStep::Attached } else { StartStep::Tried };
         for (attached, candidate) in loaded.iter_mut().zip(&mut candidates) {
             let Ok(inner) = attached else { continue };
             if let Err(refused) = step.take(inner, kernel) {
@@ -175,7 +175,7 @@ impl Exporter {
         // Following begins after everything that may bring a probe up again with other maps.
         let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         times.attach = begun.elapsed();
-        let shared = Shared::new(host, reasons);
+        let shared = LabelContext::new(host, reasons);
         let mut failures = Vec::new();
         let mut running = Vec::new();
         for (((probe, candidate), watched), attached) in
@@ -185,7 +185,7 @@ impl Exporter {
             if options.attach {
                 probe.tell_passed();
             }
-            failures.extend(probe.down().map(|down| Failure { name: probe.name().into(), down }));
+            failures.extend(probe.down().map(|down| StartFailure { name: probe.name().into(), down }));
             running.push(Arc::new(probe));
         }
         let stats = options.run_stats.then(count_runs).flatten();
@@ -241,8 +241,9 @@ mod tests {
         fs::remove_dir_all(tracing.join("events/test")).unwrap();
         fs::write(tracing.join("available_events"), "").unwrap();
         let host = Host { proc, sys, dev: dir.path().into(), ..Host::default() };
-        let is_compile = |failures: &[Failure]| failures.iter().any(|one| one.down.cause == Cause::Compile);
-        let options = Options { run_stats: false, attach: false, command: false };
+        let is_compile =
+            |failures: &[StartFailure]| failures.iter().any(|one| one.down.cause == Cause::Compile);
+        let options = StartOptions { run_stats: false, attach: false, command: false };
         let (_, again, _) = Exporter::start(&file.probes, &kernel, &host, Vec::new(), options);
         assert!(is_compile(&again), "{again:?}");
         let (_, once) = Exporter::attempt(&compiled, &kernel, &host);

@@ -3,10 +3,10 @@
 
 use super::Exporter;
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     kernel,
     lock::lock,
-    status::{Limit, ProgramStatus, Unready},
+    status::{Limit, ProgramStatus, UnreadyReason},
 };
 use std::cell::OnceCell;
 
@@ -51,7 +51,7 @@ impl Exporter {
     }
 
     /// Why it is not ready, if it is not. A probe that waits for a file is as it should be, unless it is required.
-    pub(super) fn unready(&self) -> Option<Unready> {
+    pub(super) fn unready(&self) -> Option<UnreadyReason> {
         let probes = self.probes();
         let is_up = |word: &str| {
             let mut meant = probes.iter().filter(|running| running.is_called(word)).peekable();
@@ -59,10 +59,10 @@ impl Exporter {
         };
         let down: Vec<String> = lock(&self.required).iter().filter(|word| !is_up(word)).cloned().collect();
         if !down.is_empty() {
-            return Some(Unready::Required(down));
+            return Some(UnreadyReason::Required(down));
         }
         let runs = probes.is_empty() || probes.iter().any(|running| running.is_up() || running.is_waiting());
-        (!runs).then_some(Unready::Nothing { probes: probes.len() })
+        (!runs).then_some(UnreadyReason::Nothing { probes: probes.len() })
     }
 
     /// The family about readiness.
@@ -71,7 +71,7 @@ impl Exporter {
         MetricFamily::single(
             "tapster_ready",
             "Whether what should run does, as `/-/ready` has it.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             is_ready,
         )
     }

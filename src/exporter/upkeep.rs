@@ -1,7 +1,7 @@
 //! Regular work while probes run: removes rows of what is gone from the maps, and gives up starts without an end.
 
 use super::Exporter;
-use crate::{collector::Reader, deadline::MayHang};
+use crate::{collector::ProbeReader, deadline::MayHang};
 
 impl Exporter {
     /// Gives up starts whose end never came; called now and then.
@@ -25,7 +25,7 @@ impl Exporter {
     pub fn meet(&self) {
         // A probe that hangs would hold up the others.
         for running in self.probes().into_iter().filter(|running| !running.left().is_any()) {
-            if let Some(Err(error)) = running.reader().map(Reader::retire) {
+            if let Some(Err(error)) = running.reader().map(ProbeReader::retire) {
                 tracing::warn!(probe = running.name(), %error, "rows of what is gone could not be taken out");
             }
         }

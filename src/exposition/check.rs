@@ -2,7 +2,7 @@
 //! scrape, so such a family is found here, where only the family is lost.
 
 use super::{Format, base_name};
-use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue};
 use std::{collections::HashSet, sync::Arc};
 
 /// Why a family is left out of a scrape. Each is a mistake in the code that built the family.
@@ -64,7 +64,7 @@ pub enum ExpositionError {
         /// The family.
         name: String,
         /// The kind of the family.
-        kind: Kind,
+        kind: FamilyKind,
     },
     /// The buckets of a histogram contradict each other.
     #[error("a histogram of metric family `{name}` is malformed: {reason}")]
@@ -144,7 +144,7 @@ fn check_label(family: &MetricFamily, before: &[String], label: &String) -> Resu
         Err("it is not named as a label can be")
     } else if label.starts_with("__") {
         Err("names with two underscores in front are Prometheus' own")
-    } else if family.kind == Kind::Histogram && label == "le" {
+    } else if family.kind == FamilyKind::Histogram && label == "le" {
         Err("histograms have their own")
     } else if before.contains(label) {
         Err("it has that one already")
@@ -160,17 +160,19 @@ fn check_sample(family: &MetricFamily, sample: &Sample) -> Result<(), Exposition
         return Err(ExpositionError::LabelCount { name: name(), expected, found });
     }
     match (family.kind, &sample.value) {
-        (Kind::Counter | Kind::Gauge, Value::Number(_)) => Ok(()),
-        (Kind::Histogram, Value::Histogram(histogram)) => {
+        (FamilyKind::Counter | FamilyKind::Gauge, SampleValue::Number(_)) => Ok(()),
+        (FamilyKind::Histogram, SampleValue::Histogram(histogram)) => {
             check_histogram(histogram).map_err(|reason| ExpositionError::Histogram { name: name(), reason })
         }
-        (kind @ (Kind::Counter | Kind::Gauge), Value::Histogram(_))
-        | (kind @ Kind::Histogram, Value::Number(_)) => Err(ExpositionError::Kind { name: name(), kind }),
+        (kind @ (FamilyKind::Counter | FamilyKind::Gauge), SampleValue::Histogram(_))
+        | (kind @ FamilyKind::Histogram, SampleValue::Number(_)) => {
+            Err(ExpositionError::Kind { name: name(), kind })
+        }
     }
 }
 
-fn check_histogram(histogram: &Histogram) -> Result<(), &'static str> {
-    let Histogram { sum: _, bounds, counts, native } = histogram;
+fn check_histogram(histogram: &HistogramValue) -> Result<(), &'static str> {
+    let HistogramValue { sum: _, bounds, counts, native } = histogram;
     if counts.len() != bounds.len() + 1 {
         return Err("it needs one more count than it has bounds");
     }

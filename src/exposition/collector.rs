@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::native::Spans;
 use super::{ExpositionError, Format, base_name};
-use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue};
 
 /// Appends a checked family as `OpenMetrics` text, or nothing.
 pub(super) fn open_metrics(out: &mut Vec<u8>, family: MetricFamily) -> Result<(), ExpositionError> {
@@ -43,7 +43,7 @@ pub(super) fn protobuf(out: &mut Vec<u8>, family: MetricFamily) -> Result<(), Ex
 /// A registry of one family: the client stops at the first family it cannot write.
 fn registry(family: MetricFamily, format: Format) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Family { family, format }));
+    registry.register_collector(Box::new(FamilyEncoder { family, format }));
     registry
 }
 
@@ -58,12 +58,12 @@ impl fmt::Write for Utf8<'_> {
 }
 
 #[derive(Debug)]
-struct Family {
+struct FamilyEncoder {
     family: MetricFamily,
     format: Format,
 }
 
-impl Collector for Family {
+impl Collector for FamilyEncoder {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Self { family, format } = self;
         let help = match format {
@@ -71,9 +71,9 @@ impl Collector for Family {
             Format::OpenMetrics | Format::Text => escape_help(&family.help),
         };
         let kind = match family.kind {
-            Kind::Counter => MetricType::Counter,
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Histogram => MetricType::Histogram,
+            FamilyKind::Counter => MetricType::Counter,
+            FamilyKind::Gauge => MetricType::Gauge,
+            FamilyKind::Histogram => MetricType::Histogram,
         };
         let mut metric = encoder.encode_descriptor(base_name(family), &help, None, kind)?;
         for sample in &family.samples {
@@ -81,7 +81,7 @@ impl Collector for Family {
                 // An empty label set would be written as `{}`.
                 encode_value(&mut metric, family.kind, &sample.value)?;
             } else {
-                let labels = Labels { family, sample };
+                let labels = SampleLabels { family, sample };
                 encode_value(&mut metric.encode_family(&labels)?, family.kind, &sample.value)?;
             }
         }
@@ -89,16 +89,20 @@ impl Collector for Family {
     }
 }
 
-fn encode_value(encoder: &mut MetricEncoder, kind: Kind, value: &Value) -> fmt::Result {
+fn encode_value(encoder: &mut MetricEncoder, kind: FamilyKind, value: &SampleValue) -> fmt::Result {
     match (kind, value) {
-        (Kind::Counter, Value::Number(number)) => encoder.encode_counter::<NoLabelSet, _, f64>(number, None),
-        (Kind::Gauge | Kind::Histogram, Value::Number(number)) => encoder.encode_gauge(number),
-        (_, Value::Histogram(histogram)) => encode_histogram(encoder, histogram),
+        (FamilyKind::Counter, SampleValue::Number(number)) => {
+            encoder.encode_counter::<NoLabelSet, _, f64>(number, None)
+        }
+        (FamilyKind::Gauge | FamilyKind::Histogram, SampleValue::Number(number)) => {
+            encoder.encode_gauge(number)
+        }
+        (_, SampleValue::Histogram(histogram)) => encode_histogram(encoder, histogram),
     }
 }
 
-fn encode_histogram(encoder: &mut MetricEncoder, histogram: &Histogram) -> fmt::Result {
-    let Histogram { sum, bounds, counts, native } = histogram;
+fn encode_histogram(encoder: &mut MetricEncoder, histogram: &HistogramValue) -> fmt::Result {
+    let HistogramValue { sum, bounds, counts, native } = histogram;
     // The encoder adds up the counts and writes the last bound as it is, so `+Inf` must be added here.
     let bounds = bounds.iter().copied().chain([f64::INFINITY]);
     let classic: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
@@ -118,12 +122,12 @@ fn encode_histogram(encoder: &mut MetricEncoder, histogram: &Histogram) -> fmt::
 }
 
 /// Label names of the family beside label values of the sample.
-struct Labels<'a> {
+struct SampleLabels<'a> {
     family: &'a MetricFamily,
     sample: &'a Sample,
 }
 
-impl EncodeLabelSet for Labels<'_> {
+impl EncodeLabelSet for SampleLabels<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder) -> fmt::Result {
         for (name, value) in self.family.label_names.iter().zip(self.sample.labels.iter()) {
             (name.as_str(), value.as_str()).encode(encoder.encode_label())?;

@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::family::{Kind, MetricFamily};
+use crate::family::{FamilyKind, MetricFamily};
 
 /// Bytes of a buffer that is kept for the next family. A large family must not hold its memory until the scrape ends.
 const KEPT: usize = 64 << 10;
@@ -86,7 +86,7 @@ impl Admission {
         Ok(())
     }
 
-    fn take(&mut self, kind: Kind, name: &Arc<str>) {
+    fn take(&mut self, kind: FamilyKind, name: &Arc<str>) {
         self.names.extend(kind.taken(name).map(|taken| (taken, Arc::clone(name))));
     }
 }
@@ -143,7 +143,7 @@ impl Exposition {
 
 /// A scrape and the families that are missing from it.
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedScrape {
     /// The scrape, valid even if families were left out.
     pub body: Vec<u8>,
     /// Why families were left out, in their order.
@@ -151,10 +151,10 @@ pub struct Encoded {
 }
 
 /// Writes `families` as one complete scrape.
-pub fn encode(families: impl IntoIterator<Item = MetricFamily>, format: Format) -> Encoded {
+pub fn encode(families: impl IntoIterator<Item = MetricFamily>, format: Format) -> EncodedScrape {
     let mut exposition = Exposition::new(format);
     let left_out = families.into_iter().filter_map(|family| exposition.add(family).err()).collect();
-    Encoded { body: exposition.finish(), left_out }
+    EncodedScrape { body: exposition.finish(), left_out }
 }
 
 /// Name of a family without the `_total` of a counter, which is how `OpenMetrics` names it.

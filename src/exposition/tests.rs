@@ -4,10 +4,10 @@ use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as p
 use prost::Message;
 
 use super::*;
-use crate::family::{Histogram, Native, Sample, Value};
+use crate::family::{HistogramValue, Native, Sample, SampleValue};
 
-fn histogram(counts: &[u64]) -> Value {
-    Value::Histogram(Histogram {
+fn histogram(counts: &[u64]) -> SampleValue {
+    SampleValue::Histogram(HistogramValue {
         sum: 0.25,
         bounds: [1e-6, 0.001, 1.0].into(),
         counts: counts.to_vec(),
@@ -26,28 +26,28 @@ fn native(counts: &[u64]) -> Vec<(i32, u64)> {
 
 fn families() -> Vec<MetricFamily> {
     let mut reads =
-        MetricFamily::new("reads_total", "Reads\nof \"C:\\\".", Kind::Counter, &["device", "file"]);
+        MetricFamily::new("reads_total", "Reads\nof \"C:\\\".", FamilyKind::Counter, &["device", "file"]);
     reads.push(&["sda", "a\"b\\c\nd"], 5.0);
     reads.push(&["", "naïve – 日本"], 12_345_678_901.0);
-    let mut latency = MetricFamily::new("latency_seconds", "Latency.", Kind::Histogram, &["device"]);
+    let mut latency = MetricFamily::new("latency_seconds", "Latency.", FamilyKind::Histogram, &["device"]);
     latency.samples.push(Sample { labels: ["sda".to_owned()].into(), value: histogram(&[1, 0, 2, 4]) });
-    let mut bare = MetricFamily::new("wait_seconds", "Wait.", Kind::Histogram, &[]);
+    let mut bare = MetricFamily::new("wait_seconds", "Wait.", FamilyKind::Histogram, &[]);
     bare.samples.push(Sample { labels: [].into(), value: histogram(&[0, 0, 0, 0]) });
     vec![
-        MetricFamily::single("up", "Is it up?", Kind::Gauge, 1.0),
+        MetricFamily::single("up", "Is it up?", FamilyKind::Gauge, 1.0),
         reads,
         latency,
         bare,
-        MetricFamily::new("empty_total", "Nothing yet.", Kind::Counter, &["x"]),
-        MetricFamily::single("tiny_seconds", "Small.", Kind::Gauge, 1.5e-9),
-        MetricFamily::single("low", "Low.", Kind::Gauge, f64::NEG_INFINITY),
-        MetricFamily::single("odd", "Odd.", Kind::Gauge, f64::NAN),
+        MetricFamily::new("empty_total", "Nothing yet.", FamilyKind::Counter, &["x"]),
+        MetricFamily::single("tiny_seconds", "Small.", FamilyKind::Gauge, 1.5e-9),
+        MetricFamily::single("low", "Low.", FamilyKind::Gauge, f64::NEG_INFINITY),
+        MetricFamily::single("odd", "Odd.", FamilyKind::Gauge, f64::NAN),
     ]
 }
 
 /// A scrape nothing is left out of.
 fn complete(families: Vec<MetricFamily>, format: Format) -> Vec<u8> {
-    let Encoded { body, left_out } = encode(families, format);
+    let EncodedScrape { body, left_out } = encode(families, format);
     assert_eq!(left_out, []);
     body
 }
@@ -212,7 +212,7 @@ fn buckets_are_cumulative_in_both_text_formats() {
 #[test]
 fn a_family_without_total_is_named_alike_everywhere() {
     for format in [Format::Text, Format::OpenMetrics] {
-        let families = vec![MetricFamily::single("reads", "Reads.", Kind::Counter, 1.0)];
+        let families = vec![MetricFamily::single("reads", "Reads.", FamilyKind::Counter, 1.0)];
         let text = String::from_utf8(complete(families, format)).unwrap();
         assert!(text.contains("\nreads_total 1"), "{text}");
     }
@@ -221,50 +221,56 @@ fn a_family_without_total_is_named_alike_everywhere() {
 #[test]
 fn what_no_reader_takes_is_left_out_alone() {
     let labelled = |labels: &[&str]| {
-        let mut family = MetricFamily::new("a", "A.", Kind::Gauge, &["x"]);
+        let mut family = MetricFamily::new("a", "A.", FamilyKind::Gauge, &["x"]);
         let labels = labels.iter().map(ToString::to_string).collect();
-        family.samples.push(Sample { labels, value: Value::Number(1.0) });
+        family.samples.push(Sample { labels, value: SampleValue::Number(1.0) });
         vec![family]
     };
-    let distribution = |value: Value| {
-        let mut family = MetricFamily::new("h", "H.", Kind::Histogram, &[]);
+    let distribution = |value: SampleValue| {
+        let mut family = MetricFamily::new("h", "H.", FamilyKind::Histogram, &[]);
         family.samples.push(Sample { labels: [].into(), value });
         vec![family]
     };
-    let changed = |change: fn(&mut Histogram)| {
-        let Value::Histogram(mut value) = histogram(&[1, 0, 2, 4]) else { unreachable!("it is one") };
+    let changed = |change: fn(&mut HistogramValue)| {
+        let SampleValue::Histogram(mut value) = histogram(&[1, 0, 2, 4]) else { unreachable!("it is one") };
         change(&mut value);
-        distribution(Value::Histogram(value))
+        distribution(SampleValue::Histogram(value))
     };
     let single = |name, kind| MetricFamily::single(name, "", kind, 1.0);
-    let named = |labels: &[&str]| vec![MetricFamily::new("h", "H.", Kind::Histogram, labels)];
-    let mut twice = MetricFamily::new("a", "A.", Kind::Gauge, &["x", "y"]);
+    let named = |labels: &[&str]| vec![MetricFamily::new("h", "H.", FamilyKind::Histogram, labels)];
+    let mut twice = MetricFamily::new("a", "A.", FamilyKind::Gauge, &["x", "y"]);
     for labels in [["1", "2"], ["0", "2"], ["1", "1"], ["12", ""], ["1", "2"]] {
         twice.push(&labels, 1.0);
     }
     let twice = vec![twice];
     let table = [
-        (vec![single("a", Kind::Gauge), single("a", Kind::Gauge)], "metric family `a` occurs more than once"),
         (
-            vec![single("a", Kind::Gauge), single("a_total", Kind::Counter)],
+            vec![single("a", FamilyKind::Gauge), single("a", FamilyKind::Gauge)],
+            "metric family `a` occurs more than once",
+        ),
+        (
+            vec![single("a", FamilyKind::Gauge), single("a_total", FamilyKind::Counter)],
             "metric family `a_total` occurs more than once",
         ),
         (
-            vec![named(&[])[0].clone(), single("h_count", Kind::Gauge)],
+            vec![named(&[])[0].clone(), single("h_count", FamilyKind::Gauge)],
             "metric family `h_count` collides with `h`: readers know both as `h_count`",
         ),
         (
-            vec![single("h_sum_total", Kind::Counter), named(&[])[0].clone()],
+            vec![single("h_sum_total", FamilyKind::Counter), named(&[])[0].clone()],
             "metric family `h` collides with `h_sum_total`: readers know both as `h_sum`",
         ),
         (
-            vec![single("a_created", Kind::Gauge), single("a_total", Kind::Counter)],
+            vec![single("a_created", FamilyKind::Gauge), single("a_total", FamilyKind::Counter)],
             "metric family `a_total` collides with `a_created`: readers know both as `a_created`",
         ),
         (twice, "metric family `a` has two samples with the labels [\"1\", \"2\"]"),
-        (vec![single("a-b", Kind::Gauge)], "metric family `a-b` is not named as a metric can be"),
-        (vec![single("2a", Kind::Gauge)], "metric family `2a` is not named as a metric can be"),
-        (vec![single("_total", Kind::Counter)], "metric family `_total` is not named as a metric can be"),
+        (vec![single("a-b", FamilyKind::Gauge)], "metric family `a-b` is not named as a metric can be"),
+        (vec![single("2a", FamilyKind::Gauge)], "metric family `2a` is not named as a metric can be"),
+        (
+            vec![single("_total", FamilyKind::Counter)],
+            "metric family `_total` is not named as a metric can be",
+        ),
         (named(&["x", "y", "x"]), "metric family `h` cannot have a label `x`: it has that one already"),
         (named(&["x:y"]), "metric family `h` cannot have a label `x:y`: it is not named as a label can be"),
         (named(&["le"]), "metric family `h` cannot have a label `le`: histograms have their own"),
@@ -274,7 +280,10 @@ fn what_no_reader_takes_is_left_out_alone() {
         ),
         (labelled(&[]), "a sample of metric family `a` has 0 label values, expected 1"),
         (labelled(&["1", "2"]), "a sample of metric family `a` has 2 label values, expected 1"),
-        (distribution(Value::Number(1.0)), "a sample of metric family `h` does not fit its kind `Histogram`"),
+        (
+            distribution(SampleValue::Number(1.0)),
+            "a sample of metric family `h` does not fit its kind `Histogram`",
+        ),
         (
             changed(|h| h.counts.truncate(3)),
             "a histogram of metric family `h` is malformed: it needs one more count than it has bounds",
@@ -295,11 +304,11 @@ fn what_no_reader_takes_is_left_out_alone() {
     for (bad, message) in table {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
             // As if the family that is left out, always the last of its case, had never been there.
-            let first = || single("first", Kind::Gauge);
-            let last = || single("last", Kind::Gauge);
+            let first = || single("first", FamilyKind::Gauge);
+            let last = || single("last", FamilyKind::Gauge);
             let good = bad[..bad.len() - 1].to_vec();
             let expected = complete([vec![first()], good, vec![last()]].concat(), format);
-            let Encoded { body, left_out } =
+            let EncodedScrape { body, left_out } =
                 encode([vec![first()], bad.clone(), vec![last()]].concat(), format);
             let messages: Vec<_> = left_out.iter().map(ToString::to_string).collect();
             assert_eq!(messages, [message]);
@@ -312,11 +321,11 @@ fn what_no_reader_takes_is_left_out_alone() {
 #[test]
 fn a_name_is_taken_only_by_what_was_written() {
     let broken = MetricFamily {
-        samples: vec![Sample { labels: ["x".to_owned()].into(), value: Value::Number(1.0) }],
-        ..MetricFamily::new("a", "A.", Kind::Gauge, &[])
+        samples: vec![Sample { labels: ["x".to_owned()].into(), value: SampleValue::Number(1.0) }],
+        ..MetricFamily::new("a", "A.", FamilyKind::Gauge, &[])
     };
-    let whole = MetricFamily::single("a", "A.", Kind::Gauge, 2.0);
-    let Encoded { body, left_out } = encode([broken, whole.clone(), whole], Format::Text);
+    let whole = MetricFamily::single("a", "A.", FamilyKind::Gauge, 2.0);
+    let EncodedScrape { body, left_out } = encode([broken, whole.clone(), whole], Format::Text);
     assert_eq!(body, b"# HELP a A.\n# TYPE a gauge\na 2\n");
     assert!(
         matches!(

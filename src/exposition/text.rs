@@ -2,12 +2,12 @@
 //! rows, so the label part of a line is rendered once per sample and numbers are formatted on the stack.
 
 use super::base_name;
-use crate::family::{Histogram, Kind, MetricFamily, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, SampleValue};
 
 /// Appends a checked family.
 pub(super) fn write(out: &mut Vec<u8>, family: &MetricFamily) {
     let mut name = base_name(family).to_owned();
-    if family.kind == Kind::Counter {
+    if family.kind == FamilyKind::Counter {
         name.push_str("_total");
     }
     let name = name.as_bytes();
@@ -25,12 +25,12 @@ pub(super) fn write(out: &mut Vec<u8>, family: &MetricFamily) {
             labels.push(b'"');
         }
         match &sample.value {
-            Value::Number(number) => {
+            SampleValue::Number(number) => {
                 write_series(out, name, b"", &labels, None);
                 write_number(out, *number);
                 out.push(b'\n');
             }
-            Value::Histogram(histogram) => write_histogram(out, name, &labels, histogram),
+            SampleValue::Histogram(histogram) => write_histogram(out, name, &labels, histogram),
         }
     }
 }
@@ -43,14 +43,14 @@ fn write_head(out: &mut Vec<u8>, name: &[u8], family: &MetricFamily) {
     out.extend_from_slice(b"\n# TYPE ");
     out.extend_from_slice(name);
     out.extend_from_slice(match family.kind {
-        Kind::Counter => b" counter\n",
-        Kind::Gauge => b" gauge\n",
-        Kind::Histogram => b" histogram\n",
+        FamilyKind::Counter => b" counter\n",
+        FamilyKind::Gauge => b" gauge\n",
+        FamilyKind::Histogram => b" histogram\n",
     });
 }
 
-fn write_histogram(out: &mut Vec<u8>, name: &[u8], labels: &[u8], histogram: &Histogram) {
-    let Histogram { sum, bounds, counts, native: _ } = histogram;
+fn write_histogram(out: &mut Vec<u8>, name: &[u8], labels: &[u8], histogram: &HistogramValue) {
+    let HistogramValue { sum, bounds, counts, native: _ } = histogram;
     let mut cumulative = 0;
     let mut buffer = dtoa::Buffer::new();
     for (index, count) in counts.iter().enumerate() {

@@ -4,25 +4,25 @@
 //! of one value of 4.2 s, in the bucket of 4 s to 5.66 s, the median would be 4.76 s. The sum says more: a value is at most the
 //! sum without the least that all other values can be.
 
-use super::{Bucket, Histogram, Native, precise};
+use super::{Bucket, HistogramValue, Native, precise};
 
 /// Known limits of the values of a histogram, beside their buckets and their sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
+pub struct ValueLimits {
     /// No value is below this; minus infinity if unknown.
     pub least: f64,
     /// No value is above this; infinity if unknown.
     pub most: f64,
 }
 
-impl Limits {
+impl ValueLimits {
     /// The limits of values that are not negative.
     pub const POSITIVE: Self = Self { least: 0.0, most: f64::INFINITY };
     /// No limits.
     pub const NONE: Self = Self { least: f64::NEG_INFINITY, most: f64::INFINITY };
 }
 
-impl Histogram {
+impl HistogramValue {
     /// The value that a part `q` of the observations does not exceed, as far as the buckets show, by the rules of
     /// Prometheus: values are spread evenly over a bucket, on the logarithmic scale in a native one. A value above
     /// all bounds counts as the highest bound. `None` without observations.
@@ -39,7 +39,7 @@ impl Histogram {
     }
 
     /// The same quantile, limited to what the sum and `limits` allow.
-    pub fn quantile_within(&self, q: f64, limits: Limits) -> Option<f64> {
+    pub fn quantile_within(&self, q: f64, limits: ValueLimits) -> Option<f64> {
         let quantile = self.quantile(q)?;
         let count = self.count();
         #[expect(
@@ -53,14 +53,14 @@ impl Histogram {
     }
 
     /// The largest value that an observation can have; infinity if unknown, `None` without observations.
-    pub fn largest_possible(&self, limits: Limits) -> Option<f64> {
+    pub fn largest_possible(&self, limits: ValueLimits) -> Option<f64> {
         self.possible(self.count(), limits).map(|(_, high)| high)
     }
 
     /// The least and the largest value that the observation at an index, in ascending order, can have: it lies in its bucket,
     /// those before it are not larger, those after it not smaller, and all together are the sum. A sum that was read a moment
     /// before or after the buckets does not lead out of the bucket.
-    fn possible(&self, place: u64, limits: Limits) -> Option<(f64, f64)> {
+    fn possible(&self, place: u64, limits: ValueLimits) -> Option<(f64, f64)> {
         let buckets = self.buckets();
         let lower = |bucket: &Bucket| bucket.lower.max(limits.least);
         let upper = |bucket: &Bucket| bucket.upper.min(limits.most).max(lower(bucket));
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     /// A histogram of these values as the kernel would count them, two buckets for each power of two.
-    fn of(values: &[f64]) -> Histogram {
+    fn of(values: &[f64]) -> HistogramValue {
         let mut buckets: std::collections::BTreeMap<i32, u64> = std::collections::BTreeMap::new();
         for value in values {
             #[expect(clippy::cast_possible_truncation, reason = "a few hundred at most")]
@@ -139,7 +139,7 @@ mod tests {
             buckets: buckets.into_iter().collect(),
         };
         let count = values.len().try_into().unwrap();
-        Histogram {
+        HistogramValue {
             sum: values.iter().sum(),
             bounds: [512.0].into(),
             counts: vec![count, 0],
@@ -161,23 +161,23 @@ mod tests {
             "by Prometheus' rules"
         );
         for q in [0.0, 0.01, 0.5, 0.99, 1.0] {
-            near(one.quantile_within(q, Limits::POSITIVE), 4.2);
+            near(one.quantile_within(q, ValueLimits::POSITIVE), 4.2);
         }
-        near(one.largest_possible(Limits::POSITIVE), 4.2);
+        near(one.largest_possible(ValueLimits::POSITIVE), 4.2);
         // Above all bounds as well.
-        near(of(&[700.0]).quantile_within(0.5, Limits::POSITIVE), 700.0);
+        near(of(&[700.0]).quantile_within(0.5, ValueLimits::POSITIVE), 700.0);
     }
 
     #[test]
     fn others_take_at_least_their_lower_bounds() {
         // Two in (4, 5.66], one in (1, 1.41]: 4.1 + 4.3 + 1.2.
         let three = of(&[4.1, 4.3, 1.2]);
-        near(three.largest_possible(Limits::POSITIVE), 9.6 - 4.0 - 1.0);
+        near(three.largest_possible(ValueLimits::POSITIVE), 9.6 - 4.0 - 1.0);
         // The smaller of the two is at most half of the rest.
-        let median = three.quantile_within(0.5, Limits::POSITIVE).unwrap();
+        let median = three.quantile_within(0.5, ValueLimits::POSITIVE).unwrap();
         assert!(median <= f64::midpoint(9.6, -1.0), "{median}");
         // With a limit from the time as well.
-        let limits = Limits { most: 4.35, ..Limits::POSITIVE };
+        let limits = ValueLimits { most: 4.35, ..ValueLimits::POSITIVE };
         near(three.largest_possible(limits), 4.35);
         assert!(three.quantile_within(0.99, limits).unwrap() <= 4.35);
     }
@@ -190,17 +190,17 @@ mod tests {
             native.zero_count = 3;
         }
         signed.counts[0] += 3;
-        near(signed.quantile_within(1.0, Limits::NONE), signed.quantile(1.0).unwrap());
-        near(signed.largest_possible(Limits::NONE), f64::exp2(2.5));
-        near(signed.largest_possible(Limits::POSITIVE), 4.2);
+        near(signed.quantile_within(1.0, ValueLimits::NONE), signed.quantile(1.0).unwrap());
+        near(signed.largest_possible(ValueLimits::NONE), f64::exp2(2.5));
+        near(signed.largest_possible(ValueLimits::POSITIVE), 4.2);
         // A sum from another moment than the counts.
-        let torn = Histogram { sum: 0.1, ..of(&[4.2, 4.3]) };
-        near(torn.quantile_within(0.99, Limits::POSITIVE), 4.0);
-        let torn = Histogram { sum: 99.0, ..of(&[4.2, 4.3]) };
-        near(torn.quantile_within(0.99, Limits::POSITIVE), f64::exp2(2.5));
-        let none = Histogram { counts: vec![0, 0], ..of(&[]) };
+        let torn = HistogramValue { sum: 0.1, ..of(&[4.2, 4.3]) };
+        near(torn.quantile_within(0.99, ValueLimits::POSITIVE), 4.0);
+        let torn = HistogramValue { sum: 99.0, ..of(&[4.2, 4.3]) };
+        near(torn.quantile_within(0.99, ValueLimits::POSITIVE), f64::exp2(2.5));
+        let none = HistogramValue { counts: vec![0, 0], ..of(&[]) };
         assert_eq!(
-            (none.quantile_within(0.5, Limits::NONE), none.largest_possible(Limits::NONE)),
+            (none.quantile_within(0.5, ValueLimits::NONE), none.largest_possible(ValueLimits::NONE)),
             (None, None)
         );
     }
@@ -219,7 +219,7 @@ mod tests {
             values.sort_by(f64::total_cmp);
             let histogram = of(&values);
             let most = values[values.len() - 1] * (1.0 + random());
-            for limits in [Limits::POSITIVE, Limits { most, ..Limits::POSITIVE }] {
+            for limits in [ValueLimits::POSITIVE, ValueLimits { most, ..ValueLimits::POSITIVE }] {
                 let mut last = 0.0;
                 for (place, value) in (1_u32..).zip(&values) {
                     let (low, high) = histogram.possible(place.into(), limits).unwrap();

@@ -11,7 +11,7 @@ const BEGINNING: u64 = 64 << 10;
 
 /// One symbol of the kernel or of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Symbol<'t> {
+pub(crate) struct KallsymsLine<'t> {
     /// Its address; `None` if the kernel hides it.
     pub(crate) address: Option<u64>,
     /// Its type, the letter of `nm`.
@@ -21,7 +21,7 @@ pub(crate) struct Symbol<'t> {
     pub(crate) module: Option<&'t str>,
 }
 
-impl<'t> Symbol<'t> {
+impl<'t> KallsymsLine<'t> {
     /// Parses `ADDRESS TYPE NAME [MODULE]`; `None` for any other line.
     pub(crate) fn parse(line: &'t str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn lines() {
-        let symbol = |address, kind, name, module| Some(Symbol { address, kind, name, module });
+        let symbol = |address, kind, name, module| Some(KallsymsLine { address, kind, name, module });
         for (line, expected) in [
             ("ffffffff81000010 T vfs_read", symbol(Some(0xffff_ffff_8100_0010), "T", "vfs_read", None)),
             ("0000000000000000 t ext4_sync\t[ext4]\n", symbol(None, "t", "ext4_sync", Some("ext4"))),
@@ -66,9 +66,9 @@ mod tests {
             ("\u{fffd}", None),
             ("", None),
         ] {
-            assert_eq!(Symbol::parse(line), expected, "{line}");
+            assert_eq!(KallsymsLine::parse(line), expected, "{line}");
         }
-        let is_function = |line| Symbol::parse(line).unwrap().is_function();
+        let is_function = |line| KallsymsLine::parse(line).unwrap().is_function();
         assert!(
             is_function("1 T a") && is_function("1 w a") && !is_function("1 D a") && !is_function("1 A a")
         );

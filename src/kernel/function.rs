@@ -2,7 +2,7 @@
 
 use super::{
     Kernel, Missing,
-    symbols::{Symbols, traceable},
+    symbols::{FunctionSymbols, traceable},
 };
 use crate::{
     container,
@@ -15,19 +15,19 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Place, Site, Sites, UserFunctions, Wanted, left_out},
+    attach::{Arch, Functions, Place, Site, SiteRequest, Sites, UserFunctions, left_out},
     diagnostic::near,
     glob::{Glob, is_pattern},
     probe::{KernelVersion, Root},
-    usdt::Found,
+    usdt::UsdtProbe,
 };
 
 /// Functions that were read so far: each file once, for all probes.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    symbols: OnceLock<Option<Symbols>>,
+pub(super) struct FunctionCache {
+    symbols: OnceLock<Option<FunctionSymbols>>,
     traceable: OnceLock<Option<HashSet<String>>>,
-    programs: Mutex<HashMap<PathBuf, Arc<elf::Functions>>>,
+    programs: Mutex<HashMap<PathBuf, Arc<elf::FileFunctions>>>,
 }
 
 /// The processor for which this program is built. Calling conventions of others are unknown: registers of x86-64 stand in, and
@@ -75,7 +75,7 @@ impl Functions for Kernel {
         }
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         self.probing()?;
         let Some(symbols) = self.symbols() else {
             if is_pattern(wanted.function) {
@@ -93,12 +93,18 @@ impl Functions for Kernel {
         }
     }
 
-    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, root: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         known_registers()?;
         elf::choose(&*self.program(root, binary)?, wanted)
     }
 
-    fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+    fn usdt(
+        &self,
+        root: &Root,
+        binary: &str,
+        provider: Option<&str>,
+        name: &str,
+    ) -> Result<UsdtProbe, Missing> {
         known_registers()?;
         let binary_file = Binary::open(&self.proc, root, binary)?;
         elf::usdt_probe(&binary_file, binary, provider, name, sys::has_uprobe_call())
@@ -110,7 +116,7 @@ impl Functions for Kernel {
 }
 
 /// Finds a function by its name.
-fn one(symbols: &Symbols, function: &str) -> Result<Sites, Missing> {
+fn one(symbols: &FunctionSymbols, function: &str) -> Result<Sites, Missing> {
     if let Some(symbol) = symbols.find(function) {
         let place = Place::Kernel { symbol: function.into(), address: symbol.address };
         return Ok(Sites { list: vec![Site::new(function, place)], ..Sites::default() });
@@ -158,8 +164,8 @@ impl Kernel {
         self.traceable().is_none_or(|traceable| traceable.contains(function))
     }
 
-    fn symbols(&self) -> Option<&Symbols> {
-        self.functions.symbols.get_or_init(|| Symbols::read(&self.kallsyms())).as_ref()
+    fn symbols(&self) -> Option<&FunctionSymbols> {
+        self.functions.symbols.get_or_init(|| FunctionSymbols::read(&self.kallsyms())).as_ref()
     }
 
     fn traceable(&self) -> Option<&HashSet<String>> {
@@ -168,7 +174,7 @@ impl Kernel {
     }
 
     /// The functions of a program or library, by path or name.
-    fn program(&self, root: &Root, word: &str) -> Result<Arc<elf::Functions>, Missing> {
+    fn program(&self, root: &Root, word: &str) -> Result<Arc<elf::FileFunctions>, Missing> {
         let binary = Binary::open(&self.proc, root, word)?;
         let place = binary.place.clone();
         let mut programs = self.functions.programs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,12 +192,12 @@ impl Kernel {
     }
 
     /// A program or library as it was read, whatever has its name by now.
-    pub fn program_file(&self, path: &Path) -> Option<Arc<elf::Functions>> {
+    pub fn program_file(&self, path: &Path) -> Option<Arc<elf::FileFunctions>> {
         self.functions.programs.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
     /// All functions that match a pattern and can be probed by their name.
-    fn matching(&self, symbols: &Symbols, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn matching(&self, symbols: &FunctionSymbols, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         let glob = Glob::new(wanted.function);
         let traceable = self.traceable();
         let mut sites = Sites::default();

@@ -55,7 +55,7 @@ pub struct Kernel {
     /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
     /// Functions of it and of programs, as far as they were requested.
-    functions: function::Known,
+    functions: function::FunctionCache,
 }
 
 impl Kernel {
@@ -93,7 +93,7 @@ impl Kernel {
             unknown,
             proc: host.proc.clone(),
             online: host.online_cpus(),
-            functions: function::Known::default(),
+            functions: function::FunctionCache::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Switches of the host that stop the kernel from running programs, although all of them stay attached.
 
 use std::{fs, path::Path};
-use tapster_ebpf::point::{Link, Mechanism};
+use tapster_ebpf::point::{LinkKind, Mechanism};
 
 /// For programs that enter functions of the kernel by the function tracer: fentry, fexit, and kprobes at entries.
 const TRACER: &str = "kernel.ftrace_enabled";
@@ -30,7 +30,7 @@ impl Switches {
         if self.tracer && mechanism.link.is_by_tracer() {
             return Some(TRACER);
         }
-        (self.kprobes && matches!(mechanism.link, Link::KernelProbe { .. })).then_some(KPROBES)
+        (self.kprobes && matches!(mechanism.link, LinkKind::KernelProbe { .. })).then_some(KPROBES)
     }
 }
 

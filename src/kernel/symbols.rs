@@ -5,37 +5,37 @@ use std::{collections::HashSet, fs, ops::Range, path::Path};
 
 /// The functions in `kallsyms`, including those of modules. Addresses may be hidden, names are not.
 #[derive(Debug)]
-pub(super) struct Symbols {
+pub(super) struct FunctionSymbols {
     text: String,
     /// Sorted by name.
-    list: Vec<Symbol>,
+    list: Vec<FunctionSymbol>,
 }
 
 /// A function.
 #[derive(Clone, Debug)]
-pub(super) struct Symbol {
+pub(super) struct FunctionSymbol {
     name: Range<usize>,
     /// Its address, if the kernel shows it.
     pub(super) address: Option<u64>,
 }
 
-impl Symbols {
+impl FunctionSymbols {
     /// Reads the file; `None` if that fails.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let text = fs::read_to_string(path).ok()?;
         let mut list = Vec::new();
-        for symbol in text.lines().filter_map(kallsyms::Symbol::parse) {
+        for symbol in text.lines().filter_map(kallsyms::KallsymsLine::parse) {
             // The tracer does not list names of eBPF programs.
             if symbol.is_function() && symbol.module != Some("bpf") {
                 let begin = symbol.name.as_ptr().addr() - text.as_ptr().addr();
-                list.push(Symbol { name: begin..begin + symbol.name.len(), address: symbol.address });
+                list.push(FunctionSymbol { name: begin..begin + symbol.name.len(), address: symbol.address });
             }
         }
         list.sort_by(|a, b| text[a.name.clone()].cmp(&text[b.name.clone()]));
         Some(Self { text, list })
     }
 
-    fn name(&self, symbol: &Symbol) -> &str {
+    fn name(&self, symbol: &FunctionSymbol) -> &str {
         &self.text[symbol.name.clone()]
     }
 
@@ -52,13 +52,13 @@ impl Symbols {
     }
 
     /// The module of a function; `None` for the kernel itself.
-    pub(super) fn module(&self, symbol: &Symbol) -> Option<&str> {
+    pub(super) fn module(&self, symbol: &FunctionSymbol) -> Option<&str> {
         let rest = self.text.get(symbol.name.end..)?.lines().next()?;
         rest.trim().strip_prefix('[')?.strip_suffix(']')
     }
 
     /// The first function with a name.
-    pub(super) fn find(&self, name: &str) -> Option<&Symbol> {
+    pub(super) fn find(&self, name: &str) -> Option<&FunctionSymbol> {
         let at = self.list.partition_point(|symbol| self.name(symbol) < name);
         self.list.get(at).filter(|symbol| self.name(symbol) == name)
     }
@@ -85,7 +85,7 @@ mod tests {
                      ffffffff81000020 D jiffies\nffffffffc0000000 t bpf_prog_1\t[bpf]\n\
                      ffffffff81000030 t init_once\nffffffff81000040 t init_once\nbroken\n";
         fs::write(&path, lines).unwrap();
-        let symbols = Symbols::read(&path).unwrap();
+        let symbols = FunctionSymbols::read(&path).unwrap();
         let functions: Vec<_> = symbols.functions().collect();
         assert_eq!(
             functions,
@@ -99,7 +99,7 @@ mod tests {
         let module = |name: &str| symbols.module(symbols.find(name).unwrap());
         assert_eq!((module("ext4_sync"), module("vfs_read")), (Some("ext4"), None));
         assert!(symbols.find("jiffies").is_none() && symbols.find("vfs_rea").is_none());
-        assert!(Symbols::read(&directory.path().join("none")).is_none());
+        assert!(FunctionSymbols::read(&directory.path().join("none")).is_none());
         fs::write(&path, "vfs_read\next4_sync [ext4]\n").unwrap();
         assert!(traceable(&path).unwrap().contains("ext4_sync"));
         fs::write(&path, "").unwrap();

@@ -174,7 +174,7 @@ fn this_host_is_described() {
     assert!(kernel.version > KernelVersion(4, 0, 0));
     assert!(kernel.possible_cpus >= 1);
     if let Ok(btf) = &kernel.btf {
-        assert!(btf.find("task_struct", tapster_ebpf::btf::Kind::Struct).is_some());
+        assert!(btf.find("task_struct", tapster_ebpf::btf::BtfKind::Struct).is_some());
     } else {
         println!("skipped: this kernel has no BTF");
     }
@@ -200,7 +200,7 @@ fn detect_takes() {
         let listed = sys::monotonic_ns();
         let btf = kernel.btf.as_ref().unwrap();
         for name in ["task_struct", "request", "sk_buff", "inode", "nonexistent_struct"] {
-            btf.find(name, tapster_ebpf::btf::Kind::Struct);
+            btf.find(name, tapster_ebpf::btf::BtfKind::Struct);
         }
         let found = sys::monotonic_ns();
         kernel.format("sched", "sched_switch").unwrap();

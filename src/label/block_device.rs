@@ -8,9 +8,9 @@
 //! disk that is gone keeps its name.
 //!
 //! A path of a multipath `NVMe` disk is a hidden disk: it has no link. It is shown as the disk that it leads to, to which I/O
-//! is submitted; [`BlockPath`] shows the path itself.
+//! is submitted; [`BlockPathDecoder`] shows the path itself.
 
-use super::{Decode, Host, HostError, hidden::Hidden, number::unsigned};
+use super::{Decode, Host, HostError, hidden::HiddenPaths, number::unsigned};
 use crate::{disk, host::require, name, topology::Topology};
 use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
 
@@ -21,7 +21,7 @@ const NUMBER_BITS: u32 = 32;
 
 /// The names of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub(super) struct DeviceNames {
     /// The device that I/O is submitted to.
     pub(super) device: String,
     /// The path that I/O takes to it; empty if it has no paths.
@@ -30,8 +30,8 @@ pub(super) struct Names {
 
 /// The disk that has a number.
 #[derive(Debug)]
-struct Disk {
-    names: Names,
+struct CachedDisk {
+    names: DeviceNames,
     /// The lower half of its sequence, if the kernel has sequences.
     sequence: Option<u32>,
     /// The inode of its directory in sysfs, which differs for each disk.
@@ -41,7 +41,7 @@ struct Disk {
     used: u64,
 }
 
-impl Disk {
+impl CachedDisk {
     /// Whether this is another disk than `before`.
     fn is_other(&self, before: &Self) -> bool {
         match (self.sequence, before.sequence) {
@@ -55,17 +55,17 @@ impl Disk {
 }
 
 /// A disk by number and sequence; sequence 0 for values without one.
-type Place = (u64, u32);
+type DiskId = (u64, u32);
 
 /// Block devices by number.
 #[derive(Debug)]
-pub(super) struct BlockDevice {
+pub(super) struct BlockDeviceDecoder {
     sys: PathBuf,
-    hidden: Hidden,
-    known: HashMap<u64, Disk>,
+    hidden: HiddenPaths,
+    known: HashMap<u64, CachedDisk>,
     /// Names of disks whose number another disk has now, and the scrape that last used them. With sequence 0: until rows that
     /// were counted under it have left the map.
-    past: HashMap<Place, (Names, u64)>,
+    past: HashMap<DiskId, (DeviceNames, u64)>,
     /// The kernel's number of device events at the last check of all disks.
     events: Option<String>,
     scrape: u64,
@@ -73,7 +73,7 @@ pub(super) struct BlockDevice {
     pub(super) limit: usize,
 }
 
-fn parts(raw: &[u8]) -> Place {
+fn parts(raw: &[u8]) -> DiskId {
     let value = unsigned(raw);
     (value & ((1 << NUMBER_BITS) - 1), u32::try_from(value >> NUMBER_BITS).expect("half of 64 bits"))
 }
@@ -98,12 +98,12 @@ pub(super) fn sequence(directory: &Path) -> Option<u32> {
     u32::try_from(disk::sequence(directory)? & u64::from(u32::MAX)).ok()
 }
 
-impl BlockDevice {
+impl BlockDeviceDecoder {
     pub(super) fn new(host: &Host) -> Result<Self, HostError> {
         require("block_device", &host.sys.join("dev/block"))?;
         Ok(Self {
             sys: host.sys.clone(),
-            hidden: Hidden::new(host),
+            hidden: HiddenPaths::new(host),
             known: HashMap::new(),
             past: HashMap::new(),
             events: None,
@@ -113,9 +113,10 @@ impl BlockDevice {
     }
 
     /// Reads the disk that has the number now, or the hidden disk with this sequence; `None` if there is none.
-    fn read(&mut self, number: u64, wanted: Option<u32>) -> io::Result<Option<Disk>> {
+    fn read(&mut self, number: u64, wanted: Option<u32>) -> io::Result<Option<CachedDisk>> {
         let used = self.scrape;
-        let found = |names, sequence, directory| Disk { names, sequence, directory, is_there: true, used };
+        let found =
+            |names, sequence, directory| CachedDisk { names, sequence, directory, is_there: true, used };
         let link = name::block_link(&self.sys, number);
         // The row of an unknown disk causes a look-up every second, so a missing link must cost no more than this.
         if link.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -128,7 +129,7 @@ impl BlockDevice {
         let (sequence, directory) = (sequence(&disk), fs::metadata(&disk).ok().map(|found| found.ino()));
         match fs::read_link(&link) {
             Ok(target) => Ok(target.file_name().map(|file| {
-                let names = Names { device: name::of_block_file(file), path: String::new() };
+                let names = DeviceNames { device: name::of_block_file(file), path: String::new() };
                 found(names, sequence, directory)
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -159,7 +160,7 @@ impl BlockDevice {
     }
 
     /// Notes that another disk has this number now.
-    fn end(&mut self, number: u64, disk: &Disk) {
+    fn end(&mut self, number: u64, disk: &CachedDisk) {
         for sequence in [Some(0), disk.sequence].into_iter().flatten() {
             make_room(&mut self.past, self.limit, |(_, used)| *used);
             // Counts without a sequence belong to the first disk, even if others came and went since.
@@ -168,7 +169,7 @@ impl BlockDevice {
     }
 
     /// Reads the disk of a value, if it can be found.
-    fn know(&mut self, (number, sequence): Place) {
+    fn know(&mut self, (number, sequence): DiskId) {
         let is_known = match self.known.get_mut(&number) {
             Some(disk) => {
                 disk.used = self.scrape;
@@ -182,25 +183,25 @@ impl BlockDevice {
     }
 
     /// The names of a value's disk; `None` if it is unknown.
-    fn names(&mut self, place: Place) -> Option<&Names> {
-        let (number, sequence) = place;
-        self.know(place);
-        if let Some((names, used)) = self.past.get_mut(&place) {
+    fn names(&mut self, id: DiskId) -> Option<&DeviceNames> {
+        let (number, sequence) = id;
+        self.know(id);
+        if let Some((names, used)) = self.past.get_mut(&id) {
             *used = self.scrape;
             return Some(names);
         }
-        let means = |disk: &&Disk| sequence == 0 || disk.sequence.is_none_or(|own| own == sequence);
+        let means = |disk: &&CachedDisk| sequence == 0 || disk.sequence.is_none_or(|own| own == sequence);
         self.known.get(&number).filter(means).map(|disk| &disk.names)
     }
 }
 
-impl Decode for BlockDevice {
+impl Decode for BlockDeviceDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
-        let place @ (number, _) = parts(raw);
+        let id @ (number, _) = parts(raw);
         if number == 0 {
             return Some("none".to_owned());
         }
-        Some(self.names(place).map_or_else(|| name::numbers(number), |names| names.device.clone()))
+        Some(self.names(id).map_or_else(|| name::numbers(number), |names| names.device.clone()))
     }
 
     fn refresh(&mut self, _: &Arc<Topology>) {
@@ -225,16 +226,16 @@ impl Decode for BlockDevice {
     }
 
     fn is_gone(&mut self, raw: &[u8]) -> bool {
-        let place @ (number, sequence) = parts(raw);
+        let id @ (number, sequence) = parts(raw);
         if number == 0 {
             return false;
         }
-        self.know(place);
-        if self.past.contains_key(&place) {
+        self.know(id);
+        if self.past.contains_key(&id) {
             return true;
         }
         // If nothing ever had the number, nothing is known.
-        let ended = |disk: &Disk| !disk.is_there || disk.sequence.is_some_and(|own| own != sequence);
+        let ended = |disk: &CachedDisk| !disk.is_there || disk.sequence.is_some_and(|own| own != sequence);
         sequence != 0 && self.known.get(&number).is_some_and(ended)
     }
 
@@ -249,15 +250,15 @@ impl Decode for BlockDevice {
 
 /// The path that I/O takes to a multipath disk, by the path's number; empty for any other device.
 #[derive(Debug)]
-pub(super) struct BlockPath(BlockDevice);
+pub(super) struct BlockPathDecoder(BlockDeviceDecoder);
 
-impl BlockPath {
+impl BlockPathDecoder {
     pub(super) fn new(host: &Host) -> Result<Self, HostError> {
-        Ok(Self(BlockDevice::new(host)?))
+        Ok(Self(BlockDeviceDecoder::new(host)?))
     }
 }
 
-impl Decode for BlockPath {
+impl Decode for BlockPathDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         Some(self.0.names(parts(raw)).map_or_else(String::new, |names| names.path.clone()))
     }

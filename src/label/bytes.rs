@@ -6,11 +6,11 @@ use tapster_ebpf::typed::Type;
 
 /// Two hexadecimal digits for each byte, in their order.
 #[derive(Debug)]
-pub(super) struct Bytes {
+pub(super) struct BytesDecoder {
     size: usize,
 }
 
-impl Bytes {
+impl BytesDecoder {
     /// Makes the decoder for a label of this type.
     pub(super) fn of(ty: &Type) -> Self {
         let Type::Bytes { size } = ty else { unreachable!("the checker gives this decoder bytes only") };
@@ -18,7 +18,7 @@ impl Bytes {
     }
 }
 
-impl Decode for Bytes {
+impl Decode for BytesDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let mut text = String::with_capacity(2 * self.size);
         // The key is padded with zeros to a whole word.

@@ -7,9 +7,9 @@ use super::{Decode, number::signed};
 
 /// Error numbers, as they are or negated.
 #[derive(Debug)]
-pub(super) struct Errno;
+pub(super) struct ErrnoDecoder;
 
-impl Decode for Errno {
+impl Decode for ErrnoDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let number = signed(raw);
         Some(name(number.unsigned_abs()).map_or_else(|| number.to_string(), str::to_owned))

@@ -2,7 +2,7 @@
 
 use super::{
     Host,
-    block_device::{Names, sequence},
+    block_device::{DeviceNames, sequence},
 };
 use crate::{disk, name};
 use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::fs::DirEntryExt, path::PathBuf};
@@ -12,7 +12,7 @@ const MAX_ENTRIES: usize = 1 << 16;
 
 /// The directory of a disk. Its inode and contents stay the same as long as the disk exists.
 #[derive(Debug)]
-struct Entry {
+struct DiskDirectory {
     number: u64,
     /// The disk's name and sequence, if it is hidden.
     hidden: Option<(String, Option<u32>)>,
@@ -20,15 +20,15 @@ struct Entry {
 
 /// Finds hidden disks.
 #[derive(Debug)]
-pub(super) struct Hidden {
+pub(super) struct HiddenPaths {
     block: PathBuf,
     statistics: PathBuf,
     /// The disks of the last listing, by the names of their directories.
-    entries: BTreeMap<OsString, Entry>,
+    entries: BTreeMap<OsString, DiskDirectory>,
     is_listed: bool,
 }
 
-impl Hidden {
+impl HiddenPaths {
     pub(super) fn new(host: &Host) -> Self {
         Self {
             block: host.sys.join("block"),
@@ -44,7 +44,7 @@ impl Hidden {
         self.is_listed = false;
     }
 
-    /// Lists the disks, unless that was done since [`Hidden::look_again`]. Only new ones are read.
+    /// Lists the disks, unless that was done since [`HiddenPaths::look_again`]. Only new ones are read.
     fn list(&mut self) {
         if self.is_listed {
             return;
@@ -60,7 +60,7 @@ impl Hidden {
                     let path = entry.path();
                     let hidden =
                         disk::is_hidden(&path).then(|| (name::of_block_file(&file), sequence(&path)));
-                    Entry { number, hidden }
+                    DiskDirectory { number, hidden }
                 };
                 let known = known.unwrap_or_else(read);
                 (file, known)
@@ -70,7 +70,7 @@ impl Hidden {
 
     /// The hidden disk with this sequence, or, without a sequence, the one that has the number in the kernel's statistics; and
     /// its own sequence.
-    pub(super) fn find(&mut self, number: u64, wanted: Option<u32>) -> Option<(Names, Option<u32>)> {
+    pub(super) fn find(&mut self, number: u64, wanted: Option<u32>) -> Option<(DeviceNames, Option<u32>)> {
         self.list();
         let mut hidden = self.entries.values().filter_map(|entry| entry.hidden.as_ref()).peekable();
         // If there is no hidden disk, the statistics need not be read.
@@ -92,10 +92,10 @@ impl Hidden {
         self.block.join(device.replace('/', "!")).exists()
     }
 
-    fn names(&self, disk: String) -> Names {
+    fn names(&self, disk: String) -> DeviceNames {
         match leads_to(&disk).filter(|device| self.is_there(device)) {
-            Some(device) => Names { device, path: disk },
-            None => Names { device: disk, path: String::new() },
+            Some(device) => DeviceNames { device, path: disk },
+            None => DeviceNames { device: disk, path: String::new() },
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::{Decode, number::unsigned};
 use crate::{
     host::{Host, HostError},
-    symbol::KernelFunctions,
+    symbol::KernelSymbols,
     topology::Topology,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -17,19 +17,19 @@ const SHOWN_LIMIT: usize = 1 << 18;
 
 /// Functions by address, each with the text that was shown first.
 #[derive(Debug)]
-pub(super) struct Ksym {
-    pub(super) functions: KernelFunctions,
+pub(super) struct KsymDecoder {
+    pub(super) functions: KernelSymbols,
     /// The text of each address.
     shown: HashMap<u64, String>,
 }
 
-impl Ksym {
+impl KsymDecoder {
     pub(super) fn new(host: &Host) -> Result<Self, HostError> {
-        Ok(Self { functions: KernelFunctions::new(host)?, shown: HashMap::new() })
+        Ok(Self { functions: KernelSymbols::new(host)?, shown: HashMap::new() })
     }
 }
 
-impl Decode for Ksym {
+impl Decode for KsymDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let address = unsigned(raw);
         let name = self.functions.name(address);

@@ -21,7 +21,7 @@ mod table;
 mod tests;
 mod text;
 
-pub(crate) use stack::Kept;
+pub(crate) use stack::StackLookup;
 
 use crate::{
     cgroup::Cgroups,
@@ -64,16 +64,16 @@ pub trait Decode: Send {
 }
 
 /// What decoders are made from.
-pub(crate) struct Sources<'s> {
+pub(crate) struct DecoderSources<'s> {
     pub(crate) host: &'s Host,
     /// Functions of stacks.
     pub(crate) symbols: &'s Arc<Symbols>,
     /// Names of cgroups.
     pub(crate) cgroups: &'s Arc<Cgroups>,
     /// Reasons of sleeps.
-    pub(crate) reasons: &'s reasons::Table,
+    pub(crate) reasons: &'s reasons::ReasonTable,
     /// Opens the probe's stacks of one side.
-    pub(crate) stacks: &'s dyn Fn(Side) -> Result<Kept, Box<dyn Error + Send + Sync>>,
+    pub(crate) stacks: &'s dyn Fn(Side) -> Result<StackLookup, Box<dyn Error + Send + Sync>>,
 }
 
 /// Why a label cannot be decoded on this machine.
@@ -88,24 +88,26 @@ pub enum LabelError {
 }
 
 /// Makes the decoder of a label. Fails if the host lacks what it needs, or if the stacks cannot be opened.
-pub(crate) fn decoder(label: &TypedLabel, from: &Sources<'_>) -> Result<Box<dyn Decode>, LabelError> {
+pub(crate) fn decoder(label: &TypedLabel, from: &DecoderSources<'_>) -> Result<Box<dyn Decode>, LabelError> {
     Ok(match &label.decoder {
-        Decoder::Unsigned => Box::new(number::Unsigned),
-        Decoder::Signed => Box::new(number::Signed),
-        Decoder::Hex => Box::new(number::Hex),
-        Decoder::Text => Box::new(text::Text),
-        Decoder::Bytes => Box::new(bytes::Bytes::of(&label.ty)),
-        Decoder::Table { rows, default, .. } => Box::new(table::Table::new(rows.clone(), default.clone())),
-        Decoder::BlockDevice => Box::new(block_device::BlockDevice::new(from.host)?),
-        Decoder::BlockPath => Box::new(block_device::BlockPath::new(from.host)?),
-        Decoder::Errno => Box::new(errno::Errno),
-        Decoder::Syscall => Box::new(syscall::Syscall::new()),
-        Decoder::Ksym => Box::new(ksym::Ksym::new(from.host)?),
-        Decoder::Stack(side) => Box::new(stack::Stack::of(*side, &label.ty, from)?),
-        Decoder::Reason => Box::new(reason::Reason::of(&label.ty, from)?),
-        Decoder::Cgroup(part) => Box::new(cgroup::Cgroup::new(from.cgroups, *part)?),
-        Decoder::RaidArray => Box::new(raid::RaidArray::default()),
-        Decoder::RaidLevel => Box::new(raid::RaidLevel::default()),
-        Decoder::RaidSlot => Box::new(raid::RaidSlot::default()),
+        Decoder::Unsigned => Box::new(number::UnsignedDecoder),
+        Decoder::Signed => Box::new(number::SignedDecoder),
+        Decoder::Hex => Box::new(number::HexDecoder),
+        Decoder::Text => Box::new(text::TextDecoder),
+        Decoder::Bytes => Box::new(bytes::BytesDecoder::of(&label.ty)),
+        Decoder::Table { rows, default, .. } => {
+            Box::new(table::TableDecoder::new(rows.clone(), default.clone()))
+        }
+        Decoder::BlockDevice => Box::new(block_device::BlockDeviceDecoder::new(from.host)?),
+        Decoder::BlockPath => Box::new(block_device::BlockPathDecoder::new(from.host)?),
+        Decoder::Errno => Box::new(errno::ErrnoDecoder),
+        Decoder::Syscall => Box::new(syscall::SyscallDecoder::new()),
+        Decoder::Ksym => Box::new(ksym::KsymDecoder::new(from.host)?),
+        Decoder::Stack(side) => Box::new(stack::StackDecoder::of(*side, &label.ty, from)?),
+        Decoder::Reason => Box::new(reason::ReasonDecoder::of(&label.ty, from)?),
+        Decoder::Cgroup(part) => Box::new(cgroup::CgroupDecoder::new(from.cgroups, *part)?),
+        Decoder::RaidArray => Box::new(raid::RaidArrayDecoder::default()),
+        Decoder::RaidLevel => Box::new(raid::RaidLevelDecoder::default()),
+        Decoder::RaidSlot => Box::new(raid::RaidSlotDecoder::default()),
     })
 }

@@ -18,9 +18,9 @@ pub(super) fn signed(raw: &[u8]) -> i64 {
 
 /// Unsigned decimal.
 #[derive(Debug)]
-pub(super) struct Unsigned;
+pub(super) struct UnsignedDecoder;
 
-impl Decode for Unsigned {
+impl Decode for UnsignedDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         Some(unsigned(raw).to_string())
     }
@@ -28,9 +28,9 @@ impl Decode for Unsigned {
 
 /// Signed decimal.
 #[derive(Debug)]
-pub(super) struct Signed;
+pub(super) struct SignedDecoder;
 
-impl Decode for Signed {
+impl Decode for SignedDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         Some(signed(raw).to_string())
     }
@@ -38,9 +38,9 @@ impl Decode for Signed {
 
 /// Lower-case hexadecimal.
 #[derive(Debug)]
-pub(super) struct Hex;
+pub(super) struct HexDecoder;
 
-impl Decode for Hex {
+impl Decode for HexDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         Some(format!("{:#x}", unsigned(raw)))
     }

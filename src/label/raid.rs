@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 /// `major << 20 | minor` → `md0`.
 #[derive(Debug, Default)]
-pub(super) struct RaidArray(Arc<Topology>);
+pub(super) struct RaidArrayDecoder(Arc<Topology>);
 
 /// `major << 20 | minor` of an array → `raid5`.
 #[derive(Debug, Default)]
-pub(super) struct RaidLevel(Arc<Topology>);
+pub(super) struct RaidLevelDecoder(Arc<Topology>);
 
 /// `array << 32 | member` → `3`.
 #[derive(Debug, Default)]
-pub(super) struct RaidSlot(Arc<Topology>);
+pub(super) struct RaidSlotDecoder(Arc<Topology>);
 
-impl Decode for RaidArray {
+impl Decode for RaidArrayDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         self.0.array(unsigned(raw)).map(|array| array.name.clone())
     }
@@ -29,7 +29,7 @@ impl Decode for RaidArray {
     }
 }
 
-impl Decode for RaidLevel {
+impl Decode for RaidLevelDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         self.0.array(unsigned(raw)).map(|array| array.level.clone())
     }
@@ -39,7 +39,7 @@ impl Decode for RaidLevel {
     }
 }
 
-impl Decode for RaidSlot {
+impl Decode for RaidSlotDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let both = unsigned(raw);
         let (array, member) = (both >> 32, both & u64::from(u32::MAX));

@@ -1,6 +1,6 @@
 //! What a task waited for, found by the stack with which it slept.
 
-use super::{Decode, LabelError, Sources, number::unsigned, stack::Stack};
+use super::{Decode, DecoderSources, LabelError, number::unsigned, stack::StackDecoder};
 use crate::{
     reason::{Reasons, SHORT, UNKNOWN},
     symbol::LOST,
@@ -10,22 +10,22 @@ use std::{collections::HashMap, sync::Arc};
 use tapster_ebpf::typed::{LOST_STACK, NO_STACK, Side, Type};
 
 /// Reasons of stacks by the stack's number.
-pub(super) struct Reason {
-    stack: Stack,
+pub(super) struct ReasonDecoder {
+    stack: StackDecoder,
     reasons: Arc<Reasons>,
     /// At most as many as the kernel keeps stacks, because numbers are never reused. A stack keeps its first reason, because
     /// the counts of a series must not decrease.
     known: HashMap<u64, String>,
 }
 
-impl Reason {
-    pub(super) fn of(ty: &Type, from: &Sources<'_>) -> Result<Self, LabelError> {
-        let stack = Stack::of(Side::Kernel, ty, from)?;
+impl ReasonDecoder {
+    pub(super) fn of(ty: &Type, from: &DecoderSources<'_>) -> Result<Self, LabelError> {
+        let stack = StackDecoder::of(Side::Kernel, ty, from)?;
         Ok(Self { stack, reasons: from.reasons.reasons().clone(), known: HashMap::new() })
     }
 }
 
-impl Decode for Reason {
+impl Decode for ReasonDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let number = unsigned(raw);
         match number {

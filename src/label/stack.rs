@@ -4,9 +4,9 @@
 //! whose labels changed would begin again at 0 beside one that stopped. The one exception is a text that was made before the
 //! symbols were read: the right text replaces it, and the counts move with it.
 
-use super::{Decode, LabelError, Sources, number::unsigned};
+use super::{Decode, DecoderSources, LabelError, number::unsigned};
 use crate::{
-    symbol::{Frame, LOST, Names, Symbols, frames},
+    symbol::{Frame, LOST, StackNames, Symbols, frames},
     topology::Topology,
 };
 use std::{collections::HashMap, io, sync::Arc};
@@ -34,22 +34,22 @@ const WAY: [&str; 9] = [
 ];
 
 /// Returns a kept stack by its number: its header and its frames.
-pub(crate) type Kept = Box<dyn Fn(u64) -> io::Result<Option<Vec<u8>>> + Send>;
+pub(crate) type StackLookup = Box<dyn Fn(u64) -> io::Result<Option<Vec<u8>>> + Send>;
 
 /// Texts of stacks by the stack's number.
-pub(super) struct Stack {
+pub(super) struct StackDecoder {
     side: Side,
     /// Most frames that are shown.
     frames: usize,
-    kept: Kept,
+    kept: StackLookup,
     symbols: Arc<Symbols>,
     /// At most as many as the kernel keeps, because numbers are never reused.
     texts: HashMap<u64, String>,
 }
 
-impl Stack {
+impl StackDecoder {
     /// Makes the decoder for a label of this type. Fails if the stacks cannot be opened or the kernel's symbols are hidden.
-    pub(super) fn of(side: Side, ty: &Type, from: &Sources<'_>) -> Result<Self, LabelError> {
+    pub(super) fn of(side: Side, ty: &Type, from: &DecoderSources<'_>) -> Result<Self, LabelError> {
         let Type::Stack { frames, .. } = ty else {
             unreachable!("the checker gives this decoder stacks only")
         };
@@ -61,18 +61,18 @@ impl Stack {
         Ok(Self::new(side, *frames, kept, from.symbols.clone()))
     }
 
-    pub(super) fn new(side: Side, frames: u32, kept: Kept, symbols: Arc<Symbols>) -> Self {
+    pub(super) fn new(side: Side, frames: u32, kept: StackLookup, symbols: Arc<Symbols>) -> Self {
         let frames = usize::try_from(frames).expect("a stack has some hundred frames at the most");
         Self { side, frames, kept, symbols, texts: HashMap::new() }
     }
 
     /// The functions of a kept stack, innermost first; `None` if it is no longer available.
-    pub(super) fn functions(&self, number: u64) -> Option<Names> {
+    pub(super) fn functions(&self, number: u64) -> Option<StackNames> {
         self.names((self.kept)(number).ok().flatten()?.as_slice())
     }
 
     /// The functions in the value of a stack.
-    fn names(&self, value: &[u8]) -> Option<Names> {
+    fn names(&self, value: &[u8]) -> Option<StackNames> {
         let (header, rest) = value.split_at_checked(usize::try_from(STACK_HEADER).ok()?)?;
         let header = unsigned(header);
         let process = u32::try_from(header & u64::from(u32::MAX)).ok()?;
@@ -103,7 +103,7 @@ fn joined<'n>(names: impl Iterator<Item = &'n String>) -> String {
     parts.join(";")
 }
 
-impl Decode for Stack {
+impl Decode for StackDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let number = unsigned(raw);
         match number {

@@ -13,11 +13,11 @@ const LIMIT: i64 = 1000;
 
 /// Names by number.
 #[derive(Debug)]
-pub(super) struct Syscall {
+pub(super) struct SyscallDecoder {
     names: Vec<(i64, &'static str)>,
 }
 
-impl Syscall {
+impl SyscallDecoder {
     pub(super) fn new() -> Self {
         Self::of(env::consts::ARCH)
     }
@@ -47,7 +47,7 @@ impl Syscall {
     }
 }
 
-impl Decode for Syscall {
+impl Decode for SyscallDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let number = signed(raw);
         Some(match self.name(number) {

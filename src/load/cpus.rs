@@ -4,7 +4,7 @@ use super::{LoadError, error::not_loaded};
 use crate::{
     kernel::Kernel,
     lock::lock,
-    perf::{self, Covered, Events},
+    perf::{self, Covered, OpenEvents},
     sys::{self, ProgramKind},
 };
 use std::{
@@ -17,7 +17,7 @@ use tapster_ebpf::{attach::PerfEvent, program::Code};
 #[derive(Debug)]
 pub(super) struct Cpus {
     /// Declared before the program, so that they are dropped first.
-    events: Mutex<Option<Events>>,
+    events: Mutex<Option<OpenEvents>>,
     program: OwnedFd,
 }
 
@@ -44,7 +44,7 @@ impl Cpus {
     pub(super) fn attach(&mut self, code: &Code, kernel: &Kernel) -> Result<(), LoadError> {
         let attached = kernel
             .online_cpus()
-            .and_then(|online| Events::attach(self.program.as_fd(), &event(code), &online));
+            .and_then(|online| OpenEvents::attach(self.program.as_fd(), &event(code), &online));
         let attached = attached.map_err(|error| LoadError::not_attached(code, &error))?;
         *lock(&self.events) = Some(attached);
         Ok(())

@@ -1,6 +1,6 @@
 //! Why a probe could not be loaded or attached, in sentences.
 
-use super::refusal::{self, Asked, because};
+use super::refusal::{self, RefusedObject, because};
 use crate::{
     kernel::address,
     status::{Cause, Down},
@@ -71,13 +71,13 @@ impl LoadError {
         if refusal::is_verifiers(&error, &log) {
             return Self::Verifier { at, error, log };
         }
-        let message = refused(&error, Asked::Program);
+        let message = refused(&error, RefusedObject::Program);
         Self::Program { at, action: "loaded", message }
     }
 
     /// The error of an attach point at which a program could not be attached.
     pub(super) fn not_attached(code: &Code, error: &(dyn Error + 'static)) -> Self {
-        let mut message = refused(error, Asked::Event);
+        let mut message = refused(error, RefusedObject::Event);
         if PerfEvent::of(&code.at).is_some_and(|event| event.family.is_of_processor) {
             message.push_str("; not every processor counts this, and few virtual machines do");
         }
@@ -136,7 +136,7 @@ fn useful_lines(log: &str) -> String {
 }
 
 /// An error with its causes, and what it means on this host.
-pub(super) fn refused(error: &(dyn Error + 'static), asked: Asked) -> String {
+pub(super) fn refused(error: &(dyn Error + 'static), asked: RefusedObject) -> String {
     chain(error) + &because(error, asked)
 }
 

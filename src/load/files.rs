@@ -3,11 +3,11 @@
 
 use super::{
     LoadError, Maps,
-    links::{Links, Loaded},
+    links::{Loaded, ProgramLinks},
 };
 use crate::{
     container,
-    deadline::{self, Left, MayHang, Outcome},
+    deadline::{self, HangingThreads, MayHang, Outcome},
     elf::{self, Binary},
     kernel::Kernel,
     symbol::mapping::mappings,
@@ -26,8 +26,8 @@ use tapster_ebpf::{
 /// Most versions of a file in which a probe is attached at a time.
 const MOST_VERSIONS: usize = 4;
 /// How long determining the files that processes execute may take.
-const LOOK: deadline::Limits =
-    deadline::Limits { first: Duration::from_secs(10), next: Duration::from_secs(10) };
+const LOOK: deadline::TimeLimits =
+    deadline::TimeLimits { first: Duration::from_secs(10), next: Duration::from_secs(10) };
 
 /// Whether a code is for a user program.
 pub(super) fn is_user(code: &Code) -> bool {
@@ -88,7 +88,7 @@ fn replaced(list: &[Arc<Loaded>]) -> impl Iterator<Item = (&Arc<Loaded>, FileId)
     of_file.filter(|(loaded, id)| newest(list, &loaded.code) != Some(*id))
 }
 
-impl Links {
+impl ProgramLinks {
     /// Attaches in files that differ from before. `all`: also in those that are the same.
     pub(super) fn renew(
         &self,
@@ -188,15 +188,15 @@ fn attach_anew(
 
 /// Determines the files that processes execute, unless an earlier attempt still hangs.
 #[derive(Debug, Default)]
-pub(super) struct Look(Left);
+pub(super) struct ExecutableLookup(HangingThreads);
 
-impl MayHang for Look {
-    fn left(&self) -> &Left {
+impl MayHang for ExecutableLookup {
+    fn left(&self) -> &HangingThreads {
         &self.0
     }
 }
 
-impl Look {
+impl ExecutableLookup {
     /// The files that no process executes; none if a process does not answer.
     pub(super) fn unused(self: &Arc<Self>, proc: &Path, files: Vec<FileId>) -> Vec<FileId> {
         let proc = proc.to_owned();

@@ -6,8 +6,8 @@
 use super::{
     LoadError,
     error::not_loaded,
-    places::{Held, Means, Places, PlacesError},
-    refusal::{Asked, because},
+    places::{AttachMethod, PlaceLinks, Places, PlacesError},
+    refusal::{RefusedObject, because},
 };
 use crate::{
     kernel::Kernel,
@@ -22,7 +22,7 @@ use std::{
 use tapster_ebpf::{
     attach::{Place, left_out},
     insn::{Alu, Helper, Insn, R0, Src},
-    point::Link,
+    point::LinkKind,
     program::{Code, Program},
 };
 
@@ -32,10 +32,10 @@ const MANY: usize = 32;
 
 /// The functions of one code in the kernel.
 #[derive(Debug)]
-pub(super) struct Functions {
-    means: Means,
+pub(super) struct FunctionLinks {
+    method: AttachMethod,
     /// The links or events, declared before the programs, so that they are dropped first.
-    held: Mutex<Vec<OwnedFd>>,
+    links: Mutex<Vec<OwnedFd>>,
     programs: Vec<OwnedFd>,
     /// Kernel modules that the functions are in.
     modules: Vec<String>,
@@ -44,7 +44,7 @@ pub(super) struct Functions {
 }
 
 fn is_of_kernel(code: &Code) -> bool {
-    matches!(code.mechanism.link, Link::KernelProbe { .. })
+    matches!(code.mechanism.link, LinkKind::KernelProbe { .. })
 }
 
 /// All places, each with its offset in the file if it has one, and with the index of its function.
@@ -70,12 +70,12 @@ fn with_number(code: &Code, number: u64) -> Vec<Insn> {
     code.assembled.insns.iter().map(known).collect()
 }
 
-impl Functions {
+impl FunctionLinks {
     /// Loads the program in the best form that the kernel accepts.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let load = |kind, insns: &[Insn]| load_program(&code.name, kind, insns, maps);
         let insns = &code.assembled.insns;
-        let one = |means, program| Self::new(means, vec![program]);
+        let one = |method, program| Self::new(method, vec![program]);
         // A single place in a user program gets a link too: kernels with the fix of CVE-2025-38466 require CAP_SYS_ADMIN for an
         // event there, but not for a link.
         if (places(code).len() > 1 || !is_of_kernel(code)) && !code.one_by_one {
@@ -88,21 +88,21 @@ impl Functions {
             if let Ok(program) = load(kind, insns)
                 && has(program.as_fd())
             {
-                return Ok(one(Means::Multi, program));
+                return Ok(one(AttachMethod::Multi, program));
             }
         }
         if !asks_for_cookie(code) {
             return load(ProgramKind::Probe, insns)
-                .map(|program| one(Means::Event, program))
+                .map(|program| one(AttachMethod::Event, program))
                 .map_err(not_loaded(code));
         }
         if let Ok(program) = load(ProgramKind::Probe, insns) {
-            return Ok(one(Means::Cookie, program));
+            return Ok(one(AttachMethod::Cookie, program));
         }
         // One program shows whether the verifier accepts them all.
         let number = code.sites.list.first().map_or(0, |site| site.number);
         load(ProgramKind::Probe, &with_number(code, number.into())).map_err(not_loaded(code))?;
-        Ok(Self::new(Means::Program, Vec::new()))
+        Ok(Self::new(AttachMethod::Program, Vec::new()))
     }
 
     /// Loads both codes of a pair as one program, if the kernel has sessions: it belongs to the first code, and the second has
@@ -114,16 +114,16 @@ impl Functions {
             .inspect_err(|refused| tracing::debug!(probe = program.name, %refused, "no session"))
             .ok()?;
         sys::has_kprobe_multi(loaded.as_fd(), Ends::Both)
-            .then(|| [vec![loaded], Vec::new()].map(|programs| Self::new(Means::Session, programs)))
+            .then(|| [vec![loaded], Vec::new()].map(|programs| Self::new(AttachMethod::Session, programs)))
     }
 
-    fn new(means: Means, programs: Vec<OwnedFd>) -> Self {
-        Self { means, held: Mutex::default(), programs, modules: Vec::new(), refused: Vec::new() }
+    fn new(method: AttachMethod, programs: Vec<OwnedFd>) -> Self {
+        Self { method, links: Mutex::default(), programs, modules: Vec::new(), refused: Vec::new() }
     }
 
     /// Whether the program of another code serves these functions too, so that there is nothing left to do.
     fn are_done(&self) -> bool {
-        self.means == Means::Session && self.programs.is_empty()
+        self.method == AttachMethod::Session && self.programs.is_empty()
     }
 
     /// Attaches to all functions.
@@ -141,15 +141,15 @@ impl Functions {
         self.modules.sort_unstable();
         self.modules.dedup();
         let list = places(code);
-        let held = self.hold(code, maps, kernel, &list, false)?;
-        for (index, error) in &held.refused {
+        let links = self.hold(code, maps, kernel, &list, false)?;
+        for (index, error) in &links.refused {
             let function = list[*index].0;
             tracing::warn!(at = %code.at, function = code.sites.list[function].name, %error, "not attached");
             self.refused.push(function);
         }
         self.refused.dedup();
-        *lock(&self.held) = held.descriptors;
-        self.programs.extend(held.programs);
+        *lock(&self.links) = links.descriptors;
+        self.programs.extend(links.programs);
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Functions {
     /// Whether these changed kernel modules require attaching again: some functions are in them, or some are in other modules
     /// and none is attached, because they may be found now.
     pub(super) fn follow(&self, changed: &[String]) -> bool {
-        let is_held = self.are_done() || !lock(&self.held).is_empty();
+        let is_held = self.are_done() || !lock(&self.links).is_empty();
         self.modules.iter().any(|own| changed.contains(own)) || self.are_in_modules() && !is_held
     }
 
@@ -176,19 +176,19 @@ impl Functions {
             return Ok(());
         }
         // No event reaches functions of a module that is gone.
-        lock(&self.held).clear();
+        lock(&self.links).clear();
         let is_there = |(index, _): &(usize, _)| kernel.has_function(&code.sites.list[*index].name);
         let list: Vec<_> = places(code).into_iter().filter(is_there).collect();
         if list.is_empty() {
             let (at, modules) = (code.at.to_string(), self.modules.join("`, `"));
             return Err(LoadError::Unloaded { at, modules });
         }
-        let held = self.hold(code, maps, kernel, &list, true)?;
-        if !held.refused.is_empty() {
-            let count = held.refused.len();
+        let links = self.hold(code, maps, kernel, &list, true)?;
+        if !links.refused.is_empty() {
+            let count = links.refused.len();
             tracing::warn!(at = %code.at, count, "functions that the kernel does not take now are not counted");
         }
-        *lock(&self.held) = held.descriptors.into_iter().chain(held.programs).collect();
+        *lock(&self.links) = links.descriptors.into_iter().chain(links.programs).collect();
         Ok(())
     }
 
@@ -200,10 +200,10 @@ impl Functions {
         kernel: &Kernel,
         list: &[(usize, Option<u64>)],
         is_anew: bool,
-    ) -> Result<Held, LoadError> {
+    ) -> Result<PlaceLinks, LoadError> {
         let cookies = list.iter().map(|(index, _)| code.sites.list[*index].number.into()).collect();
-        let ends = match (self.means, code.mechanism.link.is_after_return()) {
-            (Means::Session, _) => Ends::Both,
+        let ends = match (self.method, code.mechanism.link.is_after_return()) {
+            (AttachMethod::Session, _) => Ends::Both,
             (_, true) => Ends::Return,
             (_, false) => Ends::Entry,
         };
@@ -228,26 +228,28 @@ impl Functions {
             }
             Places::kernel(functions, cookies, ends)
         };
-        let links = matches!(self.means, Means::Multi | Means::Session);
+        let links = matches!(self.method, AttachMethod::Multi | AttachMethod::Session);
         if !links && list.len() >= MANY {
             let places = list.len();
             tracing::warn!(at = %code.at, places, "attached to one by one, which takes a while");
         }
-        let asked = if is_of_kernel(code) { Asked::Event } else { Asked::UserProbe };
+        let asked = if is_of_kernel(code) { RefusedObject::Event } else { RefusedObject::UserProbe };
         let failed =
             |error: PlacesError| LoadError::attaching(code, error.to_string() + &because(&error, asked));
-        let held = match (self.means, self.programs.first()) {
-            (Means::Multi | Means::Session, Some(program)) => places.link(program.as_fd()).map_err(failed)?,
-            (Means::Cookie, Some(program)) => places.each(program.as_fd(), true).map_err(failed)?,
-            (Means::Event, Some(program)) => places.each(program.as_fd(), false).map_err(failed)?,
-            (Means::Program, _) | (_, None) => {
+        let held = match (self.method, self.programs.first()) {
+            (AttachMethod::Multi | AttachMethod::Session, Some(program)) => {
+                places.link(program.as_fd()).map_err(failed)?
+            }
+            (AttachMethod::Cookie, Some(program)) => places.each(program.as_fd(), true).map_err(failed)?,
+            (AttachMethod::Event, Some(program)) => places.each(program.as_fd(), false).map_err(failed)?,
+            (AttachMethod::Program, _) | (_, None) => {
                 let load = |number| {
                     load_program(&code.name, ProgramKind::Probe, &with_number(code, number), maps)
-                        .map_err(|refused| Either::Load(not_loaded(code)(refused)))
+                        .map_err(|refused| EachError::Load(not_loaded(code)(refused)))
                 };
                 places.each_its_own(load).map_err(|either| match either {
-                    Either::Load(error) => error,
-                    Either::Places(error) => failed(error),
+                    EachError::Load(error) => error,
+                    EachError::Places(error) => failed(error),
                 })?
             }
         };
@@ -264,12 +266,12 @@ impl Functions {
 
     /// Detaches from all functions; the programs stay.
     pub(super) fn detach(&self) {
-        lock(&self.held).clear();
+        lock(&self.links).clear();
     }
 
     /// Whether they are attached by perf events, for which kernels require more rights than for links.
     pub(super) fn are_events(&self) -> bool {
-        matches!(self.means, Means::Cookie | Means::Event | Means::Program)
+        matches!(self.method, AttachMethod::Cookie | AttachMethod::Event | AttachMethod::Program)
     }
 
     /// The sums over all programs.
@@ -287,10 +289,12 @@ impl Functions {
     /// The name of the mechanism.
     pub(super) fn mechanism(&self, code: &Code) -> String {
         let name = code.mechanism.name;
-        match self.means {
-            Means::Session => "kprobe_session".into(),
-            Means::Multi if code.sites.list.len() > 1 => format!("{name}_multi"),
-            Means::Multi | Means::Cookie | Means::Event | Means::Program => name.into(),
+        match self.method {
+            AttachMethod::Session => "kprobe_session".into(),
+            AttachMethod::Multi if code.sites.list.len() > 1 => format!("{name}_multi"),
+            AttachMethod::Multi | AttachMethod::Cookie | AttachMethod::Event | AttachMethod::Program => {
+                name.into()
+            }
         }
     }
 
@@ -303,12 +307,12 @@ impl Functions {
 }
 
 /// The error if each place has a program.
-enum Either {
+enum EachError {
     Load(LoadError),
     Places(PlacesError),
 }
 
-impl From<PlacesError> for Either {
+impl From<PlacesError> for EachError {
     fn from(error: PlacesError) -> Self {
         Self::Places(error)
     }

@@ -4,7 +4,7 @@ use super::{
     LoadError, Maps, cpus,
     cpus::Cpus,
     files::{File, is_user},
-    functions::Functions,
+    functions::FunctionLinks,
     single::Single,
     usdt::Usdt,
 };
@@ -23,20 +23,20 @@ use std::{
 };
 use tapster_ebpf::{
     btf::Btf,
-    point::{AttachPoint, Link as Kind, Mechanism},
+    point::{AttachPoint, LinkKind as Kind, Mechanism},
     program::{Code, Program},
     usdt::FileId,
 };
 
 /// The programs of a probe.
 #[derive(Debug, Default)]
-pub(super) struct Links {
-    now: Mutex<Now>,
+pub(super) struct ProgramLinks {
+    now: Mutex<PresentPrograms>,
 }
 
 /// The present programs. A reader takes a copy, and so does not block attaching and detaching, which take time.
 #[derive(Clone, Debug, Default)]
-struct Now {
+struct PresentPrograms {
     /// Programs in the kernel first, then those in files, the newest last.
     list: Vec<Arc<Loaded>>,
     /// The sums of programs that were removed.
@@ -62,7 +62,7 @@ enum Link {
     /// Timers and counters of CPUs.
     Cpus(Cpus),
     /// Functions of the kernel or of a user program.
-    Functions(Functions),
+    Functions(FunctionLinks),
     /// USDT probes: places in a user program.
     Usdt(Usdt),
 }
@@ -79,7 +79,7 @@ impl Loaded {
         let link = match (code.mechanism.link, &code.usdt) {
             (_, Some(sites)) => Link::Usdt(Usdt::load(code, sites, maps)?),
             (Kind::KernelProbe { .. } | Kind::UserProbe { .. }, None) => {
-                Link::Functions(Functions::load(code, maps)?)
+                Link::Functions(FunctionLinks::load(code, maps)?)
             }
             (Kind::CpuEvents, None) => Link::Cpus(Cpus::load(code, maps)?),
             (Kind::RawTracepoint | Kind::Tracing(_) | Kind::Tracepoint, None) => {
@@ -148,7 +148,7 @@ impl Loaded {
         }
     }
 
-    fn functions(&self) -> Option<&Functions> {
+    fn functions(&self) -> Option<&FunctionLinks> {
         match &self.link {
             Link::Functions(functions) => Some(functions),
             Link::Single(_) | Link::Cpus(_) | Link::Usdt(_) => None,
@@ -180,11 +180,11 @@ impl Loaded {
     }
 }
 
-impl Links {
+impl ProgramLinks {
     /// Loads all programs of a probe.
     pub(super) fn load(program: &Program, maps: &Maps, types: Option<&Btf>) -> Result<Self, LoadError> {
         let maps = maps.all();
-        let mut session = Functions::session(program, &maps).into_iter().flatten();
+        let mut session = FunctionLinks::session(program, &maps).into_iter().flatten();
         let mut list = Vec::new();
         for (index, code) in program.codes.iter().enumerate() {
             // One program for both codes of a pair, if the kernel has sessions.
@@ -197,7 +197,7 @@ impl Links {
             };
             list.push(Arc::new(loaded));
         }
-        Ok(Self { now: Mutex::new(Now { list, retired: HashMap::new() }) })
+        Ok(Self { now: Mutex::new(PresentPrograms { list, retired: HashMap::new() }) })
     }
 
     /// Attaches all programs: the ends of pairs first, so that no start waits for an end that is not attached yet.
@@ -234,7 +234,7 @@ impl Links {
             loaded.detach();
         }
         let mut now = lock(&self.now);
-        let Now { list, retired } = &mut *now;
+        let PresentPrograms { list, retired } = &mut *now;
         list.retain(|loaded| {
             let is_gone = gone.iter().any(|gone| Arc::ptr_eq(gone, loaded));
             if is_gone {
@@ -254,7 +254,7 @@ impl Links {
 
     /// The state and sums of each program; of user programs one for each attach point, because each place may have a program.
     pub(super) fn status(&self) -> Vec<ProgramStatus> {
-        let Now { list, retired } = lock(&self.now).clone();
+        let PresentPrograms { list, retired } = lock(&self.now).clone();
         let (users, kernels): (Vec<_>, Vec<_>) = list.iter().partition(|loaded| is_user(&loaded.code));
         let mut of_users: Vec<((AttachPoint, Mechanism), ProgramStatus, ProgInfo)> = Vec::new();
         for loaded in users {
@@ -328,7 +328,7 @@ impl Links {
 
     /// Whether any is at functions in kernel modules, which come and go.
     pub(super) fn are_in_a_module(&self) -> bool {
-        self.all().iter().filter_map(|loaded| loaded.functions()).any(Functions::are_in_modules)
+        self.all().iter().filter_map(|loaded| loaded.functions()).any(FunctionLinks::are_in_modules)
     }
 
     /// Whether any is for functions in one of these modules, or for functions in other modules to none of which it is attached.

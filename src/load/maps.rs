@@ -1,6 +1,6 @@
 //! The maps of a probe, made by aya.
 
-use super::{LoadError, error::refused, refusal::Asked};
+use super::{LoadError, error::refused, refusal::RefusedObject};
 use aya::maps::MapData;
 use aya_obj::{
     EbpfSectionKind,
@@ -19,7 +19,7 @@ impl Maps {
         let create = |map: &MapDef| {
             MapData::create(definition(map), map.name, None).map_err(|error| LoadError::Map {
                 probe: program.name.clone(),
-                message: refused(&error, Asked::Map),
+                message: refused(&error, RefusedObject::Map),
             })
         };
         program.maps.iter().map(create).collect::<Result<_, _>>().map(Self)

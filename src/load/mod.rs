@@ -17,8 +17,8 @@ mod usdt;
 pub use error::LoadError;
 
 use crate::{kernel::Kernel, status::ProgramStatus};
-use files::Look;
-use links::Links;
+use files::ExecutableLookup;
+use links::ProgramLinks;
 use maps::Maps;
 use std::{
     collections::HashSet,
@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
 };
 use tapster_ebpf::{
-    attach::{Functions as _, Wanted, left_out},
+    attach::{Functions as _, SiteRequest, left_out},
     btf::Btf,
     point::Subject,
     program::Program,
@@ -39,16 +39,16 @@ pub struct Attached {
     /// The compiled program.
     pub program: Program,
     /// Declared before the maps, so that the links are dropped first.
-    links: Links,
+    links: ProgramLinks,
     maps: Maps,
-    looks: Arc<Look>,
+    looks: Arc<ExecutableLookup>,
 }
 
 /// Makes the maps of a probe and loads its programs, without attaching any. `types` are the kernel's, needed for programs that
 /// name their target by its BTF type.
 pub fn load(program: Program, types: Option<&Btf>) -> Result<Attached, LoadError> {
     let maps = Maps::create(&program)?;
-    let links = Links::load(&program, &maps, types)?;
+    let links = ProgramLinks::load(&program, &maps, types)?;
     Ok(Attached { program, links, maps, looks: Arc::default() })
 }
 
@@ -115,7 +115,7 @@ impl Attached {
             .filter_map(|code| {
                 let function = code.at.name();
                 let wanted =
-                    Wanted { function, at_return: false, whole: false, most: u32::MAX, stacks: false };
+                    SiteRequest { function, at_return: false, whole: false, most: u32::MAX, stacks: false };
                 let kernel = kernel();
                 let now = kernel.probed(&wanted).ok()?;
                 let before: HashSet<&str> = code.sites.list.iter().map(|site| site.name.as_str()).collect();

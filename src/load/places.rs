@@ -19,7 +19,7 @@ const MOST_PROGRAMS: usize = 512;
 
 /// How a program is attached to many places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Means {
+pub enum AttachMethod {
     /// One link for all places: 5.18 for the kernel, 6.6 for user programs.
     Multi,
     /// One link for both ends of all functions: 6.10, only for the kernel.
@@ -48,7 +48,7 @@ enum Spots {
 
 /// The links of a program, and the places that were refused.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct PlaceLinks {
     /// Links and events.
     pub descriptors: Vec<OwnedFd>,
     /// Programs, if each place has its own.
@@ -118,12 +118,12 @@ impl Places {
 
     /// Attaches a program, loaded for such links, with one link; if the kernel refuses a place, with links for the places
     /// around it.
-    pub fn link(&self, program: BorrowedFd<'_>) -> Result<Held, PlacesError> {
-        let mut held = Held::default();
+    pub fn link(&self, program: BorrowedFd<'_>) -> Result<PlaceLinks, PlacesError> {
+        let mut links = PlaceLinks::default();
         if self.count() > 0 {
-            self.link_some(program, 0, self.count(), &mut held)?;
+            self.link_some(program, 0, self.count(), &mut links)?;
         }
-        Ok(held)
+        Ok(links)
     }
 
     fn link_some(
@@ -131,7 +131,7 @@ impl Places {
         program: BorrowedFd<'_>,
         from: usize,
         to: usize,
-        held: &mut Held,
+        links: &mut PlaceLinks,
     ) -> Result<(), PlacesError> {
         let cookies = &self.cookies[from..to];
         let linked = match &self.spots {
@@ -148,19 +148,19 @@ impl Places {
             }
         };
         match linked {
-            Ok(link) => held.descriptors.push(link),
-            Err(error) if to - from == 1 => self.refuse(held, from, error)?,
+            Ok(link) => links.descriptors.push(link),
+            Err(error) if to - from == 1 => self.refuse(links, from, error)?,
             Err(_) => {
                 let middle = from.midpoint(to);
-                self.link_some(program, from, middle, held)?;
-                self.link_some(program, middle, to, held)?;
+                self.link_some(program, from, middle, links)?;
+                self.link_some(program, middle, to, links)?;
             }
         }
         Ok(())
     }
 
     /// Attaches one program to each place by an event, with its cookie or without.
-    pub fn each(&self, program: BorrowedFd<'_>, with_cookie: bool) -> Result<Held, PlacesError> {
+    pub fn each(&self, program: BorrowedFd<'_>, with_cookie: bool) -> Result<PlaceLinks, PlacesError> {
         self.one_by_one(usize::MAX, |spot, cookie| {
             Ok(if with_cookie {
                 sys::attach_probe_with_cookie(program, spot, self.ends, cookie).map(Vec::from)
@@ -174,22 +174,22 @@ impl Places {
     pub fn each_its_own<E: From<PlacesError>>(
         &self,
         mut load: impl FnMut(u64) -> Result<OwnedFd, E>,
-    ) -> Result<Held, E> {
+    ) -> Result<PlaceLinks, E> {
         let mut programs = Vec::new();
-        let held = self.one_by_one(MOST_PROGRAMS, |spot, cookie| {
+        let links = self.one_by_one(MOST_PROGRAMS, |spot, cookie| {
             let program: OwnedFd = load(cookie)?;
             let event = sys::attach_probe(program.as_fd(), spot, self.ends);
             programs.push(program);
             Ok::<_, E>(event.map(|event| vec![event]))
         })?;
-        Ok(Held { programs, ..held })
+        Ok(PlaceLinks { programs, ..links })
     }
 
     fn one_by_one<E: From<PlacesError>>(
         &self,
         most: usize,
         mut attach: impl FnMut(Spot<'_>, u64) -> Result<io::Result<Vec<OwnedFd>>, E>,
-    ) -> Result<Held, E> {
+    ) -> Result<PlaceLinks, E> {
         let limit = sys::raise_file_limit().map_err(PlacesError::Files)?;
         let files = usize::try_from(limit.files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
         // Each place needs two descriptors.
@@ -197,26 +197,26 @@ impl Places {
         if self.count() > most {
             return Err(PlacesError::TooMany { places: self.count(), most }.into());
         }
-        let mut held = Held::default();
+        let mut links = PlaceLinks::default();
         for (index, cookie) in self.cookies.iter().enumerate() {
             match attach(self.spot(index), *cookie)? {
-                Ok(descriptors) => held.descriptors.extend(descriptors),
-                Err(error) => self.refuse(&mut held, index, error)?,
+                Ok(descriptors) => links.descriptors.extend(descriptors),
+                Err(error) => self.refuse(&mut links, index, error)?,
             }
         }
-        Ok(held)
+        Ok(links)
     }
 
     /// Leaves out a place that the kernel refuses: for example, an instruction that it cannot emulate, or a function that
     /// kprobes themselves use. Too many refusals must have another cause, and fail.
-    fn refuse(&self, held: &mut Held, index: usize, error: io::Error) -> Result<(), PlacesError> {
-        if held.refused.len() >= MOST_REFUSED
+    fn refuse(&self, links: &mut PlaceLinks, index: usize, error: io::Error) -> Result<(), PlacesError> {
+        if links.refused.len() >= MOST_REFUSED
             || matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory)
             || matches!(sys::errno(&error), Some(libc::EMFILE | libc::ENFILE))
         {
             return Err(PlacesError::Refused { place: self.describe(index), error });
         }
-        held.refused.push((index, error));
+        links.refused.push((index, error));
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use tapster_ebpf::probe::KernelVersion;
 
 /// The object that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RefusedObject {
     /// A map.
     Map,
     /// A program.
@@ -26,7 +26,7 @@ pub enum Asked {
 
 /// The limits and settings of the kernel and of this process.
 #[derive(Clone, Debug, Default)]
-struct Own {
+struct HostLimits {
     version: KernelVersion,
     capabilities: Capabilities,
     /// Most open files.
@@ -39,7 +39,7 @@ struct Own {
     paranoid: Option<i32>,
 }
 
-impl Own {
+impl HostLimits {
     fn read(proc: &Path) -> Self {
         let text = |name: &str| fs::read_to_string(proc.join(name)).unwrap_or_default();
         let limits = text("self/limits");
@@ -72,7 +72,7 @@ impl Own {
         (!lacking.is_empty()).then(|| format!("this process lacks {}, {given_up}", lacking.join(" and ")))
     }
 
-    fn explain(&self, errno: i32, asked: Asked) -> Option<String> {
+    fn explain(&self, errno: i32, asked: RefusedObject) -> Option<String> {
         let counts_locked = self.version < KernelVersion(5, 11, 0) && !self.capabilities.has(SysResource);
         match (errno, asked) {
             (libc::EMFILE, _) => Some(match self.files {
@@ -87,7 +87,7 @@ impl Own {
                 None => "the host has no memory left for it: fewer probes or a lower `max_series` take less".into(),
             }),
             // Maps and programs count as locked memory.
-            (libc::EPERM, Asked::Map | Asked::Program) if counts_locked && self.locked.is_some() => {
+            (libc::EPERM, RefusedObject::Map | RefusedObject::Program) if counts_locked && self.locked.is_some() => {
                 let most = self.locked.unwrap_or_default() / 1024;
                 let lacking = self.lacks(&[Bpf]).map(|lacking| format!(", or {lacking}")).unwrap_or_default();
                 Some(format!(
@@ -95,16 +95,16 @@ impl Own {
                      (RLIMIT_MEMLOCK): set `LimitMEMLOCK=infinity` or add CAP_SYS_RESOURCE{lacking}"
                 ))
             }
-            (libc::EPERM, Asked::Map) => Some(self.lacks(&[Bpf]).unwrap_or_else(filtered)),
-            (libc::EPERM, Asked::Program) => Some(self.lacks(&[Bpf, Perfmon]).unwrap_or_else(|| {
+            (libc::EPERM, RefusedObject::Map) => Some(self.lacks(&[Bpf]).unwrap_or_else(filtered)),
+            (libc::EPERM, RefusedObject::Program) => Some(self.lacks(&[Bpf, Perfmon]).unwrap_or_else(|| {
                 "this kernel does not do it, or a filter of system calls refuses `bpf`".into()
             })),
-            (libc::EPERM | libc::EACCES, Asked::UserProbe) if !self.capabilities.has(SysAdmin) => Some(
+            (libc::EPERM | libc::EACCES, RefusedObject::UserProbe) if !self.capabilities.has(SysAdmin) => Some(
                 "this kernel asks CAP_SYS_ADMIN for it (the fix of CVE-2025-38466), which this process lacks; it may have been \
                  given up after the start (`--capabilities.keep`)"
                     .into(),
             ),
-            (libc::EPERM | libc::EACCES, Asked::Event | Asked::UserProbe) => Some(match (self.lacks(&[Perfmon]), self.paranoid) {
+            (libc::EPERM | libc::EACCES, RefusedObject::Event | RefusedObject::UserProbe) => Some(match (self.lacks(&[Perfmon]), self.paranoid) {
                 (Some(lacking), _) => lacking,
                 (None, Some(level)) if level > 2 && !self.capabilities.has(SysAdmin) => format!(
                     "`kernel.perf_event_paranoid` is {level}, and above 2 this kernel asks for CAP_SYS_ADMIN, which this process lacks"
@@ -133,8 +133,8 @@ fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
 }
 
 /// What an error means on this host, to be appended to it; empty if nothing more is known.
-pub fn because(error: &(dyn Error + 'static), asked: Asked) -> String {
-    let why = errno(error).and_then(|errno| Own::read(Path::new("/proc")).explain(errno, asked));
+pub fn because(error: &(dyn Error + 'static), asked: RefusedObject) -> String {
+    let why = errno(error).and_then(|errno| HostLimits::read(Path::new("/proc")).explain(errno, asked));
     why.map(|why| format!("; {why}")).unwrap_or_default()
 }
 
@@ -148,11 +148,11 @@ pub(super) fn is_verifiers(error: &io::Error, log: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn own(version: (u16, u16), mask: u64) -> Own {
+    fn own(version: (u16, u16), mask: u64) -> HostLimits {
         let directory = tempfile::tempdir().unwrap();
         let status = directory.path().join("status");
         fs::write(&status, format!("CapEff:\t{mask:016x}\n")).unwrap();
-        Own {
+        HostLimits {
             version: KernelVersion(version.0, version.1, 0),
             capabilities: Capabilities::read(&status).unwrap(),
             files: Some(64),
@@ -165,33 +165,33 @@ mod tests {
     #[test]
     fn limits_and_capabilities_by_name() {
         let (bpf, perfmon, admin, resource) = (1 << 39, 1 << 38, 1 << 21, 1 << 24);
-        let limited = Own { memory: Some("`memory.max` allows 24 KiB".into()), ..own((6, 1), 0) };
+        let limited = HostLimits { memory: Some("`memory.max` allows 24 KiB".into()), ..own((6, 1), 0) };
         for (own, errno, asked, expected) in [
-            (own((6, 1), 0), libc::EMFILE, Asked::Map, Some("64 open files (RLIMIT_NOFILE)")),
-            (own((6, 1), 0), libc::ENFILE, Asked::Event, Some("fs.file-max")),
-            (own((6, 1), bpf), libc::ENOMEM, Asked::Map, Some("the host has no memory left")),
-            (limited, libc::ENOMEM, Asked::Program, Some("`memory.max` allows 24 KiB: raise it")),
-            (own((5, 10), bpf), libc::EPERM, Asked::Map, Some("64 KiB (RLIMIT_MEMLOCK)")),
-            (own((5, 10), bpf | resource), libc::EPERM, Asked::Map, Some("a filter of system calls")),
-            (own((5, 11), perfmon), libc::EPERM, Asked::Map, Some("this process lacks CAP_BPF,")),
-            (own((6, 1), perfmon), libc::EPERM, Asked::Program, Some("this process lacks CAP_BPF,")),
-            (own((6, 1), 0), libc::EPERM, Asked::Program, Some("lacks CAP_BPF and CAP_PERFMON")),
-            (own((6, 1), admin), libc::EPERM, Asked::Program, Some("this kernel does not do it")),
-            (own((6, 1), bpf | perfmon), libc::EACCES, Asked::UserProbe, Some("CVE-2025-38466")),
-            (own((6, 1), bpf), libc::EACCES, Asked::Event, Some("this process lacks CAP_PERFMON,")),
+            (own((6, 1), 0), libc::EMFILE, RefusedObject::Map, Some("64 open files (RLIMIT_NOFILE)")),
+            (own((6, 1), 0), libc::ENFILE, RefusedObject::Event, Some("fs.file-max")),
+            (own((6, 1), bpf), libc::ENOMEM, RefusedObject::Map, Some("the host has no memory left")),
+            (limited, libc::ENOMEM, RefusedObject::Program, Some("`memory.max` allows 24 KiB: raise it")),
+            (own((5, 10), bpf), libc::EPERM, RefusedObject::Map, Some("64 KiB (RLIMIT_MEMLOCK)")),
+            (own((5, 10), bpf | resource), libc::EPERM, RefusedObject::Map, Some("a filter of system calls")),
+            (own((5, 11), perfmon), libc::EPERM, RefusedObject::Map, Some("this process lacks CAP_BPF,")),
+            (own((6, 1), perfmon), libc::EPERM, RefusedObject::Program, Some("this process lacks CAP_BPF,")),
+            (own((6, 1), 0), libc::EPERM, RefusedObject::Program, Some("lacks CAP_BPF and CAP_PERFMON")),
+            (own((6, 1), admin), libc::EPERM, RefusedObject::Program, Some("this kernel does not do it")),
+            (own((6, 1), bpf | perfmon), libc::EACCES, RefusedObject::UserProbe, Some("CVE-2025-38466")),
+            (own((6, 1), bpf), libc::EACCES, RefusedObject::Event, Some("this process lacks CAP_PERFMON,")),
             (
                 own((6, 1), bpf | perfmon),
                 libc::EACCES,
-                Asked::Event,
+                RefusedObject::Event,
                 Some("`kernel.perf_event_paranoid` is 3"),
             ),
             (
                 own((6, 1), admin),
                 libc::EACCES,
-                Asked::Event,
+                RefusedObject::Event,
                 Some("a filter of system calls or a security module"),
             ),
-            (own((6, 1), admin), libc::EINVAL, Asked::Map, None),
+            (own((6, 1), admin), libc::EINVAL, RefusedObject::Map, None),
         ] {
             let found = own.explain(errno, asked);
             match expected {
@@ -218,10 +218,10 @@ mod tests {
     fn the_number_is_found_below_other_errors() {
         let deep = io::Error::other(io::Error::from_raw_os_error(libc::EMFILE));
         assert!(
-            because(&deep, Asked::Map).starts_with("; this process may have "),
+            because(&deep, RefusedObject::Map).starts_with("; this process may have "),
             "{}",
-            because(&deep, Asked::Map)
+            because(&deep, RefusedObject::Map)
         );
-        assert_eq!(because(&io::Error::other("nothing"), Asked::Map), "");
+        assert_eq!(because(&io::Error::other("nothing"), RefusedObject::Map), "");
     }
 }

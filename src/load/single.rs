@@ -3,7 +3,7 @@
 use super::{LoadError, error::not_loaded};
 use crate::{
     kernel::Kernel,
-    sys::{self, CpuEvent, Every, ProgramKind},
+    sys::{self, CpuEvent, ProgramKind, SamplePeriod},
 };
 use std::{
     ffi::CString,
@@ -12,7 +12,7 @@ use std::{
 };
 use tapster_ebpf::{
     btf::Btf,
-    point::{Link, Tracing},
+    point::{LinkKind, Tracing},
     program::Code,
 };
 
@@ -23,13 +23,13 @@ const TRACEPOINT: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Single {
     /// The link, declared before the program, so that it is dropped first.
-    held: Option<Held>,
+    held: Option<SingleLink>,
     program: OwnedFd,
 }
 
 #[derive(Debug)]
 #[expect(dead_code, reason = "it is held, and not asked")]
-enum Held {
+enum SingleLink {
     Link(OwnedFd),
     Event(CpuEvent),
 }
@@ -38,10 +38,10 @@ impl Single {
     /// Loads the program. `types` are the kernel's.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>], types: Option<&Btf>) -> Result<Self, LoadError> {
         let kind = match code.mechanism.link {
-            Link::Tracing(tracing) => typed(code, tracing, types)?,
-            Link::Tracepoint => ProgramKind::Tracepoint,
-            Link::RawTracepoint => ProgramKind::RawTracepoint,
-            Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => several(code),
+            LinkKind::Tracing(tracing) => typed(code, tracing, types)?,
+            LinkKind::Tracepoint => ProgramKind::Tracepoint,
+            LinkKind::RawTracepoint => ProgramKind::RawTracepoint,
+            LinkKind::CpuEvents | LinkKind::KernelProbe { .. } | LinkKind::UserProbe { .. } => several(code),
         };
         let program = sys::load_program(&code.name, kind, &code.assembled.insns, maps);
         Ok(Self { held: None, program: program.map_err(not_loaded(code))? })
@@ -51,13 +51,13 @@ impl Single {
     pub(super) fn attach(&mut self, code: &Code, kernel: &Kernel) -> Result<(), LoadError> {
         let program = self.program.as_fd();
         let held = match code.mechanism.link {
-            Link::Tracepoint => tracepoint(code, program, kernel).map(Held::Event),
-            Link::RawTracepoint => CString::new(code.at.name())
+            LinkKind::Tracepoint => tracepoint(code, program, kernel).map(SingleLink::Event),
+            LinkKind::RawTracepoint => CString::new(code.at.name())
                 .map_err(io::Error::other)
                 .and_then(|name| sys::attach_raw_tracepoint(program, &name))
-                .map(Held::Link),
-            Link::Tracing(_) => sys::attach_tracing(program).map(Held::Link),
-            Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => several(code),
+                .map(SingleLink::Link),
+            LinkKind::Tracing(_) => sys::attach_tracing(program).map(SingleLink::Link),
+            LinkKind::CpuEvents | LinkKind::KernelProbe { .. } | LinkKind::UserProbe { .. } => several(code),
         };
         self.held = Some(held.map_err(|error| LoadError::not_attached(code, &error))?);
         Ok(())
@@ -90,5 +90,5 @@ fn tracepoint(code: &Code, program: BorrowedFd<'_>, kernel: &Kernel) -> io::Resu
     let text = fs::read_to_string(&path)
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
     let id = text.trim().parse().map_err(io::Error::other)?;
-    CpuEvent::attach(program, (TRACEPOINT, id), Every::Count(0), 0)
+    CpuEvent::attach(program, (TRACEPOINT, id), SamplePeriod::Count(0), 0)
 }

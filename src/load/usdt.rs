@@ -4,7 +4,7 @@ use super::{
     LoadError,
     error::not_loaded,
     files::File,
-    refusal::{Asked, because},
+    refusal::{RefusedObject, because},
 };
 use crate::{
     lock::lock,
@@ -15,12 +15,12 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Mutex,
 };
-use tapster_ebpf::{program::Code, usdt::Sites};
+use tapster_ebpf::{program::Code, usdt::UsdtSites};
 
 /// A program and its links.
 #[derive(Debug)]
 pub(super) struct Usdt {
-    sites: Sites,
+    sites: UsdtSites,
     kind: ProgramKind,
     /// The links, declared before the program, so that they are dropped first.
     links: Mutex<Vec<OwnedFd>>,
@@ -29,7 +29,7 @@ pub(super) struct Usdt {
 
 impl Usdt {
     /// Loads the program in the best form that the kernel accepts.
-    pub(super) fn load(code: &Code, sites: &Sites, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
+    pub(super) fn load(code: &Code, sites: &UsdtSites, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let insns = &code.assembled.insns;
         // A kernel without multi-links may already refuse the program. A single place gets such a link too: kernels with the
         // fix of CVE-2025-38466 require CAP_SYS_ADMIN for an event there, but not for a link.
@@ -61,7 +61,7 @@ impl Usdt {
             self.sites.list.iter().copied().map(each).collect()
         };
         *lock(&self.links) = attached.map_err(|error: io::Error| {
-            LoadError::attaching(code, error.to_string() + &because(&error, Asked::UserProbe))
+            LoadError::attaching(code, error.to_string() + &because(&error, RefusedObject::UserProbe))
         })?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! when that was read. Nothing counts as accepted before the receiver says so; the counts of a failed push are in the next one.
 
 use super::setting::Temporality;
-use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue};
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 /// Series that are gone are forgotten when they are more than the present ones, and more than this.
@@ -10,8 +10,8 @@ const FORGOTTEN: usize = 1000;
 
 /// The accepted state of a series.
 #[derive(Clone, Debug)]
-struct Base {
-    value: Value,
+struct AcceptedState {
+    value: SampleValue,
     /// When it was read.
     time: SystemTime,
     /// When its counting began.
@@ -21,34 +21,34 @@ struct Base {
 }
 
 /// A series: the name of its family and its label values.
-type Key = (Arc<str>, Arc<[String]>);
+type SeriesKey = (Arc<str>, Arc<[String]>);
 
 /// Counts as accepted once its request is accepted.
 #[derive(Debug)]
-pub(super) struct Pending {
-    key: Key,
-    base: Base,
+pub(super) struct PendingState {
+    key: SeriesKey,
+    base: AcceptedState,
 }
 
 /// The accepted states of all series. Series that are absent for a while keep theirs, so that they do not
 /// begin anew when they are back.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
-    families: HashMap<Arc<str>, HashMap<Arc<[String]>, Base>>,
+pub(super) struct AcceptedStates {
+    families: HashMap<Arc<str>, HashMap<Arc<[String]>, AcceptedState>>,
     push: u64,
 }
 
 /// Whether a family is pushed as differences.
-pub(super) fn is_delta(kind: Kind, temporality: Temporality) -> bool {
+pub(super) fn is_delta(kind: FamilyKind, temporality: Temporality) -> bool {
     match temporality {
         Temporality::Cumulative => false,
-        Temporality::Delta => kind != Kind::Gauge,
+        Temporality::Delta => kind != FamilyKind::Gauge,
         // Counters are read from a total anyway, like those that OpenTelemetry calls asynchronous.
-        Temporality::LowMemory => kind == Kind::Histogram,
+        Temporality::LowMemory => kind == FamilyKind::Histogram,
     }
 }
 
-impl Taken {
+impl AcceptedStates {
     /// Begins a push.
     pub(super) fn begin(&mut self) {
         self.push += 1;
@@ -60,11 +60,11 @@ impl Taken {
         family: &MetricFamily,
         sample: &Sample,
         time: SystemTime,
-    ) -> Option<(Value, Option<SystemTime>, Pending)> {
+    ) -> Option<(SampleValue, Option<SystemTime>, PendingState)> {
         let began = family.origin.of(&sample.labels);
-        let pending = |value: &Value| Pending {
+        let pending = |value: &SampleValue| PendingState {
             key: (Arc::clone(&family.name), Arc::clone(&sample.labels)),
-            base: Base { value: value.clone(), time, began, push: self.push },
+            base: AcceptedState { value: value.clone(), time, began, push: self.push },
         };
         let base = self.families.get_mut(&family.name).and_then(|series| series.get_mut(&sample.labels));
         let Some(base) = base else {
@@ -74,30 +74,32 @@ impl Taken {
         // Its probe was exchanged for another: all of its value is new.
         if began != base.began {
             let is_nothing = match &sample.value {
-                Value::Number(number) => *number == 0.0,
-                Value::Histogram(histogram) => histogram.count() == 0,
+                SampleValue::Number(number) => *number == 0.0,
+                SampleValue::Histogram(histogram) => histogram.count() == 0,
             };
             return (!is_nothing).then(|| (sample.value.clone(), began, pending(&sample.value)));
         }
         let difference = match (&sample.value, &base.value) {
-            (Value::Number(now), Value::Number(before)) if now >= before => Value::Number(now - before),
-            (Value::Histogram(now), Value::Histogram(before)) if has_grown(now, before) => {
-                Value::Histogram(now.since(before))
+            (SampleValue::Number(now), SampleValue::Number(before)) if now >= before => {
+                SampleValue::Number(now - before)
+            }
+            (SampleValue::Histogram(now), SampleValue::Histogram(before)) if has_grown(now, before) => {
+                SampleValue::Histogram(now.since(before))
             }
             // It began anew: its programs in the kernel were replaced.
             _ => sample.value.clone(),
         };
         let is_nothing = match &difference {
-            Value::Number(number) => *number == 0.0,
+            SampleValue::Number(number) => *number == 0.0,
             // The sum of an event may have been read after its bucket.
-            Value::Histogram(histogram) => histogram.count() == 0 && histogram.sum == 0.0,
+            SampleValue::Histogram(histogram) => histogram.count() == 0 && histogram.sum == 0.0,
         };
         (!is_nothing).then(|| (difference, Some(base.time), pending(&sample.value)))
     }
 
     /// Marks the contents of a request as accepted.
-    pub(super) fn take(&mut self, pending: Vec<Pending>) {
-        for Pending { key: (name, labels), base } in pending {
+    pub(super) fn take(&mut self, pending: Vec<PendingState>) {
+        for PendingState { key: (name, labels), base } in pending {
             self.families.entry(name).or_default().insert(labels, base);
         }
     }
@@ -128,7 +130,7 @@ impl Taken {
 }
 
 /// Whether no bucket holds less than before.
-fn has_grown(now: &Histogram, before: &Histogram) -> bool {
+fn has_grown(now: &HistogramValue, before: &HistogramValue) -> bool {
     now.counts.len() == before.counts.len()
         && now.counts.iter().zip(&before.counts).all(|(now, before)| now >= before)
 }

@@ -34,9 +34,9 @@ pub mod state;
 mod tests;
 
 pub use push::{Pusher, Sink};
-pub use request::Encoder;
-pub use setting::{Settings, Temporality};
-pub use state::{State, WithPush};
+pub use request::RequestEncoder;
+pub use setting::{PushSettings, Temporality};
+pub use state::{PushState, WithPush};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -2,8 +2,8 @@
 //! of OTLP gives that name back, and so does a receiver that translates nothing. The unit is the one in the name,
 //! because Prometheus adds a unit that the name lacks.
 
-use super::setting::Names;
-use crate::family::{Kind, MetricFamily};
+use super::setting::AttributeNames;
+use crate::family::{FamilyKind, MetricFamily};
 
 /// Suffixes of names, and their units in UCUM.
 const UNITS: [(&str, &str); 5] =
@@ -23,34 +23,38 @@ pub(super) fn unit(family: &MetricFamily) -> String {
     let (base, last) = suffix(family);
     if let Some((_, unit)) = UNITS.iter().find(|(suffix, _)| *suffix == last && base != last) {
         // Prometheus gives `_ratio` to gauges only.
-        return if *unit == "1" && family.kind != Kind::Gauge { String::new() } else { (*unit).to_owned() };
+        return if *unit == "1" && family.kind != FamilyKind::Gauge {
+            String::new()
+        } else {
+            (*unit).to_owned()
+        };
     }
     match family.kind {
-        Kind::Counter if !last.is_empty() => format!("{{{last}}}"),
-        Kind::Counter | Kind::Gauge | Kind::Histogram => String::new(),
+        FamilyKind::Counter if !last.is_empty() => format!("{{{last}}}"),
+        FamilyKind::Counter | FamilyKind::Gauge | FamilyKind::Histogram => String::new(),
     }
 }
 
 /// Whether a family counts things or bytes, which are whole numbers, and not time.
 pub(super) fn is_of_things(family: &MetricFamily) -> bool {
-    family.kind == Kind::Counter && suffix(family).1 != "seconds"
+    family.kind == FamilyKind::Counter && suffix(family).1 != "seconds"
 }
 
 /// The name without the suffix of its kind, and the last word of that.
 fn suffix(family: &MetricFamily) -> (&str, &str) {
     let name = &*family.name;
     let base = match family.kind {
-        Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
-        Kind::Gauge | Kind::Histogram => name,
+        FamilyKind::Counter => name.strip_suffix("_total").unwrap_or(name),
+        FamilyKind::Gauge | FamilyKind::Histogram => name,
     };
     (base, base.rsplit('_').next().unwrap_or(base))
 }
 
 /// The key of the attribute for a label.
-pub(super) fn attribute(label: &str, names: Names) -> &str {
+pub(super) fn attribute(label: &str, names: AttributeNames) -> &str {
     match names {
-        Names::Prometheus => label,
-        Names::Semconv => {
+        AttributeNames::Prometheus => label,
+        AttributeNames::Semconv => {
             ATTRIBUTES.iter().find(|(known, _)| *known == label).map_or(label, |(_, attribute)| attribute)
         }
     }
@@ -63,19 +67,19 @@ mod tests {
     #[test]
     fn units_are_those_of_names() {
         for (name, kind, expected) in [
-            ("tapster_block_io_duration_seconds", Kind::Histogram, "s"),
-            ("tapster_block_io_bytes_total", Kind::Counter, "By"),
-            ("tapster_probe_run_seconds_total", Kind::Counter, "s"),
-            ("tapster_probe_memory_bytes", Kind::Gauge, "By"),
-            ("tapster_raid_array_sync_completed_ratio", Kind::Gauge, "1"),
-            ("tapster_hit_ratio_total", Kind::Counter, ""),
-            ("tapster_block_io_errors_total", Kind::Counter, "{errors}"),
-            ("tapster_probe_up", Kind::Gauge, ""),
-            ("tapster_queue_depth", Kind::Histogram, ""),
+            ("tapster_block_io_duration_seconds", FamilyKind::Histogram, "s"),
+            ("tapster_block_io_bytes_total", FamilyKind::Counter, "By"),
+            ("tapster_probe_run_seconds_total", FamilyKind::Counter, "s"),
+            ("tapster_probe_memory_bytes", FamilyKind::Gauge, "By"),
+            ("tapster_raid_array_sync_completed_ratio", FamilyKind::Gauge, "1"),
+            ("tapster_hit_ratio_total", FamilyKind::Counter, ""),
+            ("tapster_block_io_errors_total", FamilyKind::Counter, "{errors}"),
+            ("tapster_probe_up", FamilyKind::Gauge, ""),
+            ("tapster_queue_depth", FamilyKind::Histogram, ""),
             // The suffix of another kind, or no suffix at all.
-            ("tapster_seconds_spent", Kind::Gauge, ""),
-            ("seconds", Kind::Gauge, ""),
-            ("x_total", Kind::Gauge, ""),
+            ("tapster_seconds_spent", FamilyKind::Gauge, ""),
+            ("seconds", FamilyKind::Gauge, ""),
+            ("x_total", FamilyKind::Gauge, ""),
         ] {
             assert_eq!(unit(&MetricFamily::new(name, "", kind, &[])), expected, "{name}");
         }
@@ -83,9 +87,9 @@ mod tests {
 
     #[test]
     fn attributes_keep_the_label_unless_asked() {
-        assert_eq!(attribute("pod", Names::Prometheus), "pod");
-        assert_eq!(attribute("pod", Names::Semconv), "k8s.pod.name");
-        assert_eq!(attribute("device", Names::Semconv), "system.device");
-        assert_eq!(attribute("operation", Names::Semconv), "operation");
+        assert_eq!(attribute("pod", AttributeNames::Prometheus), "pod");
+        assert_eq!(attribute("pod", AttributeNames::Semconv), "k8s.pod.name");
+        assert_eq!(attribute("device", AttributeNames::Semconv), "system.device");
+        assert_eq!(attribute("operation", AttributeNames::Semconv), "operation");
     }
 }

@@ -9,10 +9,10 @@
 
 use super::{
     name,
-    setting::{Histograms, Names, Shape},
+    setting::{AttributeNames, Histograms, PushShape},
     unix_ns,
 };
-use crate::family::{Histogram, Kind, MetricFamily, Native, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Native, SampleValue};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
@@ -26,14 +26,14 @@ use std::time::SystemTime;
 
 /// The times of a point.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
+pub(super) struct PointTimes {
     /// When counting of the value began; `None` if unknown.
     pub(super) start: Option<SystemTime>,
     /// When the value was read.
     pub(super) time: SystemTime,
 }
 
-impl Span {
+impl PointTimes {
     /// Start and time. If the clock was set back, a point must not end before it begins: then the start is unknown.
     fn unix_ns(self) -> (u64, u64) {
         let time = unix_ns(self.time);
@@ -63,7 +63,7 @@ impl Point {
 }
 
 /// The attributes of a series. Prometheus treats an empty label as none, so it becomes no attribute.
-fn attributes(family: &MetricFamily, labels: &[String], names: Names) -> Vec<KeyValue> {
+fn attributes(family: &MetricFamily, labels: &[String], names: AttributeNames) -> Vec<KeyValue> {
     let pairs = family.label_names.iter().zip(labels).filter(|(_, value)| !value.is_empty());
     pairs.map(|(label, value)| text(name::attribute(label, names), value)).collect()
 }
@@ -81,21 +81,21 @@ pub(super) fn text(key: &str, value: &str) -> KeyValue {
 pub(super) fn point(
     family: &MetricFamily,
     labels: &[String],
-    value: &Value,
-    span: Span,
-    shape: Shape,
+    value: &SampleValue,
+    span: PointTimes,
+    shape: PushShape,
 ) -> Point {
     let attributes = attributes(family, labels, shape.attributes);
     let (start_time_unix_nano, time_unix_nano) = span.unix_ns();
     match value {
-        Value::Number(value) => Point::Number(NumberDataPoint {
+        SampleValue::Number(value) => Point::Number(NumberDataPoint {
             attributes,
-            start_time_unix_nano: if family.kind == Kind::Gauge { 0 } else { start_time_unix_nano },
+            start_time_unix_nano: if family.kind == FamilyKind::Gauge { 0 } else { start_time_unix_nano },
             time_unix_nano,
             value: Some(number(family, *value)),
             ..NumberDataPoint::default()
         }),
-        Value::Histogram(Histogram { sum, native: Some(native), .. })
+        SampleValue::Histogram(HistogramValue { sum, native: Some(native), .. })
             if shape.histograms == Histograms::Exponential =>
         {
             let inside: u64 = native.buckets.iter().map(|(_, count)| count).sum();
@@ -112,7 +112,7 @@ pub(super) fn point(
                 ..ExponentialHistogramDataPoint::default()
             })
         }
-        Value::Histogram(histogram) => Point::Explicit(HistogramDataPoint {
+        SampleValue::Histogram(histogram) => Point::Explicit(HistogramDataPoint {
             attributes,
             start_time_unix_nano,
             time_unix_nano,
@@ -163,17 +163,17 @@ pub(super) fn metric(family: &MetricFamily, is_delta: bool, points: Vec<Point>) 
         }
     }
     let data = match family.kind {
-        Kind::Counter => Data::Sum(Sum {
+        FamilyKind::Counter => Data::Sum(Sum {
             data_points: numbers,
             aggregation_temporality: temporality.into(),
             is_monotonic: true,
         }),
-        Kind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
-        Kind::Histogram if exponential.is_empty() => Data::Histogram(ExplicitHistogram {
+        FamilyKind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
+        FamilyKind::Histogram if exponential.is_empty() => Data::Histogram(ExplicitHistogram {
             data_points: explicit,
             aggregation_temporality: temporality.into(),
         }),
-        Kind::Histogram => Data::ExponentialHistogram(ExponentialHistogram {
+        FamilyKind::Histogram => Data::ExponentialHistogram(ExponentialHistogram {
             data_points: exponential,
             aggregation_temporality: temporality.into(),
         }),

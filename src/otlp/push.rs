@@ -6,17 +6,17 @@
 //! the memory of one push, and nothing is lost once it is back. Collecting is on threads that may block, as for scrapes.
 
 use super::{
-    client::{Answer, Client},
-    delta::{Pending, Taken},
-    request::{Encoder, Request},
+    client::{Client, PushAnswer},
+    delta::{AcceptedStates, PendingState},
+    request::{PushRequest, RequestEncoder},
     retry::{self, Backoff},
-    state::{Result, State},
+    state::{PushResult, PushState},
 };
 use crate::{
     exposition::{Admission, ExpositionError},
     family::MetricFamily,
     gzip::gzip,
-    source::{self, Logged, Source},
+    source::{self, LoggedFamilies, Source},
 };
 use prost::{Message, bytes::Bytes};
 use std::{
@@ -43,7 +43,7 @@ pub enum Sink {
         /// The connection.
         client: Box<Client>,
         /// The results.
-        state: Arc<State>,
+        state: Arc<PushState>,
     },
     /// To standard output: each request as a line of OTLP's JSON.
     Console,
@@ -53,7 +53,7 @@ pub enum Sink {
 pub struct Pusher {
     source: Arc<dyn Source>,
     sink: Sink,
-    reader: Reader,
+    reader: FamilyReader,
     interval: Duration,
     /// How long a push may take.
     limit: Duration,
@@ -78,10 +78,10 @@ impl fmt::Debug for Pusher {
 
 /// The parts that collecting needs; shared with the thread that collects.
 #[derive(Clone)]
-struct Reader {
-    encoder: Arc<Encoder>,
-    taken: Arc<Mutex<Taken>>,
-    logged: Arc<Logged>,
+struct FamilyReader {
+    encoder: Arc<RequestEncoder>,
+    taken: Arc<Mutex<AcceptedStates>>,
+    logged: Arc<LoggedFamilies>,
 }
 
 /// A request that is ready to be sent, as often as necessary.
@@ -89,12 +89,12 @@ struct Reader {
 struct Parcel {
     body: Bytes,
     points: u64,
-    pending: Vec<Pending>,
+    pending: Vec<PendingState>,
 }
 
-impl Reader {
+impl FamilyReader {
     /// Calls `each` with all families as requests.
-    fn requests(&self, source: &dyn Source, each: &mut dyn FnMut(Request)) {
+    fn requests(&self, source: &dyn Source, each: &mut dyn FnMut(PushRequest)) {
         let families = families(&self.logged, || {
             if self.encoder.has_differences() { source.counted() } else { source.collect() }
         });
@@ -134,13 +134,13 @@ impl Reader {
         Ok(())
     }
 
-    fn take(&self, pending: Vec<Pending>) {
+    fn take(&self, pending: Vec<PendingState>) {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).take(pending);
     }
 }
 
 /// The families that may be exposed, checked as for a scrape.
-fn families(logged: &Logged, read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
+fn families(logged: &LoggedFamilies, read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let mut admission = Admission::default();
     let mut left_out: Vec<ExpositionError> = Vec::new();
     let mut families = source::collect(read);
@@ -161,11 +161,12 @@ impl Pusher {
     pub fn new(
         source: Arc<dyn Source>,
         sink: Sink,
-        encoder: Encoder,
+        encoder: RequestEncoder,
         interval: Duration,
         limit: Duration,
     ) -> Self {
-        let reader = Reader { encoder: Arc::new(encoder), taken: Arc::default(), logged: Arc::default() };
+        let reader =
+            FamilyReader { encoder: Arc::new(encoder), taken: Arc::default(), logged: Arc::default() };
         Self {
             source,
             sink,
@@ -222,29 +223,31 @@ impl Pusher {
         let is_other = state.ended(result, message.clone(), begun.elapsed());
         match result {
             _ if !is_other => tracing::debug!(result = result.name(), why = message, "push ended"),
-            Result::Taken => tracing::info!("metrics are pushed"),
-            Result::Partial => {
+            PushResult::Taken => tracing::info!("metrics are pushed"),
+            PushResult::Partial => {
                 tracing::warn!(
                     why = message,
                     "the receiver rejected points; how many is in `tapster_otlp_rejected_points_total`"
                 );
             }
-            Result::HeldBack => tracing::warn!(why = message, "the receiver holds pushes back"),
-            Result::Refused => tracing::error!(why = message, "the receiver refused a push"),
-            Result::Failed => tracing::warn!(why = message, "a push failed; the next one makes up for it"),
+            PushResult::HeldBack => tracing::warn!(why = message, "the receiver holds pushes back"),
+            PushResult::Refused => tracing::error!(why = message, "the receiver refused a push"),
+            PushResult::Failed => {
+                tracing::warn!(why = message, "a push failed; the next one makes up for it");
+            }
         }
         true
     }
 
-    async fn deliver(&mut self, deadline: Instant, state: &State) -> (Result, String) {
+    async fn deliver(&mut self, deadline: Instant, state: &PushState) -> (PushResult, String) {
         if let Some(left) = self.held_until.and_then(|until| until.checked_duration_since(Instant::now())) {
             return (
-                Result::HeldBack,
+                PushResult::HeldBack,
                 format!("the receiver asked for a pause, of which {left:.0?} are left"),
             );
         }
         let Sink::Receiver { client, .. } = &mut self.sink else {
-            return (Result::Failed, "there is no receiver: this is a bug in tapster".into());
+            return (PushResult::Failed, "there is no receiver: this is a bug in tapster".into());
         };
         match client.refresh().map_err(|error| error.to_string()) {
             Ok(()) => self.unread = None,
@@ -259,16 +262,16 @@ impl Pusher {
         let is_packed = client.packs();
         let parcels = match self.collect(deadline, is_packed).await {
             Ok(parcels) => parcels,
-            Err(message) => return (Result::Failed, message),
+            Err(message) => return (PushResult::Failed, message),
         };
-        let mut ended = (Result::Taken, String::new());
+        let mut ended = (PushResult::Taken, String::new());
         for parcel in parcels {
             let (result, message) = self.send(parcel, deadline, state).await;
             // Report the worst result, and the first message of its kind.
             if result > ended.0 || ended.1.is_empty() {
                 ended = (result.max(ended.0), message);
             }
-            if result == Result::Failed {
+            if result == PushResult::Failed {
                 break;
             }
         }
@@ -276,11 +279,7 @@ impl Pusher {
     }
 
     /// Reads and encodes the families.
-    async fn collect(
-        &mut self,
-        deadline: Instant,
-        is_packed: bool,
-    ) -> std::result::Result<Vec<Parcel>, String> {
+    async fn collect(&mut self, deadline: Instant, is_packed: bool) -> Result<Vec<Parcel>, String> {
         if let Some(late) = self.late.take_if(|late| late.is_finished()) {
             drop(late);
         }
@@ -304,9 +303,9 @@ impl Pusher {
     }
 
     /// Sends a request until it is accepted or refused, or the time is over.
-    async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &State) -> (Result, String) {
+    async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &PushState) -> (PushResult, String) {
         let Sink::Receiver { client, .. } = &self.sink else {
-            return (Result::Failed, String::new());
+            return (PushResult::Failed, String::new());
         };
         let mut backoff = Backoff::new();
         let mut is_again = false;
@@ -315,24 +314,24 @@ impl Pusher {
             let answer = timeout_at(deadline, client.send(parcel.body.clone())).await;
             state.sent(client.sent_bytes() - bytes, is_again);
             let (message, after) = match answer {
-                Ok(Answer::Taken { rejected, message }) => {
+                Ok(PushAnswer::Taken { rejected, message }) => {
                     state.taken(parcel.points, rejected);
                     self.reader.take(parcel.pending);
-                    let result = if rejected > 0 { Result::Partial } else { Result::Taken };
+                    let result = if rejected > 0 { PushResult::Partial } else { PushResult::Taken };
                     if rejected == 0 && !message.is_empty() {
                         tracing::debug!(said = message, "the receiver has something to say");
                     }
                     return (result, message);
                 }
-                Ok(Answer::Refused { message }) => return (Result::Refused, message),
-                Ok(Answer::Again { message, after }) => (message, after),
-                Err(_) => return (Result::Failed, "there was no answer in the time for a push".into()),
+                Ok(PushAnswer::Refused { message }) => return (PushResult::Refused, message),
+                Ok(PushAnswer::Again { message, after }) => (message, after),
+                Err(_) => return (PushResult::Failed, "there was no answer in the time for a push".into()),
             };
             let wait = backoff.wait(after);
             let again = Instant::now() + wait;
             if again >= deadline {
                 self.held_until = after.map(|_| again);
-                return (Result::Failed, message);
+                return (PushResult::Failed, message);
             }
             tracing::debug!(why = message, ?wait, "a request is sent again");
             sleep(wait).await;

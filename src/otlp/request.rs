@@ -1,9 +1,9 @@
 //! Families → requests of a bounded size, encoded.
 
 use super::{
-    delta::{self, Pending, Taken},
-    point::{self, Point, Span},
-    setting::{Shape, Temporality},
+    delta::{self, AcceptedStates, PendingState},
+    point::{self, Point, PointTimes},
+    setting::{PushShape, Temporality},
 };
 use crate::family::MetricFamily;
 use opentelemetry_proto::tonic::{
@@ -21,23 +21,23 @@ pub(super) const MAX_BYTES: usize = 3 << 20;
 
 /// Turns families into requests.
 #[derive(Clone, Debug)]
-pub struct Encoder {
+pub struct RequestEncoder {
     resource: Resource,
-    shape: Shape,
+    shape: PushShape,
     max_bytes: usize,
 }
 
 /// A request, and what counts as accepted once it is.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct PushRequest {
     pub(super) message: ExportMetricsServiceRequest,
     pub(super) points: u64,
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Vec<PendingState>,
 }
 
-impl Encoder {
+impl RequestEncoder {
     /// An encoder for families of this resource.
-    pub fn new(resource: Resource, shape: Shape) -> Self {
+    pub fn new(resource: Resource, shape: PushShape) -> Self {
         Self { resource, shape, max_bytes: MAX_BYTES }
     }
 
@@ -53,8 +53,8 @@ impl Encoder {
         &self,
         families: &[MetricFamily],
         time: SystemTime,
-        taken: &mut Taken,
-        each: &mut dyn FnMut(Request),
+        taken: &mut AcceptedStates,
+        each: &mut dyn FnMut(PushRequest),
     ) {
         taken.begin();
         let mut cutter = Cutter::new(self, each);
@@ -72,7 +72,7 @@ impl Encoder {
                 } else {
                     (&sample.value, family.origin.of(&sample.labels), None)
                 };
-                let span = Span { start, time };
+                let span = PointTimes { start, time };
                 let point = point::point(family, &sample.labels, value, span, self.shape);
                 cutter.add(family, is_delta, point, pending);
             }
@@ -105,7 +105,7 @@ impl Encoder {
 
 /// Fills a request until it is full, then the next.
 struct Cutter<'a> {
-    encoder: &'a Encoder,
+    encoder: &'a RequestEncoder,
     /// Size of a request without metrics, and of the one being filled.
     empty: usize,
     size: usize,
@@ -114,12 +114,12 @@ struct Cutter<'a> {
     metrics: Vec<Metric>,
     points: Vec<Point>,
     count: u64,
-    pending: Vec<Pending>,
-    each: &'a mut dyn FnMut(Request),
+    pending: Vec<PendingState>,
+    each: &'a mut dyn FnMut(PushRequest),
 }
 
 impl<'a> Cutter<'a> {
-    fn new(encoder: &'a Encoder, each: &'a mut dyn FnMut(Request)) -> Self {
+    fn new(encoder: &'a RequestEncoder, each: &'a mut dyn FnMut(PushRequest)) -> Self {
         // The lengths of the enclosing messages grow with the metrics, by less than this.
         let empty = encoder.message(Vec::new()).encoded_len() + 16;
         Self {
@@ -140,7 +140,7 @@ impl<'a> Cutter<'a> {
         self.head = point::metric(family, is_delta, Vec::new()).encoded_len() + 16;
     }
 
-    fn add(&mut self, family: &MetricFamily, is_delta: bool, point: Point, pending: Option<Pending>) {
+    fn add(&mut self, family: &MetricFamily, is_delta: bool, point: Point, pending: Option<PendingState>) {
         let size = point.size();
         let head = if self.points.is_empty() { self.head } else { 0 };
         if self.count > 0 && self.size + head + size > self.encoder.max_bytes {
@@ -163,7 +163,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn cut(&mut self) {
-        (self.each)(Request {
+        (self.each)(PushRequest {
             message: self.encoder.message(std::mem::take(&mut self.metrics)),
             points: std::mem::take(&mut self.count),
             pending: std::mem::take(&mut self.pending),

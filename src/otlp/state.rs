@@ -1,10 +1,10 @@
 //! Results of pushes: as metrics, which are scraped and pushed like all others, and for the landing page.
 
-use super::setting::{Protocol, Settings, Temporality};
+use super::setting::{Protocol, PushSettings, Temporality};
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     source::{Selection, Source},
-    status::{ConfigStatus, LastPush, ProbeStatus, PushStatus, Unready},
+    status::{ConfigStatus, LastPush, ProbeStatus, PushStatus, UnreadyReason},
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +13,7 @@ use std::{
 
 /// How a push ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Result {
+pub enum PushResult {
     /// The receiver accepted all points.
     Taken,
     /// The receiver accepted all requests, but not all points.
@@ -26,7 +26,7 @@ pub enum Result {
     Failed,
 }
 
-impl Result {
+impl PushResult {
     const ALL: [Self; 5] = [Self::Taken, Self::Partial, Self::HeldBack, Self::Refused, Self::Failed];
 
     /// The value of the label `result`.
@@ -47,8 +47,8 @@ impl Result {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
-    results: [u64; Result::ALL.len()],
+struct PushCounts {
+    results: [u64; PushResult::ALL.len()],
     points: u64,
     rejected: u64,
     bytes: u64,
@@ -61,18 +61,18 @@ struct Counts {
 
 /// Results of pushes so far.
 #[derive(Debug)]
-pub struct State {
+pub struct PushState {
     began: SystemTime,
     endpoint: String,
     protocol: Protocol,
     temporality: Temporality,
     interval: Duration,
-    counts: Mutex<Counts>,
+    counts: Mutex<PushCounts>,
 }
 
-impl State {
+impl PushState {
     /// The state before the first push.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &PushSettings) -> Self {
         Self {
             began: SystemTime::now(),
             endpoint: settings.endpoint.to_string(),
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Counts) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut PushCounts) -> T) -> T {
         change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -104,10 +104,10 @@ impl State {
     }
 
     /// Counts a push that ended. Returns whether the push before ended with another result.
-    pub(super) fn ended(&self, result: Result, message: String, took: Duration) -> bool {
+    pub(super) fn ended(&self, result: PushResult, message: String, took: Duration) -> bool {
         let time = SystemTime::now();
         self.change(|counts| {
-            for (place, count) in Result::ALL.iter().zip(&mut counts.results) {
+            for (place, count) in PushResult::ALL.iter().zip(&mut counts.results) {
                 *count += u64::from(*place == result);
             }
             counts.busy += took;
@@ -116,7 +116,7 @@ impl State {
             }
             let is_other = counts.last.as_ref().is_none_or(|last| last.result != result.name());
             let last = LastPush { time, result: result.name(), message, took };
-            if result != Result::Taken {
+            if result != PushResult::Taken {
                 counts.last_problem = Some(last.clone());
             }
             counts.last = Some(last);
@@ -127,15 +127,17 @@ impl State {
     /// The families about pushes.
     pub fn families(&self) -> Vec<MetricFamily> {
         let counter = |name: &str, help: &str, value: f64| {
-            MetricFamily::single(name, help, Kind::Counter, value).since(self.began)
+            MetricFamily::single(name, help, FamilyKind::Counter, value).since(self.began)
         };
-        let gauge = |name: &str, help: &str, value: f64| MetricFamily::single(name, help, Kind::Gauge, value);
+        let gauge =
+            |name: &str, help: &str, value: f64| MetricFamily::single(name, help, FamilyKind::Gauge, value);
         let help = "Pushes by how they ended: `taken`, `partial` (some points rejected), `held_back` (the receiver wants \
                     none for a while), `refused`, `failed` (not taken in time).";
-        let mut pushes = MetricFamily::new("tapster_otlp_pushes_total", help, Kind::Counter, &["result"])
-            .since(self.began);
+        let mut pushes =
+            MetricFamily::new("tapster_otlp_pushes_total", help, FamilyKind::Counter, &["result"])
+                .since(self.began);
         self.change(|counts| {
-            for (result, count) in Result::ALL.iter().zip(counts.results) {
+            for (result, count) in PushResult::ALL.iter().zip(counts.results) {
                 pushes.push(&[result.name()], number(count));
             }
             let last = counts.last_success.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -187,7 +189,7 @@ impl State {
                 Temporality::LowMemory => "lowmemory",
             },
             interval: self.interval,
-            results: Result::ALL.iter().map(|result| result.name()).zip(counts.results).collect(),
+            results: PushResult::ALL.iter().map(|result| result.name()).zip(counts.results).collect(),
             points: counts.points,
             rejected: counts.rejected,
             bytes: counts.bytes,
@@ -206,7 +208,7 @@ fn number(count: u64) -> f64 {
 /// A source with the families about its pushes.
 pub struct WithPush {
     source: Arc<dyn Source>,
-    state: Arc<State>,
+    state: Arc<PushState>,
 }
 
 impl std::fmt::Debug for WithPush {
@@ -217,7 +219,7 @@ impl std::fmt::Debug for WithPush {
 
 impl WithPush {
     /// Joins a source and the families about its pushes.
-    pub fn new(source: Arc<dyn Source>, state: Arc<State>) -> Self {
+    pub fn new(source: Arc<dyn Source>, state: Arc<PushState>) -> Self {
         Self { source, state }
     }
 }
@@ -253,7 +255,7 @@ impl Source for WithPush {
         Some(self.state.status())
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         self.source.unready()
     }
 }

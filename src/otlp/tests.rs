@@ -2,12 +2,12 @@
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
 use super::{
-    delta::Taken,
-    request::{Encoder, Request},
-    setting::{Histograms, Names, Shape, Temporality},
+    delta::AcceptedStates,
+    request::{PushRequest, RequestEncoder},
+    setting::{AttributeNames, Histograms, PushShape, Temporality},
     unix_ns,
 };
-use crate::family::{Histogram, Kind, MetricFamily, Native, Sample, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue};
 use opentelemetry_proto::tonic::{
     common::v1::any_value,
     metrics::v1::{
@@ -24,39 +24,40 @@ use std::{
 };
 use tapster_ebpf::histogram::native_bound;
 
-const SHAPE: Shape = Shape {
+const SHAPE: PushShape = PushShape {
     interval: Duration::from_secs(1),
     temporality: Temporality::Cumulative,
     histograms: Histograms::Exponential,
-    attributes: Names::Prometheus,
+    attributes: AttributeNames::Prometheus,
 };
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn encoder(shape: Shape) -> Encoder {
-    Encoder::new(Resource::default(), shape)
+fn encoder(shape: PushShape) -> RequestEncoder {
+    RequestEncoder::new(Resource::default(), shape)
 }
 
 fn requests(
-    encoder: &Encoder,
+    encoder: &RequestEncoder,
     families: &[MetricFamily],
     time: SystemTime,
-    taken: &mut Taken,
-) -> Vec<Request> {
+    taken: &mut AcceptedStates,
+) -> Vec<PushRequest> {
     let mut requests = Vec::new();
     encoder.requests(families, time, taken, &mut |request| requests.push(request));
     requests
 }
 
-fn metrics(requests: &[Request]) -> Vec<Metric> {
+fn metrics(requests: &[PushRequest]) -> Vec<Metric> {
     let resources = requests.iter().flat_map(|request| &request.message.resource_metrics);
     resources.flat_map(|resource| &resource.scope_metrics).flat_map(|scope| scope.metrics.clone()).collect()
 }
 
-fn one(family: &MetricFamily, shape: Shape) -> Metric {
-    let requests = requests(&encoder(shape), std::slice::from_ref(family), at(100), &mut Taken::default());
+fn one(family: &MetricFamily, shape: PushShape) -> Metric {
+    let requests =
+        requests(&encoder(shape), std::slice::from_ref(family), at(100), &mut AcceptedStates::default());
     let [metric] = &metrics(&requests)[..] else { panic!("{requests:?}") };
     metric.clone()
 }
@@ -65,13 +66,13 @@ fn labels(texts: &[&str]) -> Arc<[String]> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> Histogram {
+fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> HistogramValue {
     let inside: u64 = buckets.iter().map(|(_, count)| count).sum();
     let native = Native { schema: 3, zero_threshold: 0.5, zero_count, buckets: buckets.to_vec() };
-    Histogram { sum, bounds: [128.0].into(), counts: vec![zero_count + inside, 0], native: Some(native) }
+    HistogramValue { sum, bounds: [128.0].into(), counts: vec![zero_count + inside, 0], native: Some(native) }
 }
 
-fn family(name: &str, kind: Kind, samples: Vec<(&[&str], Value)>) -> MetricFamily {
+fn family(name: &str, kind: FamilyKind, samples: Vec<(&[&str], SampleValue)>) -> MetricFamily {
     let names = &["device", "operation"][..samples.first().map_or(0, |(labels, _)| labels.len())];
     let mut family = MetricFamily::new(name, "What it is.", kind, names).since(at(10));
     family.samples =
@@ -120,8 +121,8 @@ fn attributes(point: &NumberDataPoint) -> Vec<(&str, &str)> {
 fn counters_gauges_and_their_labels() {
     let bytes = family(
         "io_bytes_total",
-        Kind::Counter,
-        vec![(&["sda", "read"], Value::Number(7.0)), (&["sdb", ""], Value::Number(0.0))],
+        FamilyKind::Counter,
+        vec![(&["sda", "read"], SampleValue::Number(7.0)), (&["sdb", ""], SampleValue::Number(0.0))],
     );
     let metric = one(&bytes, SHAPE);
     assert_eq!((&*metric.name, &*metric.unit, &*metric.description), ("io_bytes_total", "By", "What it is."));
@@ -133,14 +134,16 @@ fn counters_gauges_and_their_labels() {
     assert_eq!((first.start_time_unix_nano, first.time_unix_nano), (unix_ns(at(10)), unix_ns(at(100))));
     assert_eq!(attributes(first), [("device", "sda"), ("operation", "read")]);
     assert_eq!(attributes(second), [("device", "sdb")], "a label without text is none");
-    let semconv = one(&bytes, Shape { attributes: Names::Semconv, ..SHAPE });
+    let semconv = one(&bytes, PushShape { attributes: AttributeNames::Semconv, ..SHAPE });
     assert_eq!(attributes(&numbers(&semconv)[0]), [("system.device", "sda"), ("operation", "read")]);
     // Times are no integers, even where one happens to be; what an i64 does not hold is none either.
     let of = |name, value| {
-        one(&family(name, Kind::Counter, vec![(&[], Value::Number(value))]), SHAPE).data.and_then(|data| {
-            let Data::Sum(sum) = data else { panic!("{data:?}") };
-            sum.data_points[0].value
-        })
+        one(&family(name, FamilyKind::Counter, vec![(&[], SampleValue::Number(value))]), SHAPE).data.and_then(
+            |data| {
+                let Data::Sum(sum) = data else { panic!("{data:?}") };
+                sum.data_points[0].value
+            },
+        )
     };
     assert_eq!(of("run_seconds_total", 2.0), Some(number_data_point::Value::AsDouble(2.0)));
     assert_eq!(of("runs_total", 9.3e18), Some(number_data_point::Value::AsDouble(9.3e18)));
@@ -148,7 +151,7 @@ fn counters_gauges_and_their_labels() {
         of("runs_total", 9_007_199_254_740_993.0),
         Some(number_data_point::Value::AsInt(9_007_199_254_740_992))
     );
-    let info = one(&family("build_info", Kind::Gauge, vec![(&[], Value::Number(1.0))]), SHAPE);
+    let info = one(&family("build_info", FamilyKind::Gauge, vec![(&[], SampleValue::Number(1.0))]), SHAPE);
     let [point] = numbers(&info) else { panic!("{info:?}") };
     assert!(matches!(info.data, Some(Data::Gauge(_))));
     assert_eq!((point.start_time_unix_nano, point.value), (0, Some(number_data_point::Value::AsDouble(1.0))));
@@ -164,8 +167,9 @@ fn exponential_buckets_have_the_same_bounds() {
         let native =
             Native { schema, zero_threshold: 1.0 / 1024.0, zero_count: 4, buckets: buckets.to_vec() };
         let value =
-            Histogram { sum: 3.5, bounds: [1.0].into(), counts: vec![4, inside], native: Some(native) };
-        let family = family("io_duration_seconds", Kind::Histogram, vec![(&[], Value::Histogram(value))]);
+            HistogramValue { sum: 3.5, bounds: [1.0].into(), counts: vec![4, inside], native: Some(native) };
+        let family =
+            family("io_duration_seconds", FamilyKind::Histogram, vec![(&[], SampleValue::Histogram(value))]);
         let metric = one(&family, SHAPE);
         let [point] = exponential(&metric) else { panic!("{metric:?}") };
         assert_eq!(
@@ -201,18 +205,19 @@ fn exponential_buckets_have_the_same_bounds() {
 
 #[test]
 fn explicit_buckets_where_there_are_no_others_or_they_are_asked_for() {
-    let listed = Histogram { sum: 9.0, bounds: [1.0, 2.0].into(), counts: vec![1, 0, 4], native: None };
+    let listed = HistogramValue { sum: 9.0, bounds: [1.0, 2.0].into(), counts: vec![1, 0, 4], native: None };
     for (value, shape, bounds, counts) in [
         (listed, SHAPE, vec![1.0, 2.0], vec![1, 0, 4]),
         (
             histogram(2, &[(1, 3)], 9.0),
-            Shape { histograms: Histograms::Explicit, ..SHAPE },
+            PushShape { histograms: Histograms::Explicit, ..SHAPE },
             vec![128.0],
             vec![5, 0],
         ),
     ] {
         let count = value.count();
-        let metric = one(&family("x", Kind::Histogram, vec![(&[], Value::Histogram(value))]), shape);
+        let metric =
+            one(&family("x", FamilyKind::Histogram, vec![(&[], SampleValue::Histogram(value))]), shape);
         let [point] = explicit(&metric) else { panic!("{metric:?}") };
         assert_eq!((&point.explicit_bounds, &point.bucket_counts), (&bounds, &counts));
         assert_eq!((point.count, point.sum), (count, Some(9.0)));
@@ -221,8 +226,8 @@ fn explicit_buckets_where_there_are_no_others_or_they_are_asked_for() {
 
 #[test]
 fn a_clock_that_was_set_back_makes_no_point_end_before_it_begins() {
-    let counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(1.0))]);
-    let requests = requests(&encoder(SHAPE), &[counter], at(3), &mut Taken::default());
+    let counter = family("x_total", FamilyKind::Counter, vec![(&[], SampleValue::Number(1.0))]);
+    let requests = requests(&encoder(SHAPE), &[counter], at(3), &mut AcceptedStates::default());
     let metrics = metrics(&requests);
     let [point] = numbers(&metrics[0]) else { panic!("{metrics:?}") };
     assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (0, unix_ns(at(3))), "0 is unknown");
@@ -232,8 +237,8 @@ fn a_clock_that_was_set_back_makes_no_point_end_before_it_begins() {
 fn a_series_that_came_back_began_when_it_ended() {
     let mut counter = family(
         "x_total",
-        Kind::Counter,
-        vec![(&["pod", "a"], Value::Number(1.0)), (&["~gone", "a"], Value::Number(5.0))],
+        FamilyKind::Counter,
+        vec![(&["pod", "a"], SampleValue::Number(1.0)), (&["~gone", "a"], SampleValue::Number(5.0))],
     );
     counter.origin.restarted = Arc::new(HashMap::from([(labels(&["pod", "a"]), at(50))]));
     let metric = one(&counter, SHAPE);
@@ -245,7 +250,7 @@ fn a_series_that_came_back_began_when_it_ended() {
 #[test]
 fn requests_are_cut_by_size() {
     let devices: Vec<String> = (0..500).map(|number| format!("device-{number:03}")).collect();
-    let series = |value: fn(usize) -> Value| -> Vec<Sample> {
+    let series = |value: fn(usize) -> SampleValue| -> Vec<Sample> {
         let sample = |(number, device): (usize, &String)| Sample {
             labels: labels(&[device, "read"]),
             value: value(number),
@@ -253,18 +258,19 @@ fn requests_are_cut_by_size() {
         devices.iter().enumerate().map(sample).collect()
     };
     let mut families = vec![
-        family("a_total", Kind::Counter, vec![(&["", ""], Value::Number(0.0))]),
-        family("b_seconds", Kind::Histogram, vec![(&["", ""], Value::Number(0.0))]),
-        family("c", Kind::Gauge, vec![(&["", ""], Value::Number(0.0))]),
+        family("a_total", FamilyKind::Counter, vec![(&["", ""], SampleValue::Number(0.0))]),
+        family("b_seconds", FamilyKind::Histogram, vec![(&["", ""], SampleValue::Number(0.0))]),
+        family("c", FamilyKind::Gauge, vec![(&["", ""], SampleValue::Number(0.0))]),
     ];
-    families[0].samples = series(|_| Value::Number(1.0));
+    families[0].samples = series(|_| SampleValue::Number(1.0));
     families[1].samples = series(|number| {
         let index = i32::try_from(number).unwrap() % 40;
-        Value::Histogram(histogram(1, &[(index, 3), (index + 9, 5)], 1.0))
+        SampleValue::Histogram(histogram(1, &[(index, 3), (index + 9, 5)], 1.0))
     });
     families[2].samples.clear();
     for limit in [600, 2000, 10_000, 1 << 20] {
-        let requests = requests(&encoder(SHAPE).max_bytes(limit), &families, at(100), &mut Taken::default());
+        let requests =
+            requests(&encoder(SHAPE).max_bytes(limit), &families, at(100), &mut AcceptedStates::default());
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         for (number, request) in requests.iter().enumerate() {
             let size = request.message.encoded_len();
@@ -288,7 +294,7 @@ fn requests_are_cut_by_size() {
         assert_eq!(seen, BTreeMap::from([("a_total".into(), 500), ("b_seconds".into(), 500)]), "{limit}");
     }
     // A point beyond all limits goes out by itself.
-    let requests = requests(&encoder(SHAPE).max_bytes(1), &families, at(100), &mut Taken::default());
+    let requests = requests(&encoder(SHAPE).max_bytes(1), &families, at(100), &mut AcceptedStates::default());
     assert_eq!(requests.len(), 1000);
 }
 
@@ -300,7 +306,7 @@ struct Sums(BTreeMap<Series, (f64, BTreeMap<i64, u64>)>);
 type Series = (String, Vec<String>);
 
 impl Sums {
-    fn add(&mut self, requests: &[Request], ends: &mut BTreeMap<Series, u64>) {
+    fn add(&mut self, requests: &[PushRequest], ends: &mut BTreeMap<Series, u64>) {
         for metric in metrics(requests) {
             let mut add = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue],
                            start: u64,
@@ -373,30 +379,32 @@ impl Random {
 /// Pushes are taken, or not, and cut; the sums of what was taken are the totals once all is taken.
 #[test]
 fn sums_of_differences_are_the_totals() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
     let mut random = Random(7);
     for round in 0..50_u64 {
         let encoder = encoder(shape).max_bytes(if round % 2 == 0 { 400 } else { 1 << 20 });
-        let (mut taken, mut sums, mut ends) = (Taken::default(), Sums::default(), BTreeMap::new());
+        let (mut taken, mut sums, mut ends) = (AcceptedStates::default(), Sums::default(), BTreeMap::new());
         let mut totals: Vec<(u64, u64, BTreeMap<i32, u64>, f64)> = vec![(0, 0, BTreeMap::new(), 0.0); 12];
         let names: Vec<String> = (0..totals.len()).map(|number| format!("sd{number}")).collect();
         let families = |totals: &[(u64, u64, BTreeMap<i32, u64>, f64)], shown: u64| {
             let shown = |number: &usize| shown >> number & 1 == 1;
             let counters = (0..totals.len())
                 .filter(shown)
-                .map(|number| (number, Value::Number(totals[number].0 as f64)));
+                .map(|number| (number, SampleValue::Number(totals[number].0 as f64)));
             let histograms = (0..totals.len()).filter(shown).map(|number| {
                 let (_, zero, buckets, sum) = &totals[number];
                 let buckets: Vec<(i32, u64)> =
                     buckets.iter().map(|(index, count)| (*index, *count)).collect();
-                (number, Value::Histogram(histogram(*zero, &buckets, *sum)))
+                (number, SampleValue::Histogram(histogram(*zero, &buckets, *sum)))
             });
             let mut all = [
-                family("a_total", Kind::Counter, vec![(&["", ""], Value::Number(0.0))]),
-                family("b_seconds", Kind::Histogram, vec![(&["", ""], Value::Number(0.0))]),
+                family("a_total", FamilyKind::Counter, vec![(&["", ""], SampleValue::Number(0.0))]),
+                family("b_seconds", FamilyKind::Histogram, vec![(&["", ""], SampleValue::Number(0.0))]),
             ];
-            let sample =
-                |(number, value): (usize, Value)| Sample { labels: labels(&[&names[number], "x"]), value };
+            let sample = |(number, value): (usize, SampleValue)| Sample {
+                labels: labels(&[&names[number], "x"]),
+                value,
+            };
             all[0].samples = counters.map(sample).collect();
             all[1].samples = histograms.map(sample).collect();
             all
@@ -455,12 +463,15 @@ fn sums_of_differences_are_the_totals() {
 /// Series that are gone are kept for a while, since an array may come back, but not for ever.
 #[test]
 fn series_that_are_gone_are_forgotten() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
-    let mut taken = Taken::default();
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
+    let mut taken = AcceptedStates::default();
     let mut push = |names: std::ops::Range<u32>, seconds: u64| {
-        let mut counter = family("x_total", Kind::Counter, vec![(&["", ""], Value::Number(1.0))]);
+        let mut counter = family("x_total", FamilyKind::Counter, vec![(&["", ""], SampleValue::Number(1.0))]);
         counter.samples = names
-            .map(|number| Sample { labels: labels(&[&number.to_string(), "x"]), value: Value::Number(1.0) })
+            .map(|number| Sample {
+                labels: labels(&[&number.to_string(), "x"]),
+                value: SampleValue::Number(1.0),
+            })
             .collect();
         let mut points = 0;
         for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
@@ -484,11 +495,11 @@ fn series_that_are_gone_are_forgotten() {
 /// Programs that were replaced count from nothing.
 #[test]
 fn a_counter_that_began_anew_is_sent_whole() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
-    let mut taken = Taken::default();
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
+    let mut taken = AcceptedStates::default();
     let mut sent = Vec::new();
     for (value, seconds) in [(10.0, 100), (4.0, 110), (6.0, 120)] {
-        let counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(value))]);
+        let counter = family("x_total", FamilyKind::Counter, vec![(&[], SampleValue::Number(value))]);
         for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
             for metric in metrics(std::slice::from_ref(&request)) {
                 sent.extend(numbers(&metric).iter().map(|point| (point.value, point.start_time_unix_nano)));
@@ -503,13 +514,13 @@ fn a_counter_that_began_anew_is_sent_whole() {
 /// A probe that is exchanged counts anew, and may soon have more than the one before had.
 #[test]
 fn a_counter_of_another_probe_is_sent_whole() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
-    let mut taken = Taken::default();
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
+    let mut taken = AcceptedStates::default();
     let mut sent = Vec::new();
     for (value, began, seconds) in
         [(100.0, 10, 20), (130.0, 10, 30), (0.0, 35, 38), (500.0, 35, 40), (510.0, 35, 50), (0.0, 55, 60)]
     {
-        let mut counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(value))]);
+        let mut counter = family("x_total", FamilyKind::Counter, vec![(&[], SampleValue::Number(value))]);
         counter.origin.began = Some(at(began));
         for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
             for metric in metrics(std::slice::from_ref(&request)) {
@@ -524,12 +535,12 @@ fn a_counter_of_another_probe_is_sent_whole() {
 
 #[test]
 fn lowmemory_is_differences_of_histograms_only() {
-    let shape = Shape { temporality: Temporality::LowMemory, ..SHAPE };
+    let shape = PushShape { temporality: Temporality::LowMemory, ..SHAPE };
     let families = [
-        family("x_total", Kind::Counter, vec![(&[], Value::Number(1.0))]),
-        family("y", Kind::Histogram, vec![(&[], Value::Histogram(histogram(1, &[], 0.1)))]),
+        family("x_total", FamilyKind::Counter, vec![(&[], SampleValue::Number(1.0))]),
+        family("y", FamilyKind::Histogram, vec![(&[], SampleValue::Histogram(histogram(1, &[], 0.1)))]),
     ];
-    let requests = requests(&encoder(shape), &families, at(100), &mut Taken::default());
+    let requests = requests(&encoder(shape), &families, at(100), &mut AcceptedStates::default());
     let metrics = metrics(&requests);
     let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("{metrics:?}") };
     let Some(Data::ExponentialHistogram(histogram)) = &metrics[1].data else { panic!("{metrics:?}") };

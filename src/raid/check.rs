@@ -4,12 +4,12 @@
 use super::{
     Arrays, Interval, Rule,
     arrays::clause,
-    report::{Measurement, Operation},
-    verdict::Compared,
+    report::{ArrayMeasurement, Operation},
+    verdict::Comparison,
 };
 use crate::{
     disks::Disks,
-    topology::{Array, Member},
+    topology::{Array, ArrayMember},
 };
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ const WITHOUT_REDUNDANCY: [&str; 3] = ["raid0", "linear", "striped"];
 
 /// The state of an array. The check has the worst state of all arrays; a known problem is worse than an unknown state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum CheckState {
     /// All is well.
     Ok,
     /// The state cannot be determined.
@@ -29,7 +29,7 @@ pub enum State {
     Critical,
 }
 
-impl State {
+impl CheckState {
     /// The exit status.
     pub fn status(self) -> u8 {
         match self {
@@ -53,7 +53,7 @@ impl State {
 /// Findings, and figures for graphs.
 #[derive(Debug, Default)]
 pub struct Check {
-    findings: Vec<(State, String)>,
+    findings: Vec<(CheckState, String)>,
     figures: Vec<String>,
 }
 
@@ -61,12 +61,12 @@ impl Check {
     /// A check without any result but this reason.
     pub fn unknown(why: &str) -> Self {
         let mut check = Self::default();
-        check.add(State::Unknown, why.to_owned());
+        check.add(CheckState::Unknown, why.to_owned());
         check
     }
 
     /// Adds a finding.
-    pub fn add(&mut self, state: State, text: String) {
+    pub fn add(&mut self, state: CheckState, text: String) {
         self.findings.push((state, text));
     }
 
@@ -77,11 +77,11 @@ impl Check {
             check.array(&measurement, rule);
         }
         for text in interval.gone() {
-            check.add(State::Critical, text);
+            check.add(CheckState::Critical, text);
         }
         // Lost events may hide a slow member.
         for text in interval.losses() {
-            check.add(State::Unknown, text);
+            check.add(CheckState::Unknown, text);
         }
         check.only_containers();
         check
@@ -93,7 +93,7 @@ impl Check {
         for array in arrays.now() {
             check.state(array, arrays.disks());
         }
-        check.add(State::Unknown, format!("members cannot be watched: {why}"));
+        check.add(CheckState::Unknown, format!("members cannot be watched: {why}"));
         check
     }
 
@@ -101,16 +101,16 @@ impl Check {
     pub fn silent(arrays: &Arrays) -> Self {
         let mut check = Self::default();
         for text in arrays.silence() {
-            check.add(State::Critical, text);
+            check.add(CheckState::Critical, text);
         }
         check
     }
 
     /// Adds the findings about one array.
-    pub(super) fn array(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
+    pub(super) fn array(&mut self, measurement: &ArrayMeasurement<'_>, rule: &Rule) {
         let before = self.findings.len();
         for text in measurement.stuck(rule) {
-            self.add(State::Critical, text);
+            self.add(CheckState::Critical, text);
         }
         self.state(measurement.array, measurement.disks);
         for (place, parts) in measurement.slow() {
@@ -118,12 +118,12 @@ impl Check {
             let is_critical = parts
                 .iter()
                 .any(|(_, line)| line.compared.is_some_and(|compared| compared.ratio > rule.critical_ratio));
-            let state = if is_critical { State::Critical } else { State::Warning };
+            let state = if is_critical { CheckState::Critical } else { CheckState::Warning };
             self.add(state, measurement.slow_sentence(member, &parts));
         }
         if self.findings.len() == before {
             for text in measurement.comparison(rule, false) {
-                self.add(State::Ok, text);
+                self.add(CheckState::Ok, text);
             }
         }
         self.graph(measurement, rule);
@@ -133,33 +133,33 @@ impl Check {
     pub(super) fn state(&mut self, array: &Array, disks: &Disks) {
         let name = &array.name;
         if let Some(state @ ("inactive" | "broken")) = array.state.as_deref() {
-            self.add(State::Critical, format!("{name} is {state}"));
+            self.add(CheckState::Critical, format!("{name} is {state}"));
         }
         let missing = missing(array);
         if bears(array).is_some_and(|most| missing > most) {
             self.add(
-                State::Critical,
+                CheckState::Critical,
                 format!("{name} has lost more members than it bears: {missing} missing"),
             );
         } else if bare_from(array).is_some_and(|least| missing >= least) {
             self.add(
-                State::Critical,
+                CheckState::Critical,
                 format!("{name} is degraded: {missing} missing, and it may not survive another failure"),
             );
         } else if missing > 0 {
-            self.add(State::Warning, format!("{name} is degraded: {missing} missing"));
+            self.add(CheckState::Warning, format!("{name} is degraded: {missing} missing"));
         }
-        for Member { name: member, .. } in array.members.iter().filter(|member| member.is("faulty")) {
-            self.add(State::Warning, format!("{name}: `{member}` is faulty{}", clause(disks, member)));
+        for ArrayMember { name: member, .. } in array.members.iter().filter(|member| member.is("faulty")) {
+            self.add(CheckState::Warning, format!("{name}: `{member}` is faulty{}", clause(disks, member)));
         }
     }
 
     /// Adds averages with their thresholds, and the number of missing members.
-    fn graph(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
+    fn graph(&mut self, measurement: &ArrayMeasurement<'_>, rule: &Rule) {
         let array = measurement.array;
         for ((Operation(_, operation), place), line) in &measurement.lines {
             let Some(member) = measurement.member(*place) else { continue };
-            let limits = line.compared.map(|Compared { peers_seconds, .. }| {
+            let limits = line.compared.map(|Comparison { peers_seconds, .. }| {
                 let limit = |ratio: f64| (peers_seconds * ratio).max(peers_seconds + rule.floor_seconds);
                 format!("{:.9};{:.9}", limit(rule.ratio), limit(rule.critical_ratio.max(rule.ratio)))
             });
@@ -179,22 +179,25 @@ impl Check {
     pub(super) fn only_containers(&mut self) {
         if self.findings.is_empty() {
             self.add(
-                State::Ok,
+                CheckState::Ok,
                 "only containers were looked at: their volumes are arrays of their own".to_owned(),
             );
         }
     }
 
     /// The worst state that was found.
-    pub fn worst(&self) -> State {
-        self.findings.iter().map(|(state, _)| *state).max().unwrap_or(State::Unknown)
+    pub fn worst(&self) -> CheckState {
+        self.findings.iter().map(|(state, _)| *state).max().unwrap_or(CheckState::Unknown)
     }
 
     /// `RAID WARNING - what is wrong | figures`
     pub fn line(&self) -> String {
         let worst = self.worst();
-        let mut found: Vec<&(State, String)> =
-            self.findings.iter().filter(|(state, _)| worst == State::Ok || *state != State::Ok).collect();
+        let mut found: Vec<&(CheckState, String)> = self
+            .findings
+            .iter()
+            .filter(|(state, _)| worst == CheckState::Ok || *state != CheckState::Ok)
+            .collect();
         found.sort_by_key(|(state, _)| std::cmp::Reverse(*state));
         let texts: Vec<String> = found.iter().map(|(_, text)| plain(text)).collect();
         let mut line = format!("RAID {} - {}", worst.name(), texts.join(", "));
@@ -215,8 +218,8 @@ fn missing(array: &Array) -> u64 {
     if !WITHOUT_REDUNDANCY.contains(&array.level.as_str()) {
         return 0;
     }
-    let is_faulty = |member: &&Member| member.is("faulty");
-    let works = |member: &&Member| member.slot.parse::<u64>().is_ok() && !is_faulty(member);
+    let is_faulty = |member: &&ArrayMember| member.is("faulty");
+    let works = |member: &&ArrayMember| member.slot.parse::<u64>().is_ok() && !is_faulty(member);
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let working = count(array.members.iter().filter(works).count());
     let faulty = count(array.members.iter().filter(is_faulty).count());
@@ -267,12 +270,12 @@ mod tests {
     #[test]
     fn the_worst_counts() {
         let mut check = Check::default();
-        assert_eq!(check.worst(), State::Unknown, "nothing was looked at");
+        assert_eq!(check.worst(), CheckState::Unknown, "nothing was looked at");
         for (state, status, line) in [
-            (State::Ok, 0, "RAID OK - a 0\n"),
-            (State::Unknown, 3, "RAID UNKNOWN - a 1\n"),
-            (State::Warning, 1, "RAID WARNING - a 2, a 1\n"),
-            (State::Critical, 2, "RAID CRITICAL - a 3, a 2, a 1\n"),
+            (CheckState::Ok, 0, "RAID OK - a 0\n"),
+            (CheckState::Unknown, 3, "RAID UNKNOWN - a 1\n"),
+            (CheckState::Warning, 1, "RAID WARNING - a 2, a 1\n"),
+            (CheckState::Critical, 2, "RAID CRITICAL - a 3, a 2, a 1\n"),
         ] {
             check.add(state, format!("a|{}", check.findings.len()));
             assert_eq!((check.worst().status(), check.line().as_str()), (status, line));

@@ -4,7 +4,7 @@ use super::mdstat;
 use crate::{
     name,
     table::table,
-    topology::{Array, MAX_MEMBERS, Member},
+    topology::{Array, ArrayMember, MAX_MEMBERS},
 };
 use std::{collections::HashMap, fmt::Write};
 
@@ -58,7 +58,7 @@ pub(super) fn done(array: &Array) -> String {
 
 /// A row for each slot of the array, occupied or not, and for each other device.
 fn rows(array: &Array, numbers: &HashMap<(&str, &str), u64>) -> Vec<[String; 6]> {
-    let place = |member: &Member| member.slot.parse::<u64>().ok();
+    let place = |member: &ArrayMember| member.slot.parse::<u64>().ok();
     let most = u64::try_from(MAX_MEMBERS).unwrap_or(u64::MAX);
     let removed = (0..array.disks.unwrap_or(0).min(most))
         .filter(|slot| !array.members.iter().any(|member| place(member) == Some(*slot)))
@@ -90,7 +90,7 @@ fn rows(array: &Array, numbers: &HashMap<(&str, &str), u64>) -> Vec<[String; 6]>
 }
 
 /// A state in mdadm's words: `in_sync` is `active sync`, a spare with a slot is being rebuilt.
-fn state(member: &Member) -> String {
+fn state(member: &ArrayMember) -> String {
     let has_place = member.slot.parse::<u64>().is_ok();
     let words: Vec<&str> = member
         .state

@@ -12,10 +12,10 @@ mod verdict;
 mod waits;
 
 pub use arrays::Arrays;
-pub use check::{Check, State};
+pub use check::{Check, CheckState};
 pub use listing::listing;
 pub use mdstat::mdstat;
-pub use report::Measurement;
+pub use report::ArrayMeasurement;
 pub use verdict::Rule;
 
 use crate::{
@@ -23,10 +23,10 @@ use crate::{
     family::MetricFamily,
     source::Source,
     topology::{Array, Topology},
-    watch::{Loss, Until, WatchError, losses, seconds, watch},
+    watch::{Loss, WatchError, WatchLimit, losses, seconds, watch},
 };
 use arrays::is_there;
-use report::Seen;
+use report::Observations;
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 /// The probe that times members, and the one for members of arrays that do not announce their I/O.
@@ -44,7 +44,7 @@ pub struct Interval<'a> {
     arrays: &'a Arrays,
     topology: Arc<Topology>,
     families: Vec<MetricFamily>,
-    spans: HashMap<String, waits::Span>,
+    spans: HashMap<String, waits::StatPair>,
     time: Duration,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Interval<'a> {
         time: Duration,
     ) -> Result<Self, WatchError> {
         let stats = waits::stats(sysfs, &arrays.now());
-        let time = watch(exporter, &Until::Time(time), None)?.time;
+        let time = watch(exporter, &WatchLimit::Time(time), None)?.time;
         let families = exporter.collect();
         let topology = exporter.arrays();
         let spans = waits::spans(&stats, &waits::stats(sysfs, &arrays.of(&topology)));
@@ -70,8 +70,8 @@ impl<'a> Interval<'a> {
     }
 
     /// The measurements of each array that exists at the end.
-    pub fn measurements(&self, rule: &Rule) -> Vec<Measurement<'_>> {
-        let seen = Seen {
+    pub fn measurements(&self, rule: &Rule) -> Vec<ArrayMeasurement<'_>> {
+        let seen = Observations {
             families: &self.families,
             spans: &self.spans,
             disks: self.arrays.disks(),
@@ -81,7 +81,7 @@ impl<'a> Interval<'a> {
         let now = self.arrays.of(&self.topology).into_iter();
         now.map(|array| {
             let earlier = before.iter().find(|earlier| earlier.name == array.name).copied();
-            Measurement::new(array, earlier, &seen, rule)
+            ArrayMeasurement::new(array, earlier, &seen, rule)
         })
         .collect()
     }
@@ -104,9 +104,14 @@ fn lost(families: &[MetricFamily]) -> Vec<String> {
 }
 
 /// Tables, then sentences.
-pub fn text(measurements: &[Measurement<'_>], rule: &Rule, watched: Duration, notes: &[String]) -> String {
+pub fn text(
+    measurements: &[ArrayMeasurement<'_>],
+    rule: &Rule,
+    watched: Duration,
+    notes: &[String],
+) -> String {
     let mut text = format!("In {}:\n\n", seconds(watched));
-    for table in measurements.iter().map(Measurement::table).filter(|table| !table.is_empty()) {
+    for table in measurements.iter().map(ArrayMeasurement::table).filter(|table| !table.is_empty()) {
         text += &table;
         text.push('\n');
     }

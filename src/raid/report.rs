@@ -5,15 +5,15 @@ use super::{
     arrays::clause,
     listing::done,
     mdstat,
-    verdict::{Compared, Measured},
-    waits::{Span, Waits},
+    verdict::{Comparison, OperationMean},
+    waits::{MemberWaits, StatPair},
 };
 use crate::{
     disks::{Device, Disks, Identity},
-    family::{Histogram, Limits, MetricFamily, Value},
+    family::{HistogramValue, MetricFamily, SampleValue, ValueLimits},
     name,
     table::table,
-    topology::{Array, Member},
+    topology::{Array, ArrayMember},
 };
 use serde_json::json;
 use std::{
@@ -23,11 +23,11 @@ use std::{
 
 /// The observations of all arrays.
 #[derive(Debug)]
-pub(super) struct Seen<'a> {
+pub(super) struct Observations<'a> {
     /// The families at the end.
     pub(super) families: &'a [MetricFamily],
     /// The kernel's counts for the members, by name.
-    pub(super) spans: &'a HashMap<String, Span>,
+    pub(super) spans: &'a HashMap<String, StatPair>,
     /// The devices of the host.
     pub(super) disks: &'a Disks,
     /// How long the arrays were watched.
@@ -36,13 +36,13 @@ pub(super) struct Seen<'a> {
 
 /// One array over the interval.
 #[derive(Debug)]
-pub struct Measurement<'a> {
+pub struct ArrayMeasurement<'a> {
     pub(super) array: &'a Array,
     pub(super) disks: &'a Disks,
     /// By operation and index of the member.
-    pub(super) lines: BTreeMap<(Operation, usize), Line>,
+    pub(super) lines: BTreeMap<(Operation, usize), OperationLine>,
     /// By index of the member.
-    waits: Vec<Waits>,
+    waits: Vec<MemberWaits>,
     /// How long the array was watched.
     seconds: f64,
     /// Why members are not compared.
@@ -55,11 +55,11 @@ pub(super) struct Operation(pub(super) u8, pub(super) String);
 
 /// One operation on one member.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) measured: Measured,
+pub(super) struct OperationLine {
+    pub(super) measured: OperationMean,
     p50_seconds: Option<f64>,
     p99_seconds: Option<f64>,
-    pub(super) compared: Option<Compared>,
+    pub(super) compared: Option<Comparison>,
 }
 
 impl Operation {
@@ -89,13 +89,18 @@ fn is_container(array: &Array) -> bool {
 }
 
 /// Whether a member does the same work as the others.
-fn is_peer(member: &Member) -> bool {
+fn is_peer(member: &ArrayMember) -> bool {
     !member.is("write_mostly") && !member.is("journal")
 }
 
-impl<'a> Measurement<'a> {
+impl<'a> ArrayMeasurement<'a> {
     /// Collects a scrape's samples of an array's members and compares them; `before` is the array at the beginning.
-    pub(super) fn new(array: &'a Array, before: Option<&Array>, seen: &Seen<'a>, rule: &Rule) -> Self {
+    pub(super) fn new(
+        array: &'a Array,
+        before: Option<&Array>,
+        seen: &Observations<'a>,
+        rule: &Rule,
+    ) -> Self {
         let samples = seen
             .families
             .iter()
@@ -103,13 +108,15 @@ impl<'a> Measurement<'a> {
             .flat_map(|family| &family.samples);
         let mut lines = BTreeMap::new();
         for sample in samples {
-            let ([name, _, member, _, operation], Value::Histogram(histogram)) =
+            let ([name, _, member, _, operation], SampleValue::Histogram(histogram)) =
                 (sample.labels.as_ref(), &sample.value)
             else {
                 continue;
             };
             let place = array.members.iter().position(|known| known.name == *member);
-            if let (true, Some(place), Some(line)) = (*name == array.name, place, Line::new(histogram)) {
+            if let (true, Some(place), Some(line)) =
+                (*name == array.name, place, OperationLine::new(histogram))
+            {
                 lines.insert((Operation::new(operation), place), line);
             }
         }
@@ -120,7 +127,7 @@ impl<'a> Measurement<'a> {
             _ if array.level == "linear" => Some("as a concatenation does not spread its load".into()),
             _ => None,
         };
-        let waits = Waits::of(array, seen.families, seen.spans);
+        let waits = MemberWaits::of(array, seen.families, seen.spans);
         let mut measurement = Self { array, disks: seen.disks, lines, waits, seconds: seen.seconds, muted };
         if measurement.muted.is_none() {
             measurement.compare(rule);
@@ -133,7 +140,7 @@ impl<'a> Measurement<'a> {
             self.lines.keys().map(|(operation, _)| operation.clone()).collect();
         operations.dedup();
         for operation in operations {
-            let members: Vec<Option<Measured>> = (0..)
+            let members: Vec<Option<OperationMean>> = (0..)
                 .zip(&self.array.members)
                 .map(|(place, member)| {
                     let line = self.lines.get(&(operation.clone(), place))?;
@@ -148,7 +155,7 @@ impl<'a> Measurement<'a> {
         }
     }
 
-    pub(super) fn member(&self, place: usize) -> Option<&'a Member> {
+    pub(super) fn member(&self, place: usize) -> Option<&'a ArrayMember> {
         self.array.members.get(place)
     }
 
@@ -224,8 +231,8 @@ impl<'a> Measurement<'a> {
     }
 
     /// Slow members by their place, each with the operations in which it is slow.
-    pub(super) fn slow(&self) -> BTreeMap<usize, Vec<(&Operation, &Line)>> {
-        let mut slow: BTreeMap<usize, Vec<(&Operation, &Line)>> = BTreeMap::new();
+    pub(super) fn slow(&self) -> BTreeMap<usize, Vec<(&Operation, &OperationLine)>> {
+        let mut slow: BTreeMap<usize, Vec<(&Operation, &OperationLine)>> = BTreeMap::new();
         for ((operation, place), line) in &self.lines {
             if line.compared.is_some_and(|compared| compared.is_slow) {
                 slow.entry(*place).or_default().push((operation, line));
@@ -235,7 +242,11 @@ impl<'a> Measurement<'a> {
     }
 
     /// The sentence about a slow member.
-    pub(super) fn slow_sentence(&self, member: &Member, slow: &[(&Operation, &Line)]) -> String {
+    pub(super) fn slow_sentence(
+        &self,
+        member: &ArrayMember,
+        slow: &[(&Operation, &OperationLine)],
+    ) -> String {
         let parts: Vec<String> = slow
             .iter()
             .filter_map(|(operation, line)| {
@@ -249,7 +260,7 @@ impl<'a> Measurement<'a> {
                 ))
             })
             .collect();
-        let Member { name, slot, .. } = member;
+        let ArrayMember { name, slot, .. } = member;
         let disk = clause(self.disks, name);
         format!("{}: `{name}` (slot {slot}) is slow: {}{disk}", self.array.name, parts.join("; "))
     }
@@ -296,7 +307,7 @@ impl<'a> Measurement<'a> {
             .map(|(place, member)| {
                 let parts = member.device.map(name::parts);
                 let operations: Vec<_> =
-                    self.lines.iter().filter(|((_, of), _)| *of == place).map(Line::json).collect();
+                    self.lines.iter().filter(|((_, of), _)| *of == place).map(OperationLine::json).collect();
                 json!({
                     "member": member.name,
                     "number": numbers.get(&(name.as_str(), member.name.as_str())),
@@ -327,12 +338,12 @@ impl<'a> Measurement<'a> {
     }
 }
 
-impl Line {
-    fn new(histogram: &Histogram) -> Option<Self> {
+impl OperationLine {
+    fn new(histogram: &HistogramValue) -> Option<Self> {
         Some(Self {
-            measured: Measured { count: histogram.count(), mean_seconds: histogram.mean()? },
-            p50_seconds: histogram.quantile_within(0.5, Limits::POSITIVE),
-            p99_seconds: histogram.quantile_within(0.99, Limits::POSITIVE),
+            measured: OperationMean { count: histogram.count(), mean_seconds: histogram.mean()? },
+            p50_seconds: histogram.quantile_within(0.5, ValueLimits::POSITIVE),
+            p99_seconds: histogram.quantile_within(0.99, ValueLimits::POSITIVE),
             compared: None,
         })
     }

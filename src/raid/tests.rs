@@ -3,9 +3,9 @@
 use super::*;
 use crate::{
     disks::Disks,
-    family::{Histogram, Kind as FamilyKind, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     host::Host,
-    topology::{Kind, Member},
+    topology::{ArrayDriver, ArrayMember},
 };
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ fn array(name: &str, level: &str, members: &[(&str, u64, &str, &str)]) -> Array 
     Array {
         name: name.into(),
         device: 9 << 20,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title: name.into(),
         level: level.into(),
         disks: Some(members.len().try_into().unwrap()),
@@ -24,7 +24,7 @@ fn array(name: &str, level: &str, members: &[(&str, u64, &str, &str)]) -> Array 
         announces: true,
         members: members
             .iter()
-            .map(|(name, device, slot, state)| Member {
+            .map(|(name, device, slot, state)| ArrayMember {
                 name: (*name).into(),
                 device: Some(*device),
                 slot: (*slot).into(),
@@ -59,10 +59,10 @@ fn family(rows: &[(&str, &str, &str, &str, u64, f64)]) -> MetricFamily {
         #[expect(clippy::cast_precision_loss, reason = "few")]
         let sum = seconds * *count as f64;
         let histogram =
-            Histogram { sum, bounds: [128.0].into(), counts: vec![*count, 0], native: Some(native) };
+            HistogramValue { sum, bounds: [128.0].into(), counts: vec![*count, 0], native: Some(native) };
         family.samples.push(Sample {
             labels: [array, "raid0", member, slot, operation].into_iter().map(ToString::to_string).collect(),
-            value: Value::Histogram(histogram),
+            value: SampleValue::Histogram(histogram),
         });
     }
     family
@@ -86,8 +86,8 @@ fn story_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, 
 
 fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> String {
     let rule = Rule::default();
-    let seen = Seen { families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.04 };
-    let measurements = [Measurement::new(array, before, &seen, &rule)];
+    let seen = Observations { families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.04 };
+    let measurements = [ArrayMeasurement::new(array, before, &seen, &rule)];
     text(&measurements, &rule, Duration::from_millis(10_040), &lost(families))
 }
 
@@ -151,7 +151,7 @@ fn a_broken_array_in_the_words_of_mdadm() {
     (array.disks, array.degraded) = (Some(3), Some(2));
     (array.action, array.completed) = (Some("recover".into()), Some(0.126));
     let mut volume = story();
-    (volume.name, volume.title, volume.kind) = ("dm-7".into(), "vg-lv".into(), Kind::Dm);
+    (volume.name, volume.title, volume.kind) = ("dm-7".into(), "vg-lv".into(), ArrayDriver::Dm);
     (volume.level, volume.disks, volume.state) = ("striped".into(), Some(1), None);
     volume.members.truncate(1);
     assert_eq!(
@@ -242,7 +242,7 @@ fn gauge(name: &str, rows: &[(&str, &str, &str, &str, f64)]) -> MetricFamily {
         .iter()
         .map(|(array, member, slot, operation, value)| Sample {
             labels: [array, "raid1", member, slot, operation].into_iter().map(ToString::to_string).collect(),
-            value: Value::Number(*value),
+            value: SampleValue::Number(*value),
         })
         .collect();
     family
@@ -298,12 +298,12 @@ md0: `sdb` (slot 1) does not answer: 3 I/Os in flight, the oldest for 10.0 s
         let stat = |completed: u64, in_flight: u64| {
             waits::Stat::parse(&format!("{completed} 0 0 0 5 0 0 0 {in_flight} 0 0")).unwrap()
         };
-        waits::Span { before: stat(7, before), after: stat(7 + completed, after) }
+        waits::StatPair { before: stat(7, before), after: stat(7 + completed, after) }
     };
     let said = |span, seconds| {
         let spans = HashMap::from([("sda".to_owned(), span)]);
-        let seen = Seen { families: &[], spans: &spans, disks: &Disks::default(), seconds };
-        Measurement::new(&pair, None, &seen, &Rule::default()).summary(&Rule::default()).join("\n")
+        let seen = Observations { families: &[], spans: &spans, disks: &Disks::default(), seconds };
+        ArrayMeasurement::new(&pair, None, &seen, &Rule::default()).summary(&Rule::default()).join("\n")
     };
     assert_eq!(
         said(span(0, 4, 5), 10.0),
@@ -322,8 +322,8 @@ fn json() {
     let array = story();
     let families = [family(&story_rows())];
     let rule = Rule::default();
-    let seen = Seen { families: &families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
-    let found = Measurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
+    let seen = Observations { families: &families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
+    let found = ArrayMeasurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
     let slow = &found["members"][7];
     assert_eq!((&slow["member"], &slow["number"], &slow["major"]), (&"dm-0".into(), &7.into(), &252.into()));
     let read = &slow["operations"][0];
@@ -342,9 +342,9 @@ fn json() {
 /// The line and the exit status of a check.
 fn checked(array: &Array, families: &[MetricFamily]) -> (u8, String) {
     let rule = Rule::default();
-    let seen = Seen { families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
+    let seen = Observations { families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
     let mut check = Check::default();
-    check.array(&Measurement::new(array, None, &seen, &rule), &rule);
+    check.array(&ArrayMeasurement::new(array, None, &seen, &rule), &rule);
     (check.worst().status(), check.line())
 }
 
@@ -375,9 +375,9 @@ fn the_disk_of_a_member_is_named() {
         let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), (member, 2, "1", "in_sync")]);
         let families =
             [family(&[("md0", "sda", "0", "read", 99, 0.000_1), ("md0", member, "1", "read", 99, 0.05)])];
-        let seen = Seen { families: &families, spans: &HashMap::new(), disks: &disks, seconds: 10.0 };
+        let seen = Observations { families: &families, spans: &HashMap::new(), disks: &disks, seconds: 10.0 };
         let rule = Rule::default();
-        let measurement = Measurement::new(&pair, None, &seen, &rule);
+        let measurement = ArrayMeasurement::new(&pair, None, &seen, &rule);
         let [sentence] = &measurement.summary(&rule)[..] else { panic!("{measurement:?}") };
         let end = "; disk `sdb`: model ST4000NM0034, serial Z1 |Z0";
         assert!(sentence.contains("is slow") && sentence.ends_with(end), "{sentence}");
@@ -537,13 +537,13 @@ fn containers_are_not_compared() {
     let volume = array("md126", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
     assert_eq!(printed(&container, None, &[]), "In 10 s:\n\n");
     let rule = Rule::default();
-    let seen = Seen { families: &[], spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
-    let found = Measurement::new(&container, None, &seen, &rule).json(&rule, "");
+    let seen = Observations { families: &[], spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
+    let found = ArrayMeasurement::new(&container, None, &seen, &rule).json(&rule, "");
     assert_eq!((&found["compared"], &found["summary"]), (&false.into(), &serde_json::json!([])));
     let checked = |arrays: &[&Array]| {
         let mut check = Check::default();
         for array in arrays {
-            check.array(&Measurement::new(array, None, &seen, &rule), &rule);
+            check.array(&ArrayMeasurement::new(array, None, &seen, &rule), &rule);
         }
         check.only_containers();
         (check.worst().status(), check.line())

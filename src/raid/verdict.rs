@@ -26,14 +26,14 @@ impl Default for Rule {
 
 /// I/Os of one operation on one member.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Measured {
+pub(super) struct OperationMean {
     pub(super) count: u64,
     pub(super) mean_seconds: f64,
 }
 
 /// The comparison of a member with the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Compared {
+pub(super) struct Comparison {
     /// The mean of the others' means.
     pub(super) peers_seconds: f64,
     /// The member's mean divided by that.
@@ -44,8 +44,8 @@ pub(super) struct Compared {
 impl Rule {
     /// Compares the members of an array for one operation; `None` is a member that cannot be compared, or had no I/O. The
     /// result has the same order.
-    pub(super) fn compare(&self, members: &[Option<Measured>]) -> Vec<Option<Compared>> {
-        let counts = |measured: &Measured| measured.count >= self.min_count;
+    pub(super) fn compare(&self, members: &[Option<OperationMean>]) -> Vec<Option<Comparison>> {
+        let counts = |measured: &OperationMean| measured.count >= self.min_count;
         let means: Vec<Option<f64>> = members
             .iter()
             .map(|member| member.filter(counts).map(|measured| measured.mean_seconds))
@@ -63,7 +63,7 @@ impl Rule {
                 let peers_seconds = (number > 0.0).then(|| (sum / number).max(1e-9))?;
                 let ratio = mean / peers_seconds;
                 let is_slow = ratio > self.ratio && mean - peers_seconds >= self.floor_seconds;
-                Some(Compared { peers_seconds, ratio, is_slow })
+                Some(Comparison { peers_seconds, ratio, is_slow })
             })
             .collect()
     }
@@ -76,12 +76,12 @@ mod tests {
     /// Indexes of the slow ones among members with 20 I/Os that take this many milliseconds each.
     fn slow(means_ms: &[f64]) -> Vec<usize> {
         let members: Vec<_> =
-            means_ms.iter().map(|mean| Some(Measured { count: 20, mean_seconds: mean / 1e3 })).collect();
+            means_ms.iter().map(|mean| Some(OperationMean { count: 20, mean_seconds: mean / 1e3 })).collect();
         places(&Rule::default().compare(&members))
     }
 
-    fn places(compared: &[Option<Compared>]) -> Vec<usize> {
-        let is_slow = |compared: &Option<Compared>| compared.is_some_and(|compared| compared.is_slow);
+    fn places(compared: &[Option<Comparison>]) -> Vec<usize> {
+        let is_slow = |compared: &Option<Comparison>| compared.is_some_and(|compared| compared.is_slow);
         compared
             .iter()
             .enumerate()
@@ -118,13 +118,13 @@ mod tests {
         assert_eq!(slow(&[0.111, 0.9111]), [1]);
         // More than the ratio, not equal to it.
         let rule = Rule { ratio: 2.0, ..Rule::default() };
-        let measured = |mean_ms: f64| Some(Measured { count: 20, mean_seconds: mean_ms / 1e3 });
+        let measured = |mean_ms: f64| Some(OperationMean { count: 20, mean_seconds: mean_ms / 1e3 });
         assert_eq!(places(&rule.compare(&[measured(4.0), measured(8.0)])), [0; 0]);
     }
 
     #[test]
     fn members_with_little_to_compare() {
-        let measured = |count, mean_ms: f64| Some(Measured { count, mean_seconds: mean_ms / 1e3 });
+        let measured = |count, mean_ms: f64| Some(OperationMean { count, mean_seconds: mean_ms / 1e3 });
         let rule = Rule::default();
         // Too few I/Os on the slow one, on the only other one, on one of two others.
         let few = [measured(20, 0.1), measured(19, 50.0), measured(20, 0.1)];

@@ -6,8 +6,8 @@
 
 use super::verdict::Rule;
 use crate::{
-    family::{MetricFamily, Value},
-    topology::{Array, Member},
+    family::{MetricFamily, SampleValue},
+    topology::{Array, ArrayMember},
 };
 use serde_json::json;
 use std::{collections::HashMap, fs, path::Path};
@@ -23,14 +23,14 @@ pub(super) struct Stat {
 
 /// A device at the beginning and at the end of the watching.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct StatPair {
     pub(super) before: Stat,
     pub(super) after: Stat,
 }
 
 /// I/O that a member has not completed, over all operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Waits {
+pub(super) struct MemberWaits {
     /// I/Os that the array submitted while it was watched.
     pub(super) in_flight: f64,
     /// The age of the oldest of these.
@@ -71,18 +71,25 @@ pub(super) fn stats(sysfs: &Path, arrays: &[&Array]) -> HashMap<String, Stat> {
 }
 
 /// The devices that existed at both ends.
-pub(super) fn spans(before: &HashMap<String, Stat>, after: &HashMap<String, Stat>) -> HashMap<String, Span> {
-    let both = after
-        .iter()
-        .filter_map(|(name, after)| Some((name.clone(), Span { before: *before.get(name)?, after: *after })));
+pub(super) fn spans(
+    before: &HashMap<String, Stat>,
+    after: &HashMap<String, Stat>,
+) -> HashMap<String, StatPair> {
+    let both = after.iter().filter_map(|(name, after)| {
+        Some((name.clone(), StatPair { before: *before.get(name)?, after: *after }))
+    });
     both.collect()
 }
 
-impl Waits {
+impl MemberWaits {
     /// The waiting I/O of each member of an array, by index.
-    pub(super) fn of(array: &Array, families: &[MetricFamily], spans: &HashMap<String, Span>) -> Vec<Self> {
-        let of_kernel = |member: &Member| {
-            let Some(Span { before, after }) = spans.get(&member.name) else { return Self::default() };
+    pub(super) fn of(
+        array: &Array,
+        families: &[MetricFamily],
+        spans: &HashMap<String, StatPair>,
+    ) -> Vec<Self> {
+        let of_kernel = |member: &ArrayMember| {
+            let Some(StatPair { before, after }) = spans.get(&member.name) else { return Self::default() };
             let is_still = before.completed == after.completed && before.in_flight > 0;
             Self {
                 stands: (is_still && after.in_flight > 0).then_some(after.in_flight),
@@ -94,7 +101,8 @@ impl Waits {
         let mut each = |name: &str, take: &dyn Fn(&mut Self, f64)| {
             let families = families.iter().filter(|family| *family.name == *name);
             for sample in families.flat_map(|family| &family.samples) {
-                let ([of, _, member, ..], Value::Number(number)) = (sample.labels.as_ref(), &sample.value)
+                let ([of, _, member, ..], SampleValue::Number(number)) =
+                    (sample.labels.as_ref(), &sample.value)
                 else {
                     continue;
                 };
@@ -181,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_member_that_is_suspended_holds_what_the_kernel_does_not_count() {
-        let waits = |in_flight, suspended| Waits { in_flight, oldest_seconds: 3.0, stands: None, suspended };
+        let waits =
+            |in_flight, suspended| MemberWaits { in_flight, oldest_seconds: 3.0, stands: None, suspended };
         let rule = Rule::default();
         assert_eq!(waits(0.0, false).stuck(&rule, 9.0), None);
         assert_eq!(

@@ -2,9 +2,9 @@
 
 use super::{
     Report,
-    measure::{Row, Table},
+    measure::{MetricTable, TableRow},
     text::printable,
-    unit::Unit,
+    unit::BaseUnit,
 };
 use std::fmt::Write;
 use tapster_ebpf::typed::Side;
@@ -12,7 +12,7 @@ use tapster_ebpf::typed::Side;
 /// The stacks of all tables that have some. Other labels come outermost, and before them, if there are several tables, the
 /// table's name.
 pub fn folded(report: &Report) -> String {
-    let tables: Vec<&Table> =
+    let tables: Vec<&MetricTable> =
         report.tables.iter().filter(|table| table.metric.has_stacks() && !table.rows.is_empty()).collect();
     let mut text = String::new();
     for table in &tables {
@@ -43,7 +43,7 @@ pub fn folded(report: &Report) -> String {
 
 /// The total as a whole number, as programs for flame graphs read it: seconds become microseconds.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut at the ends of the range")]
-fn value(table: &Table, row: &Row) -> u64 {
-    let scale = if table.metric.unit == Unit::Seconds { 1e6 } else { 1.0 };
+fn value(table: &MetricTable, row: &TableRow) -> u64 {
+    let scale = if table.metric.unit == BaseUnit::Seconds { 1e6 } else { 1.0 };
     (row.total() * scale).round() as u64
 }

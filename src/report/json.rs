@@ -2,22 +2,22 @@
 
 use super::{
     Report,
-    measure::{Kind, Measured, Row, Source, Table},
+    measure::{LargestBasis, Measurement, MetricForm, MetricTable, TableRow},
 };
-use crate::{family::Bucket, watch::End};
+use crate::{family::Bucket, watch::WatchEnd};
 use serde_json::{Map, Value, json};
 use std::os::unix::process::ExitStatusExt;
 
 /// A report as JSON.
 pub fn json(report: &Report) -> Value {
     let ended_by = match report.end {
-        End::Time => "time",
-        End::Interrupt => "interrupt",
-        End::Command(_) => "command",
+        WatchEnd::Time => "time",
+        WatchEnd::Interrupt => "interrupt",
+        WatchEnd::Command(_) => "command",
     };
     let status = match report.end {
-        End::Command(status) => Some(status),
-        End::Time | End::Interrupt => None,
+        WatchEnd::Command(status) => Some(status),
+        WatchEnd::Time | WatchEnd::Interrupt => None,
     };
     // A command that goes on has no status yet.
     let command = (!report.command.is_empty()).then(|| {
@@ -56,12 +56,12 @@ pub fn json(report: &Report) -> Value {
     })
 }
 
-fn metric(table: &Table) -> Value {
+fn metric(table: &MetricTable) -> Value {
     let kind = match table.metric.kind {
-        Kind::Histogram => "histogram",
-        Kind::Counter => "counter",
-        Kind::Gauge | Kind::Waiting => "gauge",
-        Kind::Max => "max",
+        MetricForm::Histogram => "histogram",
+        MetricForm::Counter => "counter",
+        MetricForm::Gauge | MetricForm::Waiting => "gauge",
+        MetricForm::Max => "max",
     };
     let rows: Vec<Value> = table
         .rows
@@ -74,7 +74,7 @@ fn metric(table: &Table) -> Value {
             object.into()
         })
         .collect();
-    let sum = |row: &Option<Row>| row.as_ref().map(|row| Value::from(figures(table, row)));
+    let sum = |row: &Option<TableRow>| row.as_ref().map(|row| Value::from(figures(table, row)));
     json!({
         "name": table.metric.name,
         "probe": table.metric.probe,
@@ -90,13 +90,13 @@ fn metric(table: &Table) -> Value {
     })
 }
 
-fn figures(table: &Table, row: &Row) -> Map<String, Value> {
+fn figures(table: &MetricTable, row: &TableRow) -> Map<String, Value> {
     let mut object = Map::new();
     let mut set = |name: &str, value: Value| {
         object.insert(name.to_owned(), value);
     };
     match &row.measured {
-        Measured::Histogram(histogram, largest) => {
+        Measurement::Histogram(histogram, largest) => {
             set("count", histogram.count().into());
             set("sum", number(histogram.sum));
             set("average", histogram.mean().map_or(Value::Null, number));
@@ -107,23 +107,23 @@ fn figures(table: &Table, row: &Row) -> Map<String, Value> {
             );
             let max = largest.map(|largest| {
                 let source = match largest.source {
-                    Source::Bucket => "bucket",
-                    Source::Above => "above",
-                    Source::Metric => "metric",
+                    LargestBasis::Bucket => "bucket",
+                    LargestBasis::Above => "above",
+                    LargestBasis::Metric => "metric",
                 };
                 json!({ "value": number(largest.value), "source": source })
             });
             set("max", max.unwrap_or(Value::Null));
             set("buckets", histogram.buckets().iter().map(bucket).collect());
         }
-        Measured::Number(value) => {
+        Measurement::Number(value) => {
             set("value", number(*value));
-            if table.metric.kind == Kind::Counter {
+            if table.metric.kind == MetricForm::Counter {
                 set("per_second", number(value / table.seconds.max(1e-9)));
             }
         }
     }
-    if matches!(table.metric.kind, Kind::Histogram | Kind::Counter) {
+    if matches!(table.metric.kind, MetricForm::Histogram | MetricForm::Counter) {
         set("share", row.share.map_or(Value::Null, number));
     }
     object

@@ -11,18 +11,18 @@ mod unit;
 
 pub use folded::folded;
 pub use json::json;
-pub use measure::{Metric, metrics};
-pub use text::{Layout, text};
+pub use measure::{ReportMetric, metrics};
+pub use text::{ReportLayout, text};
 
 use crate::{
-    exporter::{Exporter, Failure},
-    family::{MetricFamily, Value},
+    exporter::{Exporter, StartFailure},
+    family::{MetricFamily, SampleValue},
     name,
     source::Source,
     status::Down,
-    watch::{End, Loss, Running, Ticks, Until, WatchError, Watched, losses, watch},
+    watch::{Loss, Repetition, RunningCommand, WatchEnd, WatchError, WatchLimit, WatchResult, losses, watch},
 };
-use measure::{Peaks, Table};
+use measure::{MetricTable, Peaks};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -37,17 +37,17 @@ const NAMING: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Report {
     elapsed: Duration,
-    end: End,
+    end: WatchEnd,
     /// The program and its arguments.
     command: Vec<String>,
-    probes: Vec<Probe>,
-    tables: Vec<Table>,
+    probes: Vec<ProbeResult>,
+    tables: Vec<MetricTable>,
     losses: Vec<Loss>,
 }
 
 /// The state of a probe at the end.
 #[derive(Debug)]
-struct Probe {
+struct ProbeResult {
     name: String,
     down: Option<Down>,
     /// Ends without a start; `None` for a probe of single events.
@@ -56,7 +56,7 @@ struct Probe {
 
 impl Report {
     /// The event that ended the counting.
-    pub fn end(&self) -> End {
+    pub fn end(&self) -> WatchEnd {
         self.end
     }
 
@@ -91,9 +91,9 @@ pub enum Sort {
 
 /// The first reading of the probes, with which a later one is compared.
 #[derive(Debug)]
-pub struct Counting<'a> {
+pub struct FirstReading<'a> {
     exporter: &'a Exporter,
-    metrics: Vec<Metric>,
+    metrics: Vec<ReportMetric>,
     peaks: Peaks,
     before: Vec<MetricFamily>,
     begun: Instant,
@@ -108,9 +108,9 @@ pub struct Progress<'a> {
     pub show: &'a mut dyn FnMut(Duration, f64),
 }
 
-impl<'a> Counting<'a> {
+impl<'a> FirstReading<'a> {
     /// Reads the probes for the first time.
-    pub fn begin(exporter: &'a Exporter, metrics: Vec<Metric>) -> Self {
+    pub fn begin(exporter: &'a Exporter, metrics: Vec<ReportMetric>) -> Self {
         let peaks = Peaks::of(&metrics);
         let before = exporter.collect();
         Self { exporter, metrics, peaks, before, begun: Instant::now() }
@@ -120,12 +120,12 @@ impl<'a> Counting<'a> {
     /// came up. Also returns the command if it goes on.
     pub fn finish(
         self,
-        until: &Until<'_>,
+        until: &WatchLimit<'_>,
         attached: Instant,
-        failures: &[Failure],
+        failures: &[StartFailure],
         (sort, top): (Sort, Option<usize>),
         mut progress: Option<Progress<'_>>,
-    ) -> Result<(Report, Option<Running>), WatchError> {
+    ) -> Result<(Report, Option<RunningCommand>), WatchError> {
         let Self { exporter, mut metrics, mut peaks, before, begun } = self;
         let window = measure::window(exporter).map(|window| window.max(SHORTEST_TICK));
         let shown_every = progress.as_ref().map(|progress| progress.every);
@@ -141,8 +141,8 @@ impl<'a> Counting<'a> {
                 show(elapsed, measure::events(&metrics, &measure::since(&before, &families)));
             }
         };
-        let watched = watch(exporter, until, every.map(|every| Ticks { every, tick: &mut tick }))?;
-        let Watched { end, running, .. } = watched;
+        let watched = watch(exporter, until, every.map(|every| Repetition { every, tick: &mut tick }))?;
+        let WatchResult { end, running, .. } = watched;
         let elapsed = begun.elapsed();
         let after = exporter.collect_named(NAMING);
         measure::limit(&mut metrics, attached.elapsed(), begun.elapsed());
@@ -157,8 +157,8 @@ impl<'a> Counting<'a> {
             (sort, top),
         );
         let command = match until {
-            Until::Command { command, .. } => *command,
-            Until::Interrupt | Until::Time(_) => &[],
+            WatchLimit::Command { command, .. } => *command,
+            WatchLimit::Interrupt | WatchLimit::Time(_) => &[],
         };
         let report = Report {
             elapsed,
@@ -175,9 +175,9 @@ impl<'a> Counting<'a> {
 /// The states of the probes at the last reading.
 fn states(
     exporter: &Exporter,
-    failures: &[Failure],
+    failures: &[StartFailure],
     (before, after): (&[MetricFamily], &[MetricFamily]),
-) -> Vec<Probe> {
+) -> Vec<ProbeResult> {
     let (before, after) = (unmatched(before), unmatched(after));
     exporter
         .status()
@@ -187,7 +187,7 @@ fn states(
             let down = status.down.or_else(|| failure.map(|failure| failure.down.clone()));
             let earlier = before.get(status.name.as_str()).copied().unwrap_or(0.0);
             let unmatched = after.get(status.name.as_str()).map(|now| now - earlier);
-            Probe { name: status.name, down, unmatched }
+            ProbeResult { name: status.name, down, unmatched }
         })
         .collect()
 }
@@ -199,8 +199,8 @@ fn unmatched(families: &[MetricFamily]) -> HashMap<&str, f64> {
         .filter(|family| *family.name == *"tapster_probe_unmatched_total")
         .flat_map(|family| &family.samples)
         .filter_map(|sample| match sample.value {
-            Value::Number(number) => Some((sample.labels.first()?.as_str(), number)),
-            Value::Histogram(_) => None,
+            SampleValue::Number(number) => Some((sample.labels.first()?.as_str(), number)),
+            SampleValue::Histogram(_) => None,
         })
         .collect()
 }

@@ -2,23 +2,24 @@
 
 use super::{
     measure::{
-        Kind, Labels, Largest, Measured, Metric, Row, Since, Source as From, events, limit, since, tables,
+        Largest, LargestBasis as From, Measurement, MetricForm, ReportMetric, TableRow, ValueBegin, events,
+        limit, since, tables,
     },
-    unit::Unit,
+    unit::BaseUnit,
     *,
 };
 use crate::{
-    family::{Histogram, Kind as FamilyKind, Limits, Native, Sample},
+    family::{FamilyKind, HistogramValue, LabelTexts, Native, Sample, ValueLimits},
     reason::Reasons,
     status::Cause,
 };
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc};
 
-const PLAIN: Layout = Layout { columns: None, bars: false };
+const PLAIN: ReportLayout = ReportLayout { columns: None, bars: false };
 
-fn metric(name: &str, kind: Kind, unit: Unit) -> Metric {
-    Metric {
+fn metric(name: &str, kind: MetricForm, unit: BaseUnit) -> ReportMetric {
+    ReportMetric {
         name: name.into(),
         probe: "probe".into(),
         kind,
@@ -26,20 +27,20 @@ fn metric(name: &str, kind: Kind, unit: Unit) -> Metric {
         largest_in: None,
         stacks: Vec::new(),
         reasons: Vec::new(),
-        limits: Limits::POSITIVE,
-        since: Since::Unknown,
+        limits: ValueLimits::POSITIVE,
+        since: ValueBegin::Unknown,
     }
 }
 
 /// Native buckets of whole powers of two, by the power of their upper bound.
-fn histogram(buckets: &[(i32, u64)], sum: f64) -> Histogram {
+fn histogram(buckets: &[(i32, u64)], sum: f64) -> HistogramValue {
     let native =
         Native { schema: 0, zero_threshold: f64::exp2(-20.0), zero_count: 0, buckets: buckets.to_vec() };
     let count = buckets.iter().map(|(_, count)| count).sum();
-    Histogram { sum, bounds: [128.0].into(), counts: vec![count, 0], native: Some(native) }
+    HistogramValue { sum, bounds: [128.0].into(), counts: vec![count, 0], native: Some(native) }
 }
 
-fn family(name: &str, kind: FamilyKind, rows: Vec<(&[&str], Value)>) -> MetricFamily {
+fn family(name: &str, kind: FamilyKind, rows: Vec<(&[&str], SampleValue)>) -> MetricFamily {
     let names: &[&str] = &["device", "operation"][..rows.first().map_or(0, |(labels, _)| labels.len())];
     let mut family = MetricFamily::new(name, "What it is.", kind, names);
     for (labels, value) in rows {
@@ -50,7 +51,7 @@ fn family(name: &str, kind: FamilyKind, rows: Vec<(&[&str], Value)>) -> MetricFa
 
 /// The devices of the example.
 fn story() -> MetricFamily {
-    let row = |device, buckets: &[(i32, u64)], sum| (device, Value::Histogram(histogram(buckets, sum)));
+    let row = |device, buckets: &[(i32, u64)], sum| (device, SampleValue::Histogram(histogram(buckets, sum)));
     family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,
@@ -63,18 +64,18 @@ fn story() -> MetricFamily {
     )
 }
 
-fn story_metric() -> Metric {
-    metric("tapster_block_io_duration_seconds", Kind::Histogram, Unit::Seconds)
+fn story_metric() -> ReportMetric {
+    metric("tapster_block_io_duration_seconds", MetricForm::Histogram, BaseUnit::Seconds)
 }
 
-fn measured(metrics: &[Metric], counted: &[MetricFamily], sort: Sort, top: Option<usize>) -> Report {
+fn measured(metrics: &[ReportMetric], counted: &[MetricFamily], sort: Sort, top: Option<usize>) -> Report {
     let mut peaks = Peaks::of(metrics);
     peaks.see(counted);
     Report {
         elapsed: Duration::from_secs(10),
-        end: End::Time,
+        end: WatchEnd::Time,
         command: Vec::new(),
-        probes: vec![Probe { name: "probe".into(), down: None, unmatched: Some(2.0) }],
+        probes: vec![ProbeResult { name: "probe".into(), down: None, unmatched: Some(2.0) }],
         tables: tables(metrics, counted, &peaks, &Reasons::shipped(), 10.0, (sort, top)),
         losses: losses(counted),
     }
@@ -123,7 +124,7 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
     let table = &report.tables[0];
     assert_eq!((first_labels(&report), table.left_out), (vec!["dm-0 read".into()], 3));
     let rest = table.rest.as_ref().unwrap();
-    let Measured::Histogram(histogram, largest) = &rest.measured else { panic!("{rest:?}") };
+    let Measurement::Histogram(histogram, largest) = &rest.measured else { panic!("{rest:?}") };
     assert_eq!(histogram.count(), 180);
     assert_eq!(*largest, Some(Largest { value: 0.000_5 - 10.0 * f64::exp2(-15.0), source: From::Bucket }));
     // The median over all, which is in the lowest bucket: the 90th of 119 there.
@@ -142,12 +143,12 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
 
 #[test]
 fn counters_gauges_and_losses() {
-    let number = Value::Number;
+    let number = SampleValue::Number;
     let metrics = [
-        metric("tapster_bytes_total", Kind::Counter, Unit::Bytes),
-        metric("tapster_depth", Kind::Gauge, Unit::None),
-        metric("tapster_longest_seconds", Kind::Max, Unit::Seconds),
-        metric("tapster_errors_total", Kind::Counter, Unit::None),
+        metric("tapster_bytes_total", MetricForm::Counter, BaseUnit::Bytes),
+        metric("tapster_depth", MetricForm::Gauge, BaseUnit::None),
+        metric("tapster_longest_seconds", MetricForm::Max, BaseUnit::Seconds),
+        metric("tapster_errors_total", MetricForm::Counter, BaseUnit::None),
     ];
     let evil = "\x1b[2J";
     let mut dropped =
@@ -167,8 +168,8 @@ fn counters_gauges_and_losses() {
     let mut report = measured(&metrics, &counted, Sort::Total, None);
     let message = "error: the first line\nthe second".into();
     let down = Some(Down { cause: Cause::Compile, message });
-    report.probes.push(Probe { name: "other".into(), down, unmatched: None });
-    report.end = End::Command(ExitStatus::from_raw(3 << 8));
+    report.probes.push(ProbeResult { name: "other".into(), down, unmatched: None });
+    report.end = WatchEnd::Command(ExitStatus::from_raw(3 << 8));
     assert_eq!(
         text(&report, PLAIN),
         "\
@@ -197,7 +198,7 @@ the command ended with status 3
 "
     );
     report.tables.clear();
-    report.end = End::Command(ExitStatus::from_raw(9));
+    report.end = WatchEnd::Command(ExitStatus::from_raw(9));
     let text = text(&report, PLAIN);
     assert!(text.starts_with("In 10.0 s:\n\nnothing was counted\n\n"), "{text}");
     assert!(text.ends_with("the command was ended by signal 9\n"), "{text}");
@@ -205,7 +206,7 @@ the command ended with status 3
 
 #[test]
 fn only_the_interval_counts() {
-    let number = Value::Number;
+    let number = SampleValue::Number;
     let before = [
         story(),
         family(
@@ -216,29 +217,29 @@ fn only_the_interval_counts() {
         family("tapster_g", FamilyKind::Gauge, vec![(&[][..], number(7.0))]),
     ];
     let mut after = before.to_vec();
-    let Value::Histogram(changed) = &mut after[0].samples[1].value else { panic!("{after:?}") };
+    let SampleValue::Histogram(changed) = &mut after[0].samples[1].value else { panic!("{after:?}") };
     *changed = histogram(&[(-14, 101), (-13, 60), (-3, 2)], 0.210);
     after[1].samples[0].value = number(6.0);
     after[1].samples.push(Sample { labels: ["c".into()].into(), value: number(1.0) });
     let counted = since(&before, &after);
     assert_eq!(counted[0].samples.len(), 1, "what did not change is not there");
-    let Value::Histogram(found) = &counted[0].samples[0].value else { panic!("{counted:?}") };
+    let SampleValue::Histogram(found) = &counted[0].samples[0].value else { panic!("{counted:?}") };
     assert_eq!((found.count(), found.native.as_ref().unwrap().buckets.clone()), (3, vec![(-14, 1), (-3, 2)]));
     assert!((found.sum - 0.2).abs() < 1e-12);
-    let values: Vec<(&str, &Value)> =
+    let values: Vec<(&str, &SampleValue)> =
         counted[1].samples.iter().map(|sample| (sample.labels[0].as_str(), &sample.value)).collect();
     assert_eq!(values, [("a", &number(1.0)), ("c", &number(1.0))]);
     assert_eq!(counted[2].samples[0].value, number(7.0), "a gauge is not a sum");
-    let metrics = [story_metric(), metric("tapster_a_total", Kind::Counter, Unit::None)];
+    let metrics = [story_metric(), metric("tapster_a_total", MetricForm::Counter, BaseUnit::None)];
     assert!((events(&metrics, &counted) - 3.0).abs() < 1e-9, "one event is not told by two metrics");
 }
 
 #[test]
 fn the_largest_value_and_its_source() {
-    let kept = Metric { largest_in: Some("tapster_longest_seconds".into()), ..story_metric() };
-    let metrics = [kept, metric("tapster_longest_seconds", Kind::Max, Unit::Seconds)];
+    let kept = ReportMetric { largest_in: Some("tapster_longest_seconds".into()), ..story_metric() };
+    let metrics = [kept, metric("tapster_longest_seconds", MetricForm::Max, BaseUnit::Seconds)];
     let longest = |values: &[(&'static [&'static str], f64)]| {
-        let rows = values.iter().map(|(labels, value)| (*labels, Value::Number(*value))).collect();
+        let rows = values.iter().map(|(labels, value)| (*labels, SampleValue::Number(*value))).collect();
         family("tapster_longest_seconds", FamilyKind::Gauge, rows)
     };
     let first = longest(&[(&["dm-0", "read"], 0.05), (&["ram0", "read"], 0.9)]);
@@ -251,7 +252,10 @@ fn the_largest_value_and_its_source() {
     let mut duration = story();
     duration.samples.push(Sample {
         labels: ["slow".into(), "read".into()].into(),
-        value: Value::Histogram(Histogram { counts: vec![0, 1], ..histogram(&[(1025, 1)], 500.0) }),
+        value: SampleValue::Histogram(HistogramValue {
+            counts: vec![0, 1],
+            ..histogram(&[(1025, 1)], 500.0)
+        }),
     });
     let tables =
         tables(&metrics, &[duration, second], &peaks, &Reasons::shipped(), 1.0, (Sort::Labels, None));
@@ -272,7 +276,7 @@ fn the_largest_value_and_its_source() {
     );
     assert_eq!(tables[0].all.as_ref().unwrap().largest(), Some(largest(500.0, From::Bucket)));
     assert_eq!(tables[0].rows[0].quantile(1.0), Some(0.05), "no quantile is above it");
-    let longest: Vec<f64> = tables[1].rows.iter().map(Row::total).collect();
+    let longest: Vec<f64> = tables[1].rows.iter().map(TableRow::total).collect();
     assert_eq!(longest, [0.05, 0.9, 0.000_19, 0.00003], "the largest ever seen");
 }
 
@@ -280,7 +284,7 @@ fn the_largest_value_and_its_source() {
 #[test]
 fn what_cannot_be_is_not_told() {
     let name = "tapster_off_cpu_duration_seconds";
-    let row = |labels, buckets: &[(i32, u64)], sum| (labels, Value::Histogram(histogram(buckets, sum)));
+    let row = |labels, buckets: &[(i32, u64)], sum| (labels, SampleValue::Histogram(histogram(buckets, sum)));
     let slept = family(
         name,
         FamilyKind::Histogram,
@@ -290,7 +294,7 @@ fn what_cannot_be_is_not_told() {
             row(&["three", "sleep"], &[(0, 1), (3, 2)], 9.1),
         ],
     );
-    let mut metrics = [metric(name, Kind::Histogram, Unit::Seconds)];
+    let mut metrics = [metric(name, MetricForm::Histogram, BaseUnit::Seconds)];
     let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
     assert!(
         found.contains("\n  one     sleep      4.20 s      1   4.20 s  4.20 s  4.20 s  ≤ 4.20 s   31.6 %\n"),
@@ -303,7 +307,7 @@ fn what_cannot_be_is_not_told() {
         "{found}"
     );
     // The command ran for 4.4 s.
-    metrics[0].since = Since::Command;
+    metrics[0].since = ValueBegin::Command;
     limit(&mut metrics, Duration::from_secs(9), Duration::from_millis(4400));
     let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
     assert!(found.contains("  ≤ 4.40 s   68.4 %\n") && found.contains("≤ 4.40 s  100.0 %\n"), "{found}");
@@ -316,7 +320,7 @@ fn what_cannot_be_is_not_told() {
 #[test]
 fn distributions_share_a_scale() {
     let report = measured(&[story_metric()], &[story()], Sort::Total, None);
-    let wide = text(&report, Layout { columns: Some(100), bars: true });
+    let wide = text(&report, ReportLayout { columns: Some(100), bars: true });
     let lines: Vec<&str> = wide.lines().skip(3).take(6).collect();
     // 2^-15 to 2^-4 s, eleven buckets.
     assert!(lines[0].ends_with("percent  30.5 µs 62.5 ms"), "{wide}");
@@ -325,40 +329,42 @@ fn distributions_share_a_scale() {
     assert!(lines[3].ends_with("  0.0 %  █ ▁"), "{wide}");
     assert!(lines[5].ends_with("100.0 %  ▁▁▁       █"), "{wide}");
     for columns in [1, 20, 40, 60, 82, 90, 100, 250] {
-        let text = text(&report, Layout { columns: Some(columns), bars: true });
+        let text = text(&report, ReportLayout { columns: Some(columns), bars: true });
         let limit = columns.max(20);
         // Only an unbreakable word may exceed the width: the metric's name.
         let long = |line: &&str| line.chars().count() > limit && !line.trim_end().ends_with("_seconds:");
         assert_eq!(text.lines().find(long), None, "{columns}:\n{text}");
         assert_eq!(text.matches('█').count(), 5, "{columns}:\n{text}");
     }
-    let narrow = text(&report, Layout { columns: Some(40), bars: true });
+    let narrow = text(&report, ReportLayout { columns: Some(40), bars: true });
     assert!(
         narrow.contains("\n  device ram0 operation read\n    total 10.0 ms  count 160\n    average 62.5 µs  p50 53.1 µs\n    p99 120 µs  max ≤ 122 µs\n"),
         "{narrow}"
     );
     // Sums have no label, even if there is only one label.
-    let by_device = |device, index| (device, Value::Histogram(histogram(&[(index, 9)], 1.0)));
+    let by_device = |device, index| (device, SampleValue::Histogram(histogram(&[(index, 9)], 1.0)));
     let one = family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,
         vec![by_device(&["a"][..], -3), by_device(&["b"], -4), by_device(&["c"], -4)],
     );
     let report = measured(&[story_metric()], &[one], Sort::Total, Some(1));
-    let narrow = text(&report, Layout { columns: Some(40), bars: true });
+    let narrow = text(&report, ReportLayout { columns: Some(40), bars: true });
     assert!(narrow.contains("\n  device a\n    total 1.00 s"), "{narrow}");
     assert!(narrow.contains("\n  2 more\n") && narrow.contains("\n  all\n"), "{narrow}");
     // Few buckets need little room: bars stay beside the numbers.
-    let beside = text(&report, Layout { columns: Some(87), bars: true });
+    let beside = text(&report, ReportLayout { columns: Some(87), bars: true });
     assert!(beside.contains("percent  31.2 ms 125 ms\n"), "{beside}");
     // One event of two million has a bar.
     let rare = family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,
-        vec![(&["a", "read"][..], Value::Histogram(histogram(&[(-14, 2_000_000), (-1, 1)], 1.0)))],
+        vec![(&["a", "read"][..], SampleValue::Histogram(histogram(&[(-14, 2_000_000), (-1, 1)], 1.0)))],
     );
-    let text =
-        text(&measured(&[story_metric()], &[rare], Sort::Total, None), Layout { columns: None, bars: true });
+    let text = text(
+        &measured(&[story_metric()], &[rare], Sort::Total, None),
+        ReportLayout { columns: None, bars: true },
+    );
     assert!(text.contains("█            ▁\n"), "{text}");
 }
 
@@ -366,8 +372,9 @@ fn distributions_share_a_scale() {
 #[test]
 fn reasons_are_sentences() {
     let name = "tapster_off_cpu_duration_seconds";
-    let metric = Metric { reasons: vec![false, true], ..metric(name, Kind::Histogram, Unit::Seconds) };
-    let row = |labels, sum| (labels, Value::Histogram(histogram(&[(-4, 10)], sum)));
+    let metric =
+        ReportMetric { reasons: vec![false, true], ..metric(name, MetricForm::Histogram, BaseUnit::Seconds) };
+    let row = |labels, sum| (labels, SampleValue::Histogram(histogram(&[(-4, 10)], sum)));
     let slept = family(
         name,
         FamilyKind::Histogram,
@@ -408,15 +415,15 @@ fn reasons_are_sentences() {
 /// The form that `docs/report.md` promises.
 #[test]
 fn json_has_a_form() {
-    let counter = metric("tapster_bytes_total", Kind::Counter, Unit::Bytes);
+    let counter = metric("tapster_bytes_total", MetricForm::Counter, BaseUnit::Bytes);
     let bytes = family(
         "tapster_bytes_total",
         FamilyKind::Counter,
-        vec![(&["a"][..], Value::Number(30.0)), (&["b"], Value::Number(10.0))],
+        vec![(&["a"][..], SampleValue::Number(30.0)), (&["b"], SampleValue::Number(10.0))],
     );
     let one = MetricFamily { samples: story().samples[1..2].to_vec(), ..story() };
     let mut report = measured(&[story_metric(), counter], &[one, bytes], Sort::Total, Some(1));
-    report.end = End::Command(ExitStatus::from_raw(9));
+    report.end = WatchEnd::Command(ExitStatus::from_raw(9));
     report.command = vec!["sh".into(), "-c".into()];
     report.losses.push(Loss { probe: "probe".into(), reason: "busy".into(), count: 2.0 });
     let quantiles = |q: f64| report.tables[0].rows[0].quantile(q).unwrap();
@@ -474,16 +481,16 @@ fn json_has_a_form() {
         })
     );
     // An infinite value is `null`.
-    let mut above = Histogram { counts: vec![1, 1], ..histogram(&[(1025, 1)], 500.0) };
+    let mut above = HistogramValue { counts: vec![1, 1], ..histogram(&[(1025, 1)], 500.0) };
     // Values at or below zero may be anything, so the sum is no limit.
     if let Some(native) = &mut above.native {
         native.zero_count = 1;
     }
-    let labels: Labels = Arc::new([]);
+    let labels: LabelTexts = Arc::new([]);
     let tables = tables(
-        &[Metric { limits: Limits::NONE, ..story_metric() }],
+        &[ReportMetric { limits: ValueLimits::NONE, ..story_metric() }],
         &[MetricFamily {
-            samples: vec![Sample { labels, value: Value::Histogram(above) }],
+            samples: vec![Sample { labels, value: SampleValue::Histogram(above) }],
             label_names: Arc::new([]),
             ..story()
         }],
@@ -492,7 +499,7 @@ fn json_has_a_form() {
         1.0,
         (Sort::Total, None),
     );
-    let found = json(&Report { tables, end: End::Interrupt, ..report });
+    let found = json(&Report { tables, end: WatchEnd::Interrupt, ..report });
     let row = &found["metrics"][0]["rows"][0];
     assert_eq!(
         row["buckets"],

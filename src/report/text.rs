@@ -2,13 +2,13 @@
 
 use super::{
     Report,
-    measure::{Kind, Measured, Row, Source, Table},
-    unit::Unit,
+    measure::{LargestBasis, Measurement, MetricForm, MetricTable, TableRow},
+    unit::BaseUnit,
 };
 use crate::{
     family::Bucket,
     table::{table, width},
-    watch::End,
+    watch::WatchEnd,
 };
 use std::{fmt::Write, os::unix::process::ExitStatusExt};
 
@@ -22,7 +22,7 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 
 /// The layout of the report.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub struct ReportLayout {
     /// Columns of the terminal; `None` if lines may have any length.
     pub columns: Option<usize>,
     /// Whether distributions are shown.
@@ -30,8 +30,8 @@ pub struct Layout {
 }
 
 /// The whole report.
-pub fn text(report: &Report, layout: Layout) -> String {
-    let mut text = format!("In {}:\n\n", Unit::Seconds.text(report.elapsed.as_secs_f64()));
+pub fn text(report: &Report, layout: ReportLayout) -> String {
+    let mut text = format!("In {}:\n\n", BaseUnit::Seconds.text(report.elapsed.as_secs_f64()));
     let mut tables = report.tables.iter().filter(|table| !table.rows.is_empty()).peekable();
     if tables.peek().is_none() {
         text += "nothing was counted\n\n";
@@ -48,8 +48,8 @@ pub fn text(report: &Report, layout: Layout) -> String {
     text
 }
 
-fn is_bounded(row: &Row) -> bool {
-    row.largest().is_some_and(|largest| largest.source == Source::Bucket)
+fn is_bounded(row: &TableRow) -> bool {
+    row.largest().is_some_and(|largest| largest.source == LargestBasis::Bucket)
 }
 
 /// Sentences below the tables.
@@ -75,7 +75,7 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
         notes.push(format!("the probe `{name}` was down ({}): {}", down.cause, printable(first)));
     }
     notes.extend(report.losses.iter().map(|loss| printable(&loss.sentence())));
-    if let End::Command(status) = report.end {
+    if let WatchEnd::Command(status) = report.end {
         match (status.code(), status.signal()) {
             (Some(0), _) | (None, None) => {}
             (Some(code), _) => notes.push(format!("the command ended with status {code}")),
@@ -86,7 +86,7 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
 }
 
 /// A row as cells.
-struct Line {
+struct TextRow {
     /// A cell for each label that is no stack; of a sum, only the first.
     labels: Vec<String>,
     /// Name of the label and functions, outermost first, for each stack that is not empty.
@@ -97,11 +97,11 @@ struct Line {
     is_sum: bool,
 }
 
-impl Line {
-    fn new(table: &Table, labels: Vec<String>, row: &Row, is_sum: bool) -> Self {
+impl TextRow {
+    fn new(table: &MetricTable, labels: Vec<String>, row: &TableRow, is_sum: bool) -> Self {
         let distribution = match &row.measured {
-            Measured::Histogram(histogram, _) => histogram.buckets(),
-            Measured::Number(_) => Vec::new(),
+            Measurement::Histogram(histogram, _) => histogram.buckets(),
+            Measurement::Number(_) => Vec::new(),
         };
         let mut line =
             Self { labels, stacks: Vec::new(), numbers: figures(table, row), distribution, is_sum };
@@ -120,19 +120,19 @@ impl Line {
 }
 
 /// The rows of a table, followed by the sum of those left out and the sum of all.
-fn lines(table: &Table) -> Vec<Line> {
+fn lines(table: &MetricTable) -> Vec<TextRow> {
     let text = |(place, label): (usize, &String)| {
         let sentence = table.sentences.get(label).filter(|_| table.metric.is_reason(place));
         printable(sentence.unwrap_or(label))
     };
-    let texts = |row: &Row| row.labels.iter().enumerate().map(text).collect();
-    let mut lines: Vec<Line> =
-        table.rows.iter().map(|row| Line::new(table, texts(row), row, false)).collect();
+    let texts = |row: &TableRow| row.labels.iter().enumerate().map(text).collect();
+    let mut lines: Vec<TextRow> =
+        table.rows.iter().map(|row| TextRow::new(table, texts(row), row, false)).collect();
     if table.left_out > 0 {
         let labels = vec![format!("{} more", table.left_out)];
         lines.push(match &table.rest {
-            Some(rest) => Line::new(table, labels, rest, true),
-            None => Line {
+            Some(rest) => TextRow::new(table, labels, rest, true),
+            None => TextRow {
                 labels,
                 stacks: Vec::new(),
                 numbers: Vec::new(),
@@ -141,32 +141,32 @@ fn lines(table: &Table) -> Vec<Line> {
             },
         });
     }
-    lines.extend(table.all.as_ref().map(|all| Line::new(table, vec!["all".into()], all, true)));
+    lines.extend(table.all.as_ref().map(|all| TextRow::new(table, vec!["all".into()], all, true)));
     lines
 }
 
-fn titles(kind: Kind) -> &'static [&'static str] {
+fn titles(kind: MetricForm) -> &'static [&'static str] {
     match kind {
-        Kind::Histogram => &["total", "count", "average", "p50", "p99", "max", "percent"],
-        Kind::Counter => &["total", "per second", "percent"],
-        Kind::Gauge => &["value"],
-        Kind::Waiting => &["waiting"],
-        Kind::Max => &["max"],
+        MetricForm::Histogram => &["total", "count", "average", "p50", "p99", "max", "percent"],
+        MetricForm::Counter => &["total", "per second", "percent"],
+        MetricForm::Gauge => &["value"],
+        MetricForm::Waiting => &["waiting"],
+        MetricForm::Max => &["max"],
     }
 }
 
 /// The numbers of a row.
-fn figures(table: &Table, row: &Row) -> Vec<String> {
+fn figures(table: &MetricTable, row: &TableRow) -> Vec<String> {
     let unit = table.metric.unit;
     let shown = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| unit.text(value));
     let percent = row.share.map_or_else(|| "-".into(), |share| format!("{:.1} %", share * 100.0));
     match (&row.measured, table.metric.kind) {
-        (Measured::Histogram(histogram, largest), _) => {
+        (Measurement::Histogram(histogram, largest), _) => {
             let largest = largest.map(|largest| {
                 let sign = match largest.source {
-                    Source::Bucket => "≤ ",
-                    Source::Above => "> ",
-                    Source::Metric => "",
+                    LargestBasis::Bucket => "≤ ",
+                    LargestBasis::Above => "> ",
+                    LargestBasis::Metric => "",
                 };
                 format!("{sign}{}", unit.text(largest.value))
             });
@@ -180,15 +180,15 @@ fn figures(table: &Table, row: &Row) -> Vec<String> {
                 percent,
             ]
         }
-        (Measured::Number(total), Kind::Counter) => {
+        (Measurement::Number(total), MetricForm::Counter) => {
             vec![unit.text(*total), unit.rate(total / table.seconds.max(1e-9)), percent]
         }
-        (Measured::Number(value), _) => vec![unit.text(*value)],
+        (Measurement::Number(value), _) => vec![unit.text(*value)],
     }
 }
 
 /// One table with its name.
-fn one(of: &Table, layout: Layout, text: &mut String) {
+fn one(of: &MetricTable, layout: ReportLayout, text: &mut String) {
     let columns = layout.columns.map(|columns| columns.max(NARROWEST));
     let name = format!("{}:", of.metric.name);
     wrap([name.as_str()].into_iter().chain(of.help.split_whitespace()), columns, "", "  ", text);
@@ -219,7 +219,7 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
     let narrow = |scale: &Scale| beside < LEAST_BARS && scale.per_column > 1;
     let beside =
         scale(beside).filter(|scale| fits && !narrow(scale) && scale.width(of.metric.unit) <= beside);
-    let stacks = |line: &Line, text: &mut String| {
+    let stacks = |line: &TextRow, text: &mut String| {
         for (name, stack) in &line.stacks {
             let _ = writeln!(text, "    {name}");
             for function in stack.rsplit(';') {
@@ -243,7 +243,7 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
         return;
     }
     let scale = scale(below);
-    let bars = |line: &Line, text: &mut String| {
+    let bars = |line: &TextRow, text: &mut String| {
         if let Some(scale) = &scale {
             let _ = writeln!(text, "    {}", scale.bars(&line.distribution).trim_end());
         }
@@ -301,12 +301,12 @@ impl Scale {
     }
 
     /// Characters that the bars and their title need.
-    fn width(&self, unit: Unit) -> usize {
+    fn width(&self, unit: BaseUnit) -> usize {
         self.columns.max(self.title(unit).chars().count())
     }
 
     /// The title: the values at both ends.
-    fn title(&self, unit: Unit) -> String {
+    fn title(&self, unit: BaseUnit) -> String {
         let text = |bound: f64| match bound {
             f64::NEG_INFINITY => "0".to_owned(),
             f64::INFINITY => "∞".to_owned(),

@@ -4,7 +4,7 @@ use tapster_ebpf::typed::TypedMetric;
 
 /// The base unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(super) enum BaseUnit {
     Seconds,
     Bytes,
     /// A number of things, or whatever the metric's name says.
@@ -21,7 +21,7 @@ const BYTES: [(&str, f64); 6] = [
     ("PiB", 1_125_899_906_842_624.0),
 ];
 
-impl Unit {
+impl BaseUnit {
     pub(super) fn of(metric: &TypedMetric) -> Self {
         use tapster_ebpf::probe::Unit as Raw;
         let stem = metric.name.strip_suffix("_total").unwrap_or(&metric.name);
@@ -134,7 +134,7 @@ mod tests {
             (f64::INFINITY, "inf"),
             (f64::NAN, "NaN"),
         ] {
-            assert_eq!(Unit::Seconds.text(value), expected, "{value}");
+            assert_eq!(BaseUnit::Seconds.text(value), expected, "{value}");
         }
         for (value, expected) in [
             (0.0, "0"),
@@ -145,7 +145,7 @@ mod tests {
             (67_108_864.0, "64.0 MiB"),
             (5e18, "4441 PiB"),
         ] {
-            assert_eq!(Unit::Bytes.text(value), expected, "{value}");
+            assert_eq!(BaseUnit::Bytes.text(value), expected, "{value}");
         }
         for (value, expected) in [
             (0.0, "0"),
@@ -156,11 +156,11 @@ mod tests {
             (1e-4, "1.0e-4"),
             (1e16, "10000000000000000"),
         ] {
-            assert_eq!(Unit::None.text(value), expected, "{value}");
+            assert_eq!(BaseUnit::None.text(value), expected, "{value}");
         }
-        assert_eq!(Unit::None.rate(1638.4), "1638/s");
-        assert_eq!(Unit::None.rate(0.25), "0.25/s");
-        assert_eq!(Unit::Bytes.rate(6_710_886.4), "6.40 MiB/s");
-        assert_eq!(Unit::Seconds.rate(0.5), "500 ms/s");
+        assert_eq!(BaseUnit::None.rate(1638.4), "1638/s");
+        assert_eq!(BaseUnit::None.rate(0.25), "0.25/s");
+        assert_eq!(BaseUnit::Bytes.rate(6_710_886.4), "6.40 MiB/s");
+        assert_eq!(BaseUnit::Seconds.rate(0.5), "500 ms/s");
     }
 }

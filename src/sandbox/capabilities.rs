@@ -6,7 +6,7 @@ use std::{fs, str::FromStr};
 
 /// Which capabilities are kept, of those that the process has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum KeptCapabilities {
     /// Those that the running probes, and a reload, need.
     Needed,
     /// All of them.
@@ -15,7 +15,7 @@ pub enum Keep {
     Only(Vec<Capability>),
 }
 
-impl FromStr for Keep {
+impl FromStr for KeptCapabilities {
     type Err = String;
 
     /// `auto`, `all`, `none`, or names with commas between, with or without `CAP_`.
@@ -50,16 +50,18 @@ pub(super) fn permitted() -> CapsHashSet {
 }
 
 /// Drops the capabilities that are not kept. Returns a description of what was done.
-pub(super) fn drop(keep: &Keep, needs: &Needs) -> String {
+pub(super) fn drop(keep: &KeptCapabilities, needs: &Needs) -> String {
     let had = match caps::read(None, CapSet::Permitted) {
         Ok(had) => had,
         Err(error) => return format!("kept, since they cannot be read: {error}"),
     };
     let mut note = String::new();
     let mut wanted: CapsHashSet = match keep {
-        Keep::Needed => needs.capabilities().into_iter().collect(),
-        Keep::All => return format!("all kept, as `--capabilities.keep=all` asks for: {}", list(&had)),
-        Keep::Only(these) => these.iter().copied().collect(),
+        KeptCapabilities::Needed => needs.capabilities().into_iter().collect(),
+        KeptCapabilities::All => {
+            return format!("all kept, as `--capabilities.keep=all` asks for: {}", list(&had));
+        }
+        KeptCapabilities::Only(these) => these.iter().copied().collect(),
     };
     if !wanted.contains(&Capability::CAP_BPF) && had.contains(&Capability::CAP_BPF) && maps_need_bpf() {
         wanted.insert(Capability::CAP_BPF);
@@ -103,13 +105,13 @@ mod tests {
 
     #[test]
     fn names_of_capabilities() {
-        let read = |text: &str| text.parse::<Keep>();
-        assert_eq!(read("auto"), Ok(Keep::Needed));
-        assert_eq!(read("all"), Ok(Keep::All));
-        assert_eq!(read("none"), Ok(Keep::Only(Vec::new())));
+        let read = |text: &str| text.parse::<KeptCapabilities>();
+        assert_eq!(read("auto"), Ok(KeptCapabilities::Needed));
+        assert_eq!(read("all"), Ok(KeptCapabilities::All));
+        assert_eq!(read("none"), Ok(KeptCapabilities::Only(Vec::new())));
         assert_eq!(
             read("CAP_BPF, perfmon"),
-            Ok(Keep::Only(vec![Capability::CAP_BPF, Capability::CAP_PERFMON]))
+            Ok(KeptCapabilities::Only(vec![Capability::CAP_BPF, Capability::CAP_PERFMON]))
         );
         assert_eq!(read("bpf,cap_nothing"), Err("there is no capability `cap_nothing`".into()));
         assert!(read("").is_err());

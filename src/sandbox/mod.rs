@@ -7,7 +7,7 @@ mod calls;
 mod capabilities;
 mod files;
 
-pub use capabilities::Keep;
+pub use capabilities::KeptCapabilities;
 
 use caps::Capability;
 use std::{
@@ -42,7 +42,7 @@ pub struct Needs {
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     /// The capabilities that are kept.
-    pub keep: Keep,
+    pub keep: KeptCapabilities,
     /// Whether programs, system calls and files are limited as well.
     pub is_on: bool,
     /// The needs of the probes.
@@ -65,12 +65,12 @@ pub struct Rights {
     /// A name for each kind of right and a description of what was done.
     pub lines: Vec<(&'static str, String)>,
     /// Rights that later probes cannot use any more.
-    pub lacking: Lacking,
+    pub lacking: LackingRights,
 }
 
 /// Rights that were given up and that later probes may need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lacking {
+pub struct LackingRights {
     /// Files of other processes.
     pub processes: bool,
     /// Names of functions of the kernel.
@@ -98,7 +98,7 @@ impl Sandbox {
         say("capabilities", capabilities::drop(&self.keep, &self.needs));
         let after = capabilities::permitted();
         let is_gone = |capability| before.contains(&capability) && !after.contains(&capability);
-        let mut lacking = Lacking {
+        let mut lacking = LackingRights {
             processes: is_gone(Capability::CAP_SYS_PTRACE),
             symbols: is_gone(Capability::CAP_SYSLOG),
         };

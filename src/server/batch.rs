@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panicked;
 
-type Outcome<R> = Result<R, Panicked>;
+type BatchOutcome<R> = Result<R, Panicked>;
 
 /// The work that is under way, and when it began.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Default for Turns {
 }
 
 /// A piece of work that is under way until this is dropped.
-struct Turn {
+struct TurnGuard {
     turns: Arc<Turns>,
     number: u64,
     _permit: Option<OwnedSemaphorePermit>,
@@ -50,18 +50,18 @@ impl Turns {
         lock(&self.begun).1.values().next().map(Instant::elapsed)
     }
 
-    async fn take(self: &Arc<Self>) -> Turn {
+    async fn take(self: &Arc<Self>) -> TurnGuard {
         // `None` cannot happen, because the semaphore is never closed; it would mean no limit, not no service.
         let permit = self.free.clone().acquire_owned().await.ok();
         let mut begun = lock(&self.begun);
         let number = begun.0;
         begun.0 += 1;
         begun.1.insert(number, Instant::now());
-        Turn { turns: self.clone(), number, _permit: permit }
+        TurnGuard { turns: self.clone(), number, _permit: permit }
     }
 }
 
-impl Drop for Turn {
+impl Drop for TurnGuard {
     fn drop(&mut self) {
         lock(&self.turns.begun).1.remove(&self.number);
     }
@@ -69,7 +69,7 @@ impl Drop for Turn {
 
 /// Work by the thing requested, `K`. `W` is a form of the result; requests that share work may want different forms.
 pub(super) struct Batches<K, W, R> {
-    lines: Mutex<HashMap<K, Line<W, R>>>,
+    lines: Mutex<HashMap<K, BatchQueue<W, R>>>,
     turns: Arc<Turns>,
 }
 
@@ -80,7 +80,7 @@ impl<K, W, R> fmt::Debug for Batches<K, W, R> {
 }
 
 /// The requests for one thing.
-struct Line<W, R> {
+struct BatchQueue<W, R> {
     under_way: usize,
     ended: Arc<Notify>,
     next: Option<Batch<W, R>>,
@@ -89,10 +89,10 @@ struct Line<W, R> {
 /// Requests whose work has not begun.
 struct Batch<W, R> {
     wanted: BTreeSet<W>,
-    outcome: Arc<watch::Sender<Option<Outcome<R>>>>,
+    outcome: Arc<watch::Sender<Option<BatchOutcome<R>>>>,
 }
 
-impl<W, R> Default for Line<W, R> {
+impl<W, R> Default for BatchQueue<W, R> {
     fn default() -> Self {
         Self { under_way: 0, ended: Arc::default(), next: None }
     }
@@ -115,7 +115,7 @@ where
         key: K,
         form: W,
         work: impl FnOnce(BTreeSet<W>) -> R + Send + 'static,
-    ) -> Outcome<R> {
+    ) -> BatchOutcome<R> {
         let mut outcome = {
             let mut lines = lock(&self.lines);
             let line = lines.entry(key.clone()).or_default();
@@ -139,7 +139,7 @@ where
     async fn lead(
         self: Arc<Self>,
         key: K,
-        outcome: Arc<watch::Sender<Option<Outcome<R>>>>,
+        outcome: Arc<watch::Sender<Option<BatchOutcome<R>>>>,
         work: impl FnOnce(BTreeSet<W>) -> R + Send + 'static,
     ) {
         let _ = tokio::time::timeout(PATIENCE, self.is_free(&key)).await;
@@ -152,7 +152,7 @@ where
             }
         };
         let Some(wanted) = self.begin(&key) else { return };
-        let under_way = UnderWay { batches: self.clone(), key };
+        let under_way = BatchGuard { batches: self.clone(), key };
         let done = tokio::task::spawn_blocking(move || {
             let _until_it_ends = (under_way, turn);
             work(wanted)
@@ -203,12 +203,12 @@ where
 }
 
 /// Work of a batch that is under way until this is dropped.
-struct UnderWay<K: Eq + Hash, W, R> {
+struct BatchGuard<K: Eq + Hash, W, R> {
     batches: Arc<Batches<K, W, R>>,
     key: K,
 }
 
-impl<K: Eq + Hash, W, R> Drop for UnderWay<K, W, R> {
+impl<K: Eq + Hash, W, R> Drop for BatchGuard<K, W, R> {
     fn drop(&mut self) {
         let mut lines = lock(&self.batches.lines);
         let Some(line) = lines.get_mut(&self.key) else { return };

@@ -3,7 +3,7 @@
 //! A body is written to memory before its first byte is sent. If it were sent during the collection, a client that does not read
 //! would hold up the collection.
 
-use super::places::{Places, UnderWay};
+use super::seats::{RequestGuard, Seats};
 use crate::{gzip, sys};
 use axum::body::{Body, Bytes, HttpBody};
 use flate2::write::GzEncoder;
@@ -34,7 +34,7 @@ const LARGE: usize = 1 << 20;
 
 /// The memory of all bodies.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct BodyMemory {
     bytes: AtomicUsize,
     /// The largest body so far.
     largest: AtomicUsize,
@@ -43,7 +43,7 @@ pub(super) struct Memory {
     large_gone: Notify,
 }
 
-impl Memory {
+impl BodyMemory {
     /// A host whose metrics are larger than the budget is served too, one client after the other.
     fn is_short(&self) -> bool {
         let budget = BUDGET.max(self.largest.load(Ordering::Relaxed).saturating_mul(2));
@@ -51,10 +51,10 @@ impl Memory {
     }
 
     /// Waits until there is memory for one more answer, and closes connections that do not read theirs. Returns whether there is.
-    pub(super) async fn has_room(&self, places: &Places) -> bool {
+    pub(super) async fn has_room(&self, seats: &Seats) -> bool {
         let room = async {
             while self.is_short() {
-                places.close_slow();
+                seats.close_slow();
                 let _ = tokio::time::timeout(LOOK_EVERY, self.freed.notified()).await;
             }
         };
@@ -74,13 +74,13 @@ impl Memory {
 
 /// A complete body.
 #[derive(Debug)]
-pub(super) struct Encoded {
+pub(super) struct EncodedBody {
     pieces: Vec<Bytes>,
     bytes: usize,
-    memory: Arc<Memory>,
+    memory: Arc<BodyMemory>,
 }
 
-impl Encoded {
+impl EncodedBody {
     /// Its length in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes
@@ -88,7 +88,7 @@ impl Encoded {
 
     /// The body of one answer.
     pub(super) fn body(self: &Arc<Self>) -> Body {
-        Body::new(Reader { encoded: self.clone(), next: 0, left: self.bytes })
+        Body::new(BodyReader { encoded: self.clone(), next: 0, left: self.bytes })
     }
 
     #[cfg(test)]
@@ -97,7 +97,7 @@ impl Encoded {
     }
 }
 
-impl Drop for Encoded {
+impl Drop for EncodedBody {
     fn drop(&mut self) {
         self.memory.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.memory.freed.notify_waiters();
@@ -120,13 +120,13 @@ impl Pieces {
         Self { done: Vec::new(), last: Vec::new(), bytes: 0 }
     }
 
-    fn finish(mut self, memory: &Arc<Memory>) -> Encoded {
+    fn finish(mut self, memory: &Arc<BodyMemory>) -> EncodedBody {
         if !self.last.is_empty() {
             self.done.push(self.last.into());
         }
         memory.bytes.fetch_add(self.bytes, Ordering::Relaxed);
         memory.largest.fetch_max(self.bytes, Ordering::Relaxed);
-        Encoded { pieces: self.done, bytes: self.bytes, memory: memory.clone() }
+        EncodedBody { pieces: self.done, bytes: self.bytes, memory: memory.clone() }
     }
 }
 
@@ -151,18 +151,18 @@ impl Write for Pieces {
 
 /// A body being written, compressed or not.
 #[derive(Debug)]
-pub(super) enum Writer {
+pub(super) enum BodyWriter {
     Plain(Pieces),
     Gzip(GzEncoder<Pieces>),
 }
 
-impl Writer {
+impl BodyWriter {
     pub(super) fn new(is_packed: bool) -> Self {
         let pieces = Pieces::new();
         if is_packed { Self::Gzip(gzip::encoder(pieces)) } else { Self::Plain(pieces) }
     }
 
-    pub(super) fn finish(self, memory: &Arc<Memory>) -> io::Result<Encoded> {
+    pub(super) fn finish(self, memory: &Arc<BodyMemory>) -> io::Result<EncodedBody> {
         Ok(match self {
             Self::Plain(pieces) => pieces,
             Self::Gzip(encoder) => encoder.finish()?,
@@ -171,7 +171,7 @@ impl Writer {
     }
 }
 
-impl Write for Writer {
+impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(pieces) => pieces.write(bytes),
@@ -185,13 +185,13 @@ impl Write for Writer {
 }
 
 /// A body that one connection reads, piece by piece.
-struct Reader {
-    encoded: Arc<Encoded>,
+struct BodyReader {
+    encoded: Arc<EncodedBody>,
     next: usize,
     left: usize,
 }
 
-impl HttpBody for Reader {
+impl HttpBody for BodyReader {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -217,19 +217,19 @@ impl HttpBody for Reader {
 }
 
 /// A body that keeps its request under way until it is read.
-pub(super) struct Watched {
+pub(super) struct GuardedBody {
     body: Body,
-    request: UnderWay,
+    request: RequestGuard,
 }
 
-impl Watched {
-    pub(super) fn new(body: Body, request: UnderWay) -> Self {
+impl GuardedBody {
+    pub(super) fn new(body: Body, request: RequestGuard) -> Self {
         request.answered();
         Self { body, request }
     }
 }
 
-impl HttpBody for Watched {
+impl HttpBody for GuardedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -260,10 +260,10 @@ mod tests {
 
     #[test]
     fn a_body_is_what_was_written_and_is_accounted_for_while_it_lives() {
-        let memory = Arc::<Memory>::default();
+        let memory = Arc::<BodyMemory>::default();
         let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         for is_packed in [false, true] {
-            let mut writer = Writer::new(is_packed);
+            let mut writer = BodyWriter::new(is_packed);
             for part in text.chunks(777) {
                 writer.write_all(part).unwrap();
             }

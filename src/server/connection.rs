@@ -24,9 +24,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 
-use super::body::Watched;
-use super::places::{Closed, Place, Places, Seldom, Taken};
-use super::{Listener, Options, ServerError, routes};
+use super::body::GuardedBody;
+use super::seats::{CloseReason, Seat, SeatGuard, Seats, SparseMessage};
+use super::{Listener, ServerError, ServerOptions, routes};
 use crate::{source::Source, sys, web::Web};
 
 /// How long a peer may refuse to read what is sent to it.
@@ -60,19 +60,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub async fn serve(
     listeners: Vec<Listener>,
     source: Arc<dyn Source>,
-    options: Options,
+    options: ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let listeners: Vec<TcpListener> =
         listeners.into_iter().map(Listener::into_tokio).collect::<Result<_, _>>()?;
     let (web, refusals) = (options.web.clone(), Arc::<Refusals>::default());
-    let places = Places::new(options.max_connections);
-    let (router, memory) = routes::router(source, &options, places.clone());
+    let seats = Seats::new(options.max_connections);
+    let (router, memory) = routes::router(source, &options, seats.clone());
     let (stop, stopped) = watch::channel(());
     let (accepted, mut arriving) = mpsc::channel(1);
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, places.clone(), accepted.clone()));
+        accepting.spawn(accept(listener, seats.clone(), accepted.clone()));
     }
     accepting.spawn(memory.give_back());
     drop(accepted);
@@ -98,12 +98,12 @@ pub async fn serve(
     Ok(())
 }
 
-/// A connection, the address of its peer, and its place among the open connections.
-type Arrived = (TcpStream, IpAddr, Taken);
+/// A connection, the address of its peer, and its seat among the open connections.
+type Arrival = (TcpStream, IpAddr, SeatGuard);
 
 /// Passes on the connections of a socket, until nobody receives them any more.
-async fn accept(listener: TcpListener, places: Arc<Places>, arrived: mpsc::Sender<Arrived>) {
-    let (mut failures, mut failed) = (0_u64, Seldom::default());
+async fn accept(listener: TcpListener, seats: Arc<Seats>, arrived: mpsc::Sender<Arrival>) {
+    let (mut failures, mut failed) = (0_u64, SparseMessage::default());
     let mut is_said = false;
     loop {
         match listener.accept().await {
@@ -112,7 +112,7 @@ async fn accept(listener: TcpListener, places: Arc<Places>, arrived: mpsc::Sende
                     tracing::info!(failures, "connections are accepted again");
                 }
                 failures = 0;
-                if arrived.send((stream, peer.ip(), places.take(peer.ip()))).await.is_err() {
+                if arrived.send((stream, peer.ip(), seats.take(peer.ip()))).await.is_err() {
                     return;
                 }
             }
@@ -121,7 +121,7 @@ async fn accept(listener: TcpListener, places: Arc<Places>, arrived: mpsc::Sende
                 if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
                 failures += 1;
-                places.refused();
+                seats.refused();
                 if failed.is_due() {
                     is_said = true;
                     tracing::warn!(
@@ -150,14 +150,14 @@ fn hint(error: &io::Error) -> String {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// Whether the connection has a place that is for health checks only.
+    /// Whether the connection has a seat that is for health checks only.
     pub(super) is_spare: bool,
 }
 
 /// What a connection needs to be served.
 struct Connection {
     router: Router,
-    taken: Taken,
+    taken: SeatGuard,
     web: Option<Arc<Web>>,
     refusals: Arc<Refusals>,
     stopped: watch::Receiver<()>,
@@ -180,7 +180,7 @@ impl Refusals {
 }
 
 impl Connection {
-    /// Serves one connection to its end. Its place is free again when this returns or is dropped.
+    /// Serves one connection to its end. Its seat is free again when this returns or is dropped.
     async fn handle(self, stream: TcpStream) {
         let socket = SockRef::from(&stream);
         // The kernel watches for peers that do not read; no timer of ours sees bytes leave.
@@ -223,13 +223,13 @@ impl Connection {
     }
 
     async fn http1(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) -> hyper::Result<()> {
-        let (router, place) = (self.router, Arc::clone(&self.taken));
-        let stream = Heard { stream, place: place.clone() };
-        let service = service_fn(move |request| answer(router.clone(), place.clone(), request));
+        let (router, seat) = (self.router, Arc::clone(&self.taken));
+        let stream = SeatedStream { stream, seat: seat.clone() };
+        let service = service_fn(move |request| answer(router.clone(), seat.clone(), request));
         let connection = http1::Builder::new()
             // A client that has shut down its side for writing may still wait for the answer.
             .half_close(true)
-            // The place enforces the time limits of all phases.
+            // The seat enforces the time limits of all phases.
             .header_read_timeout(None)
             .keep_alive(!self.taken.is_spare())
             .max_buf_size(MAX_HEADER_BYTES)
@@ -240,7 +240,7 @@ impl Connection {
             // Fails once the sender is gone, which is the signal.
             _ = self.stopped.changed() => true,
             closed = self.taken.ended() => match closed {
-                Closed::Idle => false,
+                CloseReason::Idle => false,
                 _ => return Ok(()),
             }
         };
@@ -252,8 +252,8 @@ impl Connection {
     }
 
     async fn http2(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) -> hyper::Result<()> {
-        let (router, place) = (self.router, Arc::clone(&self.taken));
-        let service = service_fn(move |request| answer(router.clone(), place.clone(), request));
+        let (router, seat) = (self.router, Arc::clone(&self.taken));
+        let service = service_fn(move |request| answer(router.clone(), seat.clone(), request));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
@@ -267,7 +267,7 @@ impl Connection {
             result = connection.as_mut() => return result,
             // As above.
             _ = self.stopped.changed() => {}
-            closed = self.taken.ended() => if closed != Closed::Idle {
+            closed = self.taken.ended() => if closed != CloseReason::Idle {
                 return Ok(());
             }
         }
@@ -280,21 +280,21 @@ impl Connection {
 /// Answers a request. It is under way until the answer has been read, or given up.
 async fn answer(
     router: Router,
-    place: Arc<Place>,
+    seat: Arc<Seat>,
     request: Request<Incoming>,
-) -> Result<Response<Watched>, std::convert::Infallible> {
-    let under_way = place.begin();
+) -> Result<Response<GuardedBody>, std::convert::Infallible> {
+    let under_way = seat.begin();
     let response = router.oneshot(request.map(Body::new)).await?;
-    Ok(response.map(|body| Watched::new(body, under_way)))
+    Ok(response.map(|body| GuardedBody::new(body, under_way)))
 }
 
-/// A stream that informs its place when bytes come: a request that has begun must be completed in time.
-struct Heard<S> {
+/// A stream that informs its seat when bytes come: a request that has begun must be completed in time.
+struct SeatedStream<S> {
     stream: S,
-    place: Arc<Place>,
+    seat: Arc<Seat>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SeatedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -303,13 +303,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         let before = buffer.filled().len();
         let result = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         if buffer.filled().len() > before {
-            self.place.heard();
+            self.seat.heard();
         }
         Poll::Ready(result)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SeatedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,7 +1,7 @@
 //! The layer in front of all routes if there is a web configuration: limits, headers, authentication.
 
 use super::connection::Peer;
-use crate::web::{Answer, Web};
+use crate::web::{Authentication, Web};
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
@@ -19,13 +19,13 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
     } else {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
         match settings.authenticate(authorization, peer).await {
-            Answer::Welcome => next.run(request).await,
-            Answer::Busy => {
+            Authentication::Welcome => next.run(request).await,
+            Authentication::Busy => {
                 let later = [(header::RETRY_AFTER, "1")];
                 let body = "too many passwords are being checked; try again later\n";
                 (StatusCode::SERVICE_UNAVAILABLE, later, body).into_response()
             }
-            Answer::Unknown => {
+            Authentication::Unknown => {
                 let asked = [(header::WWW_AUTHENTICATE, "Basic")];
                 (StatusCode::UNAUTHORIZED, asked, "a user and password are needed here\n").into_response()
             }

@@ -19,10 +19,10 @@ mod guard;
 mod listen;
 mod network;
 mod page;
-mod places;
 mod refusal;
 mod requests;
 mod routes;
+mod seats;
 mod select;
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// How a source is served.
 #[derive(Clone)]
-pub struct Options {
+pub struct ServerOptions {
     /// The path of the metrics.
     pub telemetry_path: String,
     /// Most requests to the source at a time, including those that wait to share an answer; one client may have three quarters of
@@ -57,10 +57,10 @@ pub struct Options {
     pub rights: Vec<(&'static str, String)>,
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { telemetry_path, max_requests, max_connections, stuck_after, reload, web, rights } = self;
-        f.debug_struct("Options")
+        f.debug_struct("ServerOptions")
             .field("telemetry_path", telemetry_path)
             .field("max_requests", max_requests)
             .field("max_connections", max_connections)
@@ -72,7 +72,7 @@ impl fmt::Debug for Options {
     }
 }
 
-impl Default for Options {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             telemetry_path: "/metrics".into(),

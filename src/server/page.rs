@@ -1,10 +1,11 @@
 //! The landing page: the state of every probe for a person with a browser. Complete in itself, without scripts or
 //! other files, so that it works on a host that reaches nothing else.
+//!
+//! `html!` escapes every value, so names and messages of kernels and files stay text.
 
-use std::fmt::{self, Display, Formatter, Write};
+use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, UnreadyReason};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::time::{Duration, SystemTime};
-
-use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, Unready};
 
 const STYLE: &str = include_str!("page.css");
 /// Attach points of a probe that are shown; the rest is folded away.
@@ -21,7 +22,7 @@ const MEMORY: &str = "Memory";
 /// The columns before this one hold text.
 const FIRST_NUMBER: usize = 3;
 
-/// The page; its `Display` is HTML.
+/// What the page shows.
 pub(super) struct Page<'a> {
     pub(super) probes: &'a [ProbeStatus],
     pub(super) push: Option<&'a PushStatus>,
@@ -31,303 +32,291 @@ pub(super) struct Page<'a> {
     /// Rights that were given up.
     pub(super) rights: &'a [(&'static str, String)],
     pub(super) telemetry_path: &'a str,
-    pub(super) unready: Option<Unready>,
-}
-
-impl Display for Page<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>tapster</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-             <header><h1>tapster</h1><span class=\"muted\">{}</span>\
-             <nav><a href=\"{}\">Metrics</a><a href=\"/-/healthy\">Health</a>\
-             <a href=\"/-/ready\">Readiness</a></nav></header>\n<main>\n",
-            env!("CARGO_PKG_VERSION"),
-            Escaped(self.telemetry_path)
-        )?;
-        self.summary(f)?;
-        if let Some(status) = self.configuration {
-            problems(f, status)?;
-        }
-        if let Some(problem) = self.web {
-            writeln!(
-                f,
-                "<div class=\"note\"><p><b>The web configuration is not used</b> as it is now; what held before goes on:\
-                 </p><pre>{}</pre></div>",
-                Escaped(problem)
-            )?;
-        }
-        if let Some(why) = &self.unready {
-            writeln!(f, "<p class=\"note\"><b>Not ready</b>: {}</p>", Escaped(&why.to_string()))?;
-        }
-        let programs = || self.probes.iter().flat_map(|probe| &probe.programs);
-        if programs().next().is_some() && programs().all(|program| program.runs == 0) {
-            f.write_str(
-                "<p class=\"note\">No runs are counted. The kernel counts them, and the time they take, with \
-                 <code>tapster run --run-stats</code>, and while the setting <code>kernel.bpf_stats_enabled</code> is 1.</p>\n",
-            )?;
-        }
-        self.table(f)?;
-        if let Some(push) = self.push {
-            pushes(f, push)?;
-        }
-        if let Some(status) = self.configuration {
-            configuration(f, status)?;
-        }
-        if !self.rights.is_empty() {
-            f.write_str("<h2>Rights</h2>\n<ul>\n")?;
-            for (name, text) in self.rights {
-                writeln!(f, "<li><b>{}</b> {}</li>", Escaped(name), Escaped(text))?;
-            }
-            f.write_str("</ul>\n")?;
-        }
-        f.write_str("</main>\n</body>\n</html>\n")
-    }
+    pub(super) unready: Option<UnreadyReason>,
 }
 
 impl Page<'_> {
-    fn summary(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    /// The page as HTML.
+    pub(super) fn html(&self) -> String {
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { "tapster" }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        h1 { "tapster" }
+                        span.muted { (env!("CARGO_PKG_VERSION")) }
+                        nav {
+                            a href=(self.telemetry_path) { "Metrics" }
+                            a href="/-/healthy" { "Health" }
+                            a href="/-/ready" { "Readiness" }
+                        }
+                    }
+                    main {
+                        (self.summary())
+                        (self.notes())
+                        (self.table())
+                        @if let Some(push) = self.push { (pushes(push)) }
+                        @if let Some(status) = self.configuration { (configuration(status)) }
+                        @if !self.rights.is_empty() {
+                            h2 { "Rights" }
+                            ul {
+                                @for (name, text) in self.rights { li { b { (name) } " " (text) } }
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn summary(&self) -> Markup {
         let probes = self.probes;
         let up = probes.iter().filter(|probe| probe.down.is_none()).count();
         let sum = |value: fn(&ProbeStatus) -> u64| probes.iter().map(value).sum::<u64>();
         let programs: usize = probes.iter().map(|probe| probe.programs.len()).sum();
+        let is_counted = sum(|probe| total(probe, |program| program.runs)) > 0;
+        let run_ns = sum(|probe| total(probe, |program| program.run_ns));
         let dropped = sum(dropped);
-        f.write_str("<dl>")?;
-        figure(f, "Probes up", up < probes.len(), format_args!("{up} of {}", probes.len()))?;
-        figure(f, "Programs", false, programs)?;
-        figure(f, "Series", false, Count(sum(|probe| probe.series)))?;
-        if sum(|probe| total(probe, |program| program.runs)) > 0 {
-            figure(f, "Time in probes", false, Nanos(sum(|probe| total(probe, |program| program.run_ns))))?;
-        } else {
-            figure(f, "Time in probes", false, "not counted")?;
+        html! {
+            dl {
+                (figure("Probes up", up < probes.len(), &format!("{up} of {}", probes.len())))
+                (figure("Programs", false, &programs.to_string()))
+                (figure("Series", false, &count(sum(|probe| probe.series))))
+                (figure("Time in probes", false, &if is_counted { nanos(run_ns) } else { "not counted".into() }))
+                (figure("Dropped events", dropped > 0, &count(dropped)))
+                (figure("Map memory", false, &bytes(sum(|probe| probe.memory_bytes))))
+            }
         }
-        figure(f, "Dropped events", dropped > 0, Count(dropped))?;
-        figure(f, "Map memory", false, Bytes(sum(|probe| probe.memory_bytes)))?;
-        f.write_str("</dl>\n")
     }
 
-    fn table(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    /// What needs attention.
+    fn notes(&self) -> Markup {
+        let mut programs = self.probes.iter().flat_map(|probe| &probe.programs).peekable();
+        let is_uncounted = programs.peek().is_some() && programs.all(|program| program.runs == 0);
+        html! {
+            @if let Some(status) = self.configuration {
+                @if !status.problem.is_empty() {
+                    div.note {
+                        p {
+                            b { "Not all of the configuration runs." }
+                            " It was read " (ago(status.tried)) " ago, and what ran before goes on:"
+                        }
+                        pre { (status.problem.trim_end()) }
+                    }
+                }
+                @if !status.pending.is_empty() { p.note { (status.pending) } }
+            }
+            @if let Some(problem) = self.web {
+                div.note {
+                    p { b { "The web configuration is not used" } " as it is now; what held before goes on:" }
+                    pre { (problem) }
+                }
+            }
+            @if let Some(why) = &self.unready { p.note { b { "Not ready" } ": " (why.to_string()) } }
+            @if is_uncounted {
+                p.note {
+                    "No runs are counted. The kernel counts them, and the time they take, with "
+                    code { "tapster run --run-stats" }
+                    ", and while the setting " code { "kernel.bpf_stats_enabled" } " is 1."
+                }
+            }
+        }
+    }
+
+    fn table(&self) -> Markup {
         if self.probes.is_empty() {
-            return f.write_str("<p class=\"note\">No probes are configured.</p>\n");
+            return html! { p.note { "No probes are configured." } };
         }
-        f.write_str("<table>\n<thead><tr>")?;
-        for (index, column) in COLUMNS.iter().enumerate() {
-            let class = if index < FIRST_NUMBER { "" } else { " class=\"num\"" };
-            write!(f, "<th scope=\"col\"{class}>{column}</th>")?;
-        }
-        f.write_str("</tr></thead>\n<tbody>\n")?;
         // Probes that need attention come first; otherwise the order is the source's.
         let (down, up): (Vec<_>, Vec<_>) = self.probes.iter().partition(|probe| probe.down.is_some());
-        for probe in down.into_iter().chain(up) {
-            row(f, probe)?;
+        html! {
+            table {
+                thead {
+                    tr {
+                        @for (index, column) in COLUMNS.iter().enumerate() {
+                            th scope="col" class=[(index >= FIRST_NUMBER).then_some("num")] { (column) }
+                        }
+                    }
+                }
+                tbody { @for probe in down.into_iter().chain(up) { (row(probe)) } }
+            }
         }
-        f.write_str("</tbody>\n</table>\n")
     }
-}
-
-/// Shows what is wrong with the configuration, if something is.
-fn problems(f: &mut Formatter<'_>, status: &ConfigStatus) -> fmt::Result {
-    if !status.problem.is_empty() {
-        writeln!(
-            f,
-            "<div class=\"note\"><p><b>Not all of the configuration runs.</b> It was read {} ago, and what ran before goes on:\
-             </p><pre>{}</pre></div>",
-            ago(status.tried),
-            Escaped(status.problem.trim_end())
-        )?;
-    }
-    if !status.pending.is_empty() {
-        writeln!(f, "<p class=\"note\">{}</p>", Escaped(&status.pending))?;
-    }
-    Ok(())
 }
 
 /// Shows where the configuration is, and since when it runs.
-fn configuration(f: &mut Formatter<'_>, status: &ConfigStatus) -> fmt::Result {
-    f.write_str("<h2>Configuration</h2>\n<p>")?;
-    if status.files.is_empty() {
-        f.write_str("The shipped probes")?;
+fn configuration(status: &ConfigStatus) -> Markup {
+    html! {
+        h2 { "Configuration" }
+        p {
+            @if status.files.is_empty() { "The shipped probes" }
+            @for (index, file) in status.files.iter().enumerate() {
+                @if index > 0 { ", " }
+                code { (breakable(file)) }
+            }
+            ", as read " (ago(status.loaded)) " ago."
+        }
     }
-    for (index, file) in status.files.iter().enumerate() {
-        write!(f, "{}<code>{}</code>", if index > 0 { ", " } else { "" }, Breakable(file))?;
-    }
-    writeln!(f, ", as read {} ago.</p>", ago(status.loaded))
-}
-
-fn ago(time: SystemTime) -> Nanos {
-    Nanos(nanos(time.elapsed().unwrap_or_default()))
 }
 
 /// Shows the push to an OTLP receiver: its endpoint and its results.
-fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
+fn pushes(push: &PushStatus) -> Markup {
     let PushStatus { endpoint, protocol, temporality, interval, results, .. } = push;
-    write!(
-        f,
-        "<h2>Push</h2>\n<p>To <code>{}</code> by OTLP over {protocol}, {temporality}, every {}.</p>\n<dl>",
-        Breakable(endpoint),
-        Nanos(nanos(*interval))
-    )?;
-    match push.last_success {
-        Some(time) => figure(f, "Last taken", false, format_args!("{} ago", ago(time)))?,
-        None => figure(f, "Last taken", push.last.is_some(), "never")?,
-    }
-    let count = |wanted: bool| {
+    let last = push.last_success.map_or_else(|| "never".to_owned(), |time| format!("{} ago", ago(time)));
+    let is_late = push.last_success.is_none() && push.last.is_some();
+    let sum = |wanted: bool| {
         let is_good = |result: &str| matches!(result, "taken" | "partial");
         results.iter().filter(|(result, _)| is_good(result) == wanted).map(|(_, count)| count).sum::<u64>()
     };
-    figure(f, "Pushes taken", false, Count(count(true)))?;
-    figure(f, "Pushes not taken", count(false) > 0, Count(count(false)))?;
-    figure(f, "Points", false, Count(push.points))?;
-    figure(f, "Rejected points", push.rejected > 0, Count(push.rejected))?;
-    figure(f, "Sent", false, Bytes(push.bytes))?;
-    f.write_str("</dl>\n")?;
-    match &push.last_problem {
-        Some(LastPush { time, result, message, took }) => writeln!(
-            f,
-            "<p class=\"note\">The last push that was not taken whole, {} ago, ended after {} as <b>{}</b>: {}</p>",
-            ago(*time),
-            Nanos(nanos(*took)),
-            Escaped(result),
-            Escaped(message)
-        ),
-        None => Ok(()),
+    html! {
+        h2 { "Push" }
+        p {
+            "To " code { (breakable(endpoint)) }
+            " by OTLP over " (protocol) ", " (temporality) ", every " (nanos(of(*interval))) "."
+        }
+        dl {
+            (figure("Last taken", is_late, &last))
+            (figure("Pushes taken", false, &count(sum(true))))
+            (figure("Pushes not taken", sum(false) > 0, &count(sum(false))))
+            (figure("Points", false, &count(push.points)))
+            (figure("Rejected points", push.rejected > 0, &count(push.rejected)))
+            (figure("Sent", false, &bytes(push.bytes)))
+        }
+        @if let Some(LastPush { time, result, message, took }) = &push.last_problem {
+            p.note {
+                "The last push that was not taken whole, " (ago(*time)) " ago, ended after " (nanos(of(*took)))
+                " as " b { (result) } ": " (message)
+            }
+        }
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+fn figure(name: &str, alarm: bool, value: &str) -> Markup {
+    html! { div { dt { (name) } dd class=[alarm.then_some("warn")] { (value) } } }
 }
 
-fn figure(f: &mut Formatter<'_>, name: &str, alarm: bool, value: impl Display) -> fmt::Result {
-    let class = if alarm { " class=\"warn\"" } else { "" };
-    write!(f, "<div><dt>{name}</dt><dd{class}>{value}</dd></div>")
-}
-
-fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
-    let (class, state) = match &probe.down {
-        None => ("", "<span class=\"state\">up</span>"),
-        Some(_) => (" class=\"down\"", "<span class=\"state\">down</span>"),
-    };
-    write!(
-        f,
-        "<tr{class}><th scope=\"row\"><details><summary><span class=\"name\">{}</span>\
-         <span class=\"help\">{}</span></summary><ul>",
-        Escaped(&probe.name),
-        Escaped(&probe.help)
-    )?;
-    for family in &probe.families {
-        write!(f, "<li><code>{}</code></li>", Escaped(family))?;
-    }
-    write!(f, "<li>from <code>{}</code></li></ul></details></th><td>{state}</td>", Breakable(&probe.source))?;
-    points(f, &probe.programs)?;
-    series(f, probe.series, probe.max_series)?;
+fn row(probe: &ProbeStatus) -> Markup {
+    let is_down = probe.down.is_some();
     let runs = total(probe, |program| program.runs);
-    let run_ns = total(probe, |program| program.run_ns);
-    number(f, RUNS, Count(runs), runs == 0, "")?;
     let missed = total(probe, |program| program.missed);
-    number(f, MISSED, Count(missed), missed == 0, " warn")?;
-    match run_ns.checked_div(runs) {
-        Some(per_run) => number(f, TIME_PER_RUN, Nanos(per_run), false, "")?,
-        None => number(f, TIME_PER_RUN, "–", true, "")?,
-    }
-    drops(f, probe)?;
-    number(f, MEMORY, Bytes(probe.memory_bytes), probe.memory_bytes == 0, "")?;
-    f.write_str("</tr>\n")?;
-    for passed in &probe.passed {
-        message(f, "message", "alternative", passed)?;
-    }
-    match (&probe.down, &probe.limit) {
-        (Some(down), _) => message(f, "down message", down.cause.word(), &down.message),
-        (None, Some(limit)) => message(f, "message", limit.reason, &limit.message),
-        (None, None) => Ok(()),
+    let per_run = total(probe, |program| program.run_ns).checked_div(runs);
+    html! {
+        tr class=[is_down.then_some("down")] {
+            th scope="row" {
+                details {
+                    summary { span.name { (probe.name) } span.help { (probe.help) } }
+                    ul {
+                        @for family in &probe.families { li { code { (family) } } }
+                        li { "from " code { (breakable(&probe.source)) } }
+                    }
+                }
+            }
+            td { span.state { (if is_down { "down" } else { "up" }) } }
+            td.points { (points(&probe.programs)) }
+            (series(probe.series, probe.max_series))
+            (number(RUNS, &count(runs), runs == 0))
+            td.num.muted[missed == 0].warn[missed > 0] data-label=(MISSED) { (count(missed)) }
+            (number(TIME_PER_RUN, &per_run.map_or_else(|| "–".into(), nanos), per_run.is_none()))
+            (drops(probe))
+            (number(MEMORY, &bytes(probe.memory_bytes), probe.memory_bytes == 0))
+        }
+        @for passed in &probe.passed { (message("message", "alternative", passed)) }
+        @match (&probe.down, &probe.limit) {
+            (Some(down), _) => (message("down message", down.cause.word(), &down.message)),
+            (None, Some(limit)) => (message("message", limit.reason, &limit.message)),
+            (None, None) => {}
+        }
     }
 }
 
 /// The row below a probe that is down, or up with a reason. It unfolds to the whole message if that is more than a line.
-fn message(f: &mut Formatter<'_>, class: &str, reason: &str, message: &str) -> fmt::Result {
+fn message(class: &str, reason: &str, message: &str) -> Markup {
     let mut lines = message.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or("no message").trim();
-    write!(f, "<tr class=\"{class}\"><td colspan=\"{}\">", COLUMNS.len())?;
-    if lines.next().is_some() {
-        write!(
-            f,
-            "<details><summary><b>{}</b> {}</summary><pre>{}</pre></details>",
-            Escaped(reason),
-            Escaped(first),
-            Escaped(message.trim_matches('\n'))
-        )?;
-    } else {
-        write!(f, "<p><b>{}</b> {}</p>", Escaped(reason), Escaped(first))?;
+    html! {
+        tr class=(class) {
+            td colspan=(COLUMNS.len()) {
+                @if lines.next().is_some() {
+                    details {
+                        summary { b { (reason) } " " (first) }
+                        pre { (message.trim_matches('\n')) }
+                    }
+                } @else {
+                    p { b { (reason) } " " (first) }
+                }
+            }
+        }
     }
-    f.write_str("</td></tr>\n")
 }
 
-fn points(f: &mut Formatter<'_>, programs: &[ProgramStatus]) -> fmt::Result {
-    f.write_str("<td class=\"points\">")?;
+fn points(programs: &[ProgramStatus]) -> Markup {
     // Folding a single one away would save nothing.
     let shown = if programs.len() <= SHOWN_POINTS + 1 { programs.len() } else { SHOWN_POINTS };
     let (shown, folded) = programs.split_at(shown);
-    for program in shown {
-        point(f, program)?;
-    }
-    if !folded.is_empty() {
-        write!(f, "<details><summary>{} more</summary>", folded.len())?;
-        for program in folded {
-            point(f, program)?;
+    html! {
+        @for program in shown { (point(program)) }
+        @if !folded.is_empty() {
+            details {
+                summary { (folded.len()) " more" }
+                @for program in folded { (point(program)) }
+            }
         }
-        f.write_str("</details>")?;
     }
-    f.write_str("</td>")
 }
 
-fn point(f: &mut Formatter<'_>, program: &ProgramStatus) -> fmt::Result {
+fn point(program: &ProgramStatus) -> Markup {
     let ProgramStatus { attach_point, mechanism, functions, instructions, runs, run_ns, missed } = program;
-    write!(
-        f,
-        "<div class=\"point\" title=\"{instructions} instructions, {runs} runs, {missed} missed, {}\">\
-         <code>{}</code>",
-        Nanos(*run_ns),
-        Breakable(attach_point)
-    )?;
-    if !mechanism.is_empty() {
-        write!(f, " <span class=\"chip\">{}</span>", Escaped(mechanism))?;
+    let time = nanos(*run_ns);
+    let title = format!("{instructions} instructions, {runs} runs, {missed} missed, {time}");
+    html! {
+        div.point title=(title) {
+            code { (breakable(attach_point)) }
+            @if !mechanism.is_empty() { " " span.chip { (mechanism) } }
+            @if *functions > 1 { " " span.muted.small { (functions) " functions" } }
+        }
     }
-    if *functions > 1 {
-        write!(f, " <span class=\"muted small\">{functions} functions</span>")?;
-    }
-    f.write_str("</div>")
 }
 
-fn series(f: &mut Formatter<'_>, used: u64, max: u64) -> fmt::Result {
+fn series(used: u64, max: u64) -> Markup {
     let percent = used.saturating_mul(100).checked_div(max).unwrap_or(0).min(100);
-    let full = if percent >= 80 { " full" } else { "" };
-    write!(
-        f,
-        "<td class=\"num\" data-label=\"{SERIES}\">{} <span class=\"muted\">/ {}</span>\
-         <span class=\"meter{full}\"><i style=\"width:{percent}%\"></i></span></td>",
-        Count(used),
-        Count(max)
-    )
+    html! {
+        td.num data-label=(SERIES) {
+            (count(used)) " " span.muted { "/ " (count(max)) }
+            span.meter.full[percent >= 80] { i style={ "width:" (percent) "%" } {} }
+        }
+    }
 }
 
-fn drops(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
+fn drops(probe: &ProbeStatus) -> Markup {
     let all = dropped(probe);
     if all == 0 {
-        return number(f, DROPPED, Count(0), true, "");
+        return number(DROPPED, &count(0), true);
     }
-    write!(f, "<td class=\"num\" data-label=\"{DROPPED}\"><span class=\"warn\">{}</span>", Count(all))?;
-    for (reason, count) in probe.dropped.iter().filter(|(_, count)| *count > 0) {
-        write!(f, "<div class=\"muted small\">{} {}</div>", Escaped(reason), Count(*count))?;
+    html! {
+        td.num data-label=(DROPPED) {
+            span.warn { (count(all)) }
+            @for (reason, dropped) in probe.dropped.iter().filter(|(_, dropped)| *dropped > 0) {
+                div.muted.small { (reason) " " (count(*dropped)) }
+            }
+        }
     }
-    f.write_str("</td>")
 }
 
-/// A cell of one number, with the class `quiet` if it needs no attention, else with `class`.
-fn number(f: &mut Formatter<'_>, label: &str, value: impl Display, quiet: bool, class: &str) -> fmt::Result {
-    let class = if quiet { " muted" } else { class };
-    write!(f, "<td class=\"num{class}\" data-label=\"{label}\">{value}</td>")
+/// A cell of one number, which may need no attention.
+fn number(label: &str, value: &str, quiet: bool) -> Markup {
+    html! { td.num.muted[quiet] data-label=(label) { (value) } }
+}
+
+/// An attach point or a path, which may break between its parts rather than within a name.
+fn breakable(text: &str) -> Markup {
+    html! { @for part in text.split_inclusive([':', '/']) { (part) wbr; } }
 }
 
 fn total(probe: &ProbeStatus, value: fn(&ProgramStatus) -> u64) -> u64 {
@@ -338,78 +327,43 @@ fn dropped(probe: &ProbeStatus) -> u64 {
     probe.dropped.iter().map(|(_, count)| count).sum()
 }
 
-/// Text in HTML, inside and outside of attributes.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
+fn ago(time: SystemTime) -> String {
+    nanos(of(time.elapsed().unwrap_or_default()))
 }
 
-/// An attach point or a path, which may break between its parts rather than within a name.
-struct Breakable<'a>(&'a str);
-
-impl Display for Breakable<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive([':', '/']) {
-            write!(f, "{}<wbr>", Escaped(part))?;
-        }
-        Ok(())
-    }
+fn of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A count: exact below ten thousand, then three digits and a unit.
-struct Count(u64);
-
-impl Display for Count {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            exact @ 0..1000 => write!(f, "{exact}"),
-            exact @ 1000..10_000 => write!(f, "{},{:03}", exact / 1000, exact % 1000),
-            large => scaled(f, large, 1000, &["", "k", "M", "G", "T", "P", "E"]),
-        }
+fn count(value: u64) -> String {
+    match value {
+        0..1000 => value.to_string(),
+        1000..10_000 => format!("{},{:03}", value / 1000, value % 1000),
+        10_000.. => scaled(value, 1000, &["", "k", "M", "G", "T", "P", "E"]),
     }
 }
 
 /// A size in binary units.
-struct Bytes(u64);
-
-impl Display for Bytes {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        scaled(f, self.0, 1024, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
-    }
+fn bytes(value: u64) -> String {
+    scaled(value, 1024, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
 }
 
 /// A duration: three digits up to a minute, then the two largest units.
-struct Nanos(u64);
-
-impl Display for Nanos {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let seconds = self.0 / 1_000_000_000;
-        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-        match seconds {
-            0..60 => scaled(f, self.0, 1000, &["ns", "µs", "ms", "s"]),
-            60..3600 => write!(f, "{minutes} min {} s", seconds % 60),
-            3600..86400 => write!(f, "{hours} h {} min", minutes % 60),
-            86400.. => write!(f, "{days} d {} h", hours % 24),
-        }
+fn nanos(value: u64) -> String {
+    let seconds = value / 1_000_000_000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        0..60 => scaled(value, 1000, &["ns", "µs", "ms", "s"]),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        3600..86400 => format!("{hours} h {} min", minutes % 60),
+        86400.. => format!("{days} d {} h", hours % 24),
     }
 }
 
 /// `value` in the largest unit that leaves a whole part, with about three digits. Integers throughout: these are
 /// counters of 64 bits, and a float would lie about the large ones.
-fn scaled(f: &mut Formatter<'_>, value: u64, step: u64, units: &[&str]) -> fmt::Result {
+fn scaled(value: u64, step: u64, units: &[&str]) -> String {
     let mut scale = 1;
     let mut units = units.iter();
     let mut unit = units.next().unwrap_or(&"");
@@ -420,13 +374,13 @@ fn scaled(f: &mut Formatter<'_>, value: u64, step: u64, units: &[&str]) -> fmt::
         unit = next;
     }
     let (whole, rest) = (value / scale, u128::from(value % scale));
-    match whole {
-        _ if scale == 1 => write!(f, "{whole}")?,
-        0..10 => write!(f, "{whole}.{:02}", rest * 100 / u128::from(scale))?,
-        10..100 => write!(f, "{whole}.{}", rest * 10 / u128::from(scale))?,
-        _ => write!(f, "{whole}")?,
-    }
-    if unit.is_empty() { Ok(()) } else { write!(f, " {unit}") }
+    let number = match whole {
+        _ if scale == 1 => whole.to_string(),
+        0..10 => format!("{whole}.{:02}", rest * 100 / u128::from(scale)),
+        10..100 => format!("{whole}.{}", rest * 10 / u128::from(scale)),
+        _ => whole.to_string(),
+    };
+    if unit.is_empty() { number } else { format!("{number} {unit}") }
 }
 
 #[cfg(test)]
@@ -447,7 +401,7 @@ mod tests {
     }
 
     fn render(probes: &[ProbeStatus]) -> String {
-        page(probes).to_string()
+        page(probes).html()
     }
 
     #[test]
@@ -459,7 +413,7 @@ mod tests {
             problem: "error: <x>".into(),
             pending: "restart & see".into(),
         };
-        let html = Page { configuration: Some(&status), web: Some("no <key>"), ..page(&[]) }.to_string();
+        let html = Page { configuration: Some(&status), web: Some("no <key>"), ..page(&[]) }.html();
         for text in [
             "<pre>error: &lt;x&gt;</pre>",
             "restart &amp; see",
@@ -470,7 +424,7 @@ mod tests {
         }
         let good =
             ConfigStatus { files: Vec::new(), problem: String::new(), pending: String::new(), ..status };
-        let html = Page { configuration: Some(&good), ..page(&[]) }.to_string();
+        let html = Page { configuration: Some(&good), ..page(&[]) }.html();
         assert!(
             html.contains("The shipped probes, as read ") && !html.contains("class=\"note\"><p>"),
             "{html}"
@@ -488,10 +442,10 @@ mod tests {
             (123_456_789_012, "123 G"),
             (u64::MAX, "18.4 E"),
         ] {
-            assert_eq!(Count(number).to_string(), text);
+            assert_eq!(count(number), text);
         }
         for (number, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (64 << 20, "64.0 MiB")] {
-            assert_eq!(Bytes(number).to_string(), text);
+            assert_eq!(bytes(number), text);
         }
         for (number, text) in [
             (412, "412 ns"),
@@ -502,7 +456,7 @@ mod tests {
             (86_399_999_999_999, "23 h 59 min"),
             (90_000_000_000_000, "1 d 1 h"),
         ] {
-            assert_eq!(Nanos(number).to_string(), text);
+            assert_eq!(nanos(number), text);
         }
     }
 
@@ -521,7 +475,7 @@ mod tests {
         };
         let html = render(&[probe]);
         assert!(!html.contains("<script"), "{html}");
-        assert_eq!(html.matches("&lt;script&gt;&quot;&#39;&amp;").count(), 8);
+        assert_eq!(html.matches("&lt;script&gt;&quot;'&amp;").count(), 8);
     }
 
     #[test]
@@ -559,7 +513,7 @@ mod tests {
 
     #[test]
     fn attach_points_break_between_their_parts() {
-        assert_eq!(Breakable("kprobe:<a>").to_string(), "kprobe:<wbr>&lt;a&gt;<wbr>");
+        assert_eq!(breakable("kprobe:<a>").into_string(), "kprobe:<wbr>&lt;a&gt;<wbr>");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Requests that are refused without a collection, and their number.
 
 use super::routes::REQUEST_TIMEOUT;
-use crate::family::{Kind, MetricFamily};
+use crate::family::{FamilyKind, MetricFamily};
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why the source was not read, or did not answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Refusal {
+pub(super) enum RequestRefusal {
     /// This many requests are under way, of all clients or of this one, and no more may be.
     Busy(usize),
-    /// The connection has a place for health checks only.
+    /// The connection has a seat for health checks only.
     Crowded,
     /// Unread answers fill the memory for answers.
     Full,
@@ -23,7 +23,7 @@ pub(super) enum Refusal {
     Panicked(&'static str),
 }
 
-impl Refusal {
+impl RequestRefusal {
     const REASONS: [&'static str; 5] = ["max_requests", "connections", "memory", "timeout", "panic"];
 
     /// Its index in `REASONS`.
@@ -38,7 +38,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for RequestRefusal {
     fn into_response(self) -> Response {
         let later = |body: String| {
             (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response()
@@ -67,11 +67,11 @@ impl IntoResponse for Refusal {
 
 /// How many requests were refused, by reason.
 #[derive(Debug, Default)]
-pub(super) struct Refused([AtomicU64; Refusal::REASONS.len()]);
+pub(super) struct RefusalCounts([AtomicU64; RequestRefusal::REASONS.len()]);
 
-impl Refused {
+impl RefusalCounts {
     /// The answer to a refused request; counts it.
-    pub(super) fn answer(&self, refusal: Refusal) -> Response {
+    pub(super) fn answer(&self, refusal: RequestRefusal) -> Response {
         self.0[refusal.index()].fetch_add(1, Ordering::Relaxed);
         refusal.into_response()
     }
@@ -81,10 +81,10 @@ impl Refused {
         let mut family = MetricFamily::new(
             "tapster_web_refused_total",
             "Requests for metrics or the landing page that were refused, by reason.",
-            Kind::Counter,
+            FamilyKind::Counter,
             &["reason"],
         );
-        for (reason, count) in Refusal::REASONS.iter().zip(&self.0) {
+        for (reason, count) in RequestRefusal::REASONS.iter().zip(&self.0) {
             #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
             family.push(&[reason], count.load(Ordering::Relaxed) as f64);
         }

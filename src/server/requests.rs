@@ -18,7 +18,7 @@ pub(super) struct Requests {
 
 /// A request that is under way until this is dropped.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct RequestPermit {
     requests: Arc<Requests>,
     network: Network,
 }
@@ -30,7 +30,7 @@ impl Requests {
 
     /// Begins a request of this client, unless too many are under way: in total, or of its network, which leaves a quarter to
     /// others. The error is how many those are.
-    pub(super) fn begin(self: &Arc<Self>, peer: IpAddr) -> Result<Request, usize> {
+    pub(super) fn begin(self: &Arc<Self>, peer: IpAddr) -> Result<RequestPermit, usize> {
         let network = Network::of(peer);
         let mut under_way = lock(&self.under_way);
         let own = under_way.get(&network).copied().unwrap_or(0);
@@ -43,11 +43,11 @@ impl Requests {
         }
         under_way.insert(network, own + 1);
         drop(under_way);
-        Ok(Request { requests: self.clone(), network })
+        Ok(RequestPermit { requests: self.clone(), network })
     }
 }
 
-impl Drop for Request {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         let mut under_way = lock(&self.requests.under_way);
         if let Some(own) = under_way.get_mut(&self.network) {

@@ -17,15 +17,15 @@ use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use super::batch::{Batches, Panicked, Turns};
-use super::body::{Encoded, Memory, Writer};
+use super::body::{BodyMemory, BodyWriter, EncodedBody};
 use super::connection::Peer;
-use super::places::Places;
-use super::refusal::{Refusal, Refused};
-use super::requests::{Request, Requests};
-use super::{Options, Reload, compress, guard, page, select};
+use super::refusal::{RefusalCounts, RequestRefusal};
+use super::requests::{RequestPermit, Requests};
+use super::seats::Seats;
+use super::{Reload, ServerOptions, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
-use crate::source::{self, Logged, Selection, Source};
+use crate::source::{self, LoggedFamilies, Selection, Source};
 use crate::sys;
 use crate::web::Web;
 
@@ -35,22 +35,22 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 const LARGE: usize = 1 << 20;
 
 /// The form of a scrape: its format, and whether it is compressed.
-type Form = (Format, bool);
+type ScrapeForm = (Format, bool);
 /// A scrape in all the forms that were wanted.
-type Scrape = Arc<BTreeMap<Form, Arc<Encoded>>>;
+type Scrape = Arc<BTreeMap<ScrapeForm, Arc<EncodedBody>>>;
 
 #[derive(Clone)]
-struct Shared {
+struct RouteContext {
     source: Arc<dyn Source>,
     requests: Arc<Requests>,
     turns: Arc<Turns>,
     stuck_after: Duration,
-    scrapes: Arc<Batches<Selection, Form, Scrape>>,
-    pages: Arc<Batches<(), (), Option<Arc<Encoded>>>>,
-    memory: Arc<Memory>,
-    places: Arc<Places>,
-    refused: Arc<Refused>,
-    logged: Arc<Logged>,
+    scrapes: Arc<Batches<Selection, ScrapeForm, Scrape>>,
+    pages: Arc<Batches<(), (), Option<Arc<EncodedBody>>>>,
+    memory: Arc<BodyMemory>,
+    seats: Arc<Seats>,
+    refused: Arc<RefusalCounts>,
+    logged: Arc<LoggedFamilies>,
     telemetry_path: Arc<str>,
     reload: Option<Reload>,
     reload_turn: Arc<Semaphore>,
@@ -58,16 +58,16 @@ struct Shared {
     web: Option<Arc<Web>>,
 }
 
-/// All routes over `source`, behind the checks of [`Options::web`], and the memory of answers.
+/// All routes over `source`, behind the checks of [`ServerOptions::web`], and the memory of answers.
 pub(super) fn router(
     source: Arc<dyn Source>,
-    options: &Options,
-    places: Arc<Places>,
-) -> (Router, Arc<Memory>) {
-    let Options { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights } =
+    options: &ServerOptions,
+    seats: Arc<Seats>,
+) -> (Router, Arc<BodyMemory>) {
+    let ServerOptions { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights } =
         options;
     let nothing = format!("there is nothing here; metrics are at {telemetry_path}\n");
-    let (memory, turns) = (Arc::<Memory>::default(), Arc::<Turns>::default());
+    let (memory, turns) = (Arc::<BodyMemory>::default(), Arc::<Turns>::default());
     let router = Router::new()
         .route("/", get(landing))
         .route(telemetry_path, get(metrics))
@@ -76,7 +76,7 @@ pub(super) fn router(
         .route("/-/reload", post(reload_now).put(reload_now).fallback(post_only))
         .fallback(|| async { (StatusCode::NOT_FOUND, nothing) })
         .method_not_allowed_fallback(get_only)
-        .with_state(Shared {
+        .with_state(RouteContext {
             source,
             requests: Requests::new(*max_requests),
             turns: turns.clone(),
@@ -84,7 +84,7 @@ pub(super) fn router(
             scrapes: Batches::new(turns.clone()),
             pages: Batches::new(turns),
             memory: memory.clone(),
-            places,
+            seats,
             refused: Arc::default(),
             logged: Arc::default(),
             telemetry_path: telemetry_path.as_str().into(),
@@ -100,8 +100,8 @@ pub(super) fn router(
     (router, memory)
 }
 
-/// Needs neither a thread nor a place under a limit, so that it answers whatever else hangs.
-async fn healthy(State(shared): State<Shared>) -> Response {
+/// Needs neither a thread nor a seat under a limit, so that it answers whatever else hangs.
+async fn healthy(State(shared): State<RouteContext>) -> Response {
     match shared.turns.oldest().filter(|oldest| *oldest > shared.stuck_after) {
         None => "tapster is healthy\n".into_response(),
         Some(oldest) => {
@@ -132,7 +132,7 @@ fn other_method(method: &Method, allowed: &'static str, message: &'static str) -
     }
 }
 
-async fn reload_now(State(shared): State<Shared>) -> Response {
+async fn reload_now(State(shared): State<RouteContext>) -> Response {
     let Some(reload) = shared.reload else {
         let body = "reloading by HTTP is not allowed: start tapster with `--web.enable-lifecycle`, or send it SIGHUP\n";
         return (StatusCode::FORBIDDEN, body).into_response();
@@ -148,12 +148,12 @@ async fn reload_now(State(shared): State<Shared>) -> Response {
         // Never cancelled, so an error is a panic, which the runtime caught.
         Err(error) => {
             tracing::error!(%error, "reloading panicked");
-            Refusal::Panicked("reloading").into_response()
+            RequestRefusal::Panicked("reloading").into_response()
         }
     }
 }
 
-async fn ready(State(shared): State<Shared>) -> Response {
+async fn ready(State(shared): State<RouteContext>) -> Response {
     match shared.source.unready() {
         None => "tapster is ready\n".into_response(),
         Some(why) => {
@@ -164,7 +164,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics(
-    State(shared): State<Shared>,
+    State(shared): State<RouteContext>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
@@ -180,7 +180,7 @@ async fn metrics(
         move |forms| {
             let own = || {
                 let web = shared.web.iter().flat_map(|web| web.families());
-                web.chain(shared.places.families()).chain([shared.refused.family()])
+                web.chain(shared.seats.families()).chain([shared.refused.family()])
             };
             let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
             let read = || shared.source.select(&selection).into_iter().chain(own()).collect();
@@ -191,7 +191,7 @@ async fn metrics(
         Ok(_request) => answered(shared.scrapes.ask(selection, (format, packed), work)).await,
         Err(refusal) => Err(refusal),
     };
-    match scrape.map(|scrape| scrape.get(&(format, packed)).map(Encoded::body)) {
+    match scrape.map(|scrape| scrape.get(&(format, packed)).map(EncodedBody::body)) {
         Ok(Some(body)) => {
             let mut response = body.into_response();
             let headers = response.headers_mut();
@@ -203,7 +203,7 @@ async fn metrics(
             response
         }
         // The encoder of gzip failed to write to memory, and logged it.
-        Ok(None) => shared.refused.answer(Refusal::Panicked("packing")),
+        Ok(None) => shared.refused.answer(RequestRefusal::Panicked("packing")),
         Err(refusal) => shared.refused.answer(refusal),
     }
 }
@@ -211,9 +211,9 @@ async fn metrics(
 /// Writes a complete scrape in each of these forms. A family that cannot be written is left out, logged and counted.
 pub(super) fn scrape(
     read: impl FnOnce() -> Vec<MetricFamily>,
-    forms: &BTreeSet<Form>,
-    logged: &Logged,
-    memory: &Arc<Memory>,
+    forms: &BTreeSet<ScrapeForm>,
+    logged: &LoggedFamilies,
+    memory: &Arc<BodyMemory>,
 ) -> Scrape {
     let formats: BTreeSet<Format> = forms.iter().map(|(format, _)| *format).collect();
     let mut written: Vec<Written> = formats
@@ -223,7 +223,7 @@ pub(super) fn scrape(
             Written {
                 exposition: Exposition::new(format),
                 left_out: Vec::new(),
-                bodies: forms.map(|packed| ((format, packed), Writer::new(packed))).collect(),
+                bodies: forms.map(|packed| ((format, packed), BodyWriter::new(packed))).collect(),
             }
         })
         .collect();
@@ -252,7 +252,7 @@ pub(super) fn scrape(
 struct Written {
     exposition: Exposition,
     left_out: Vec<ExpositionError>,
-    bodies: Vec<(Form, Writer)>,
+    bodies: Vec<(ScrapeForm, BodyWriter)>,
 }
 
 impl Written {
@@ -263,19 +263,23 @@ impl Written {
         let _ = self.exposition.drain(&mut All(bodies));
     }
 
-    fn finish(mut self, logged: &Logged, memory: &Arc<Memory>) -> io::Result<Vec<(Form, Arc<Encoded>)>> {
+    fn finish(
+        mut self,
+        logged: &LoggedFamilies,
+        memory: &Arc<BodyMemory>,
+    ) -> io::Result<Vec<(ScrapeForm, Arc<EncodedBody>)>> {
         self.left_out.extend(self.exposition.add(source::left_out(self.left_out.len())).err());
         for error in &self.left_out {
             logged.log(error);
         }
         All(&mut self.bodies).write_all(&self.exposition.finish())?;
-        let finish = |(form, body): (Form, Writer)| Ok((form, Arc::new(body.finish(memory)?)));
+        let finish = |(form, body): (ScrapeForm, BodyWriter)| Ok((form, Arc::new(body.finish(memory)?)));
         self.bodies.into_iter().map(finish).collect()
     }
 }
 
 /// Writes the same bytes to all bodies.
-struct All<'a>(&'a mut [(Form, Writer)]);
+struct All<'a>(&'a mut [(ScrapeForm, BodyWriter)]);
 
 impl Write for All<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -290,7 +294,7 @@ impl Write for All<'_> {
     }
 }
 
-async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>) -> Response {
+async fn landing(State(shared): State<RouteContext>, Extension(peer): Extension<Peer>) -> Response {
     let of_page = shared.clone();
     let render = move |_| {
         let source = &of_page.source;
@@ -305,14 +309,14 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
             telemetry_path: &of_page.telemetry_path,
             unready: source.unready(),
         };
-        let mut writer = Writer::new(false);
-        write!(writer, "{page}").and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)
+        let mut writer = BodyWriter::new(false);
+        writer.write_all(page.html().as_bytes()).and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)
     };
     let page = match admit(&shared, peer).await {
         Ok(_request) => answered(shared.pages.ask((), (), move |form| render(form).ok())).await,
         Err(refusal) => Err(refusal),
     };
-    match page.and_then(|page| page.ok_or(Refusal::Panicked("the page"))) {
+    match page.and_then(|page| page.ok_or(RequestRefusal::Panicked("the page"))) {
         Ok(page) => {
             let headers: [(HeaderName, &str); 4] = [
                 (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -328,21 +332,21 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
 }
 
 /// Admits a request to the source. It counts as under way as long as the returned value is held.
-async fn admit(shared: &Shared, peer: Peer) -> Result<Request, Refusal> {
+async fn admit(shared: &RouteContext, peer: Peer) -> Result<RequestPermit, RequestRefusal> {
     if peer.is_spare {
-        return Err(Refusal::Crowded);
+        return Err(RequestRefusal::Crowded);
     }
-    let request = shared.requests.begin(peer.address).map_err(Refusal::Busy)?;
-    if shared.memory.has_room(&shared.places).await { Ok(request) } else { Err(Refusal::Full) }
+    let request = shared.requests.begin(peer.address).map_err(RequestRefusal::Busy)?;
+    if shared.memory.has_room(&shared.seats).await { Ok(request) } else { Err(RequestRefusal::Full) }
 }
 
 /// The result of shared work, unless it takes too long.
-async fn answered<R>(work: impl Future<Output = Result<R, Panicked>>) -> Result<R, Refusal> {
+async fn answered<R>(work: impl Future<Output = Result<R, Panicked>>) -> Result<R, RequestRefusal> {
     match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
-        Ok(result) => result.map_err(|Panicked| Refusal::Panicked("collecting")),
+        Ok(result) => result.map_err(|Panicked| RequestRefusal::Panicked("collecting")),
         Err(_) => {
             tracing::warn!(seconds = REQUEST_TIMEOUT.as_secs(), "collecting did not end in time");
-            Err(Refusal::Slow)
+            Err(RequestRefusal::Slow)
         }
     }
 }

@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::exposition::Format;
-use crate::family::Kind;
+use crate::family::FamilyKind;
 use crate::family::MetricFamily;
 use crate::source::{Selection, Source};
-use crate::status::{ProbeStatus, Unready};
+use crate::status::{ProbeStatus, UnreadyReason};
 
 #[derive(Default)]
 struct Fake {
@@ -39,7 +39,7 @@ impl Source for Fake {
             began.send(()).unwrap();
             go.recv().unwrap();
         }
-        let mut families = vec![MetricFamily::single("reads_total", "Reads.", Kind::Counter, 7.0)];
+        let mut families = vec![MetricFamily::single("reads_total", "Reads.", FamilyKind::Counter, 7.0)];
         if self.broken.load(Ordering::Relaxed) {
             families.push(families[0].clone());
         }
@@ -54,8 +54,8 @@ impl Source for Fake {
         vec!["disk".into()]
     }
 
-    fn unready(&self) -> Option<Unready> {
-        (!self.ready.load(Ordering::Relaxed)).then_some(Unready::Nothing { probes: 3 })
+    fn unready(&self) -> Option<UnreadyReason> {
+        (!self.ready.load(Ordering::Relaxed)).then_some(UnreadyReason::Nothing { probes: 3 })
     }
 }
 
@@ -68,10 +68,10 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
-        Self::with(Options::default())
+        Self::with(ServerOptions::default())
     }
 
-    fn with(options: Options) -> Self {
+    fn with(options: ServerOptions) -> Self {
         let fake = Arc::new(Fake::default());
         let listener = bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr();
@@ -235,7 +235,8 @@ fn the_landing_page_is_html_that_runs_nothing() {
 
 #[test]
 fn a_scrape_that_hangs_blocks_no_other_for_long() {
-    let server = Running::with(Options { stuck_after: Duration::from_secs(2), ..Options::default() });
+    let server =
+        Running::with(ServerOptions { stuck_after: Duration::from_secs(2), ..ServerOptions::default() });
     let (began, release) = server.hold();
     let addr = server.addr;
     let slow = std::thread::spawn(move || request_to(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n"));
@@ -385,8 +386,8 @@ fn ask(stream: &mut TcpStream) -> std::io::Result<String> {
 }
 
 #[test]
-fn silence_gives_its_place_to_those_who_ask() {
-    let server = Running::with(Options { max_connections: 8, ..Options::default() });
+fn silence_gives_its_seat_to_those_who_ask() {
+    let server = Running::with(ServerOptions { max_connections: 8, ..ServerOptions::default() });
     let mut kept: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(server.addr).unwrap()).collect();
     for stream in &mut kept {
         assert!(ask(stream).unwrap().starts_with("HTTP/1.1 200"));
@@ -427,16 +428,16 @@ fn exchange(mut stream: TcpStream, request: &str) -> String {
 }
 
 #[test]
-fn requests_under_way_keep_their_places_and_health_has_its_own() {
+fn requests_under_way_keep_their_seats_and_health_has_its_own() {
     const SCRAPE: &str = "GET /metrics HTTP/1.0\r\n\r\n";
-    let server = Running::with(Options { max_connections: 4, ..Options::default() });
+    let server = Running::with(ServerOptions { max_connections: 4, ..ServerOptions::default() });
     let (began, release) = server.hold();
     let addr = server.addr;
-    // One network may hold three of the four places. A scrape may be displaced before its request is read.
+    // One network may hold three of the four seats. A scrape may be displaced before its request is read.
     let mut scrapes = Vec::new();
     let begun = Instant::now();
     let refused = loop {
-        assert!(begun.elapsed() < Duration::from_secs(4), "the places are not taken");
+        assert!(begun.elapsed() < Duration::from_secs(4), "the seats are not taken");
         scrapes.push(std::thread::spawn(move || exchange(TcpStream::connect(addr).unwrap(), SCRAPE)));
         let answer =
             exchange(TcpStream::connect(addr).unwrap(), "GET /metrics?exclude[]=disk HTTP/1.0\r\n\r\n");
@@ -450,7 +451,7 @@ fn requests_under_way_keep_their_places_and_health_has_its_own() {
     for _ in 0..20 {
         assert_eq!(server.get("/-/healthy").status, 200);
     }
-    // Another network has the fourth place.
+    // Another network has the fourth seat.
     let other = connect_from([127, 0, 0, 2], addr);
     let text = exchange(other, "GET /metrics?exclude[]=disk HTTP/1.0\r\n\r\n");
     assert!(text.starts_with("HTTP/1.0 200"), "{text}");
@@ -542,7 +543,8 @@ fn scrapes_of_some_probes() {
 
 #[test]
 fn another_path_for_metrics() {
-    let server = Running::with(Options { telemetry_path: "/own/path".into(), ..Options::default() });
+    let server =
+        Running::with(ServerOptions { telemetry_path: "/own/path".into(), ..ServerOptions::default() });
     assert_eq!(server.get("/own/path").status, 200);
     let answer = server.get("/metrics");
     assert_eq!((answer.status, answer.text()), (404, "there is nothing here; metrics are at /own/path\n"));
@@ -569,7 +571,7 @@ fn reloading_by_http() {
     let reload: Reload = Arc::new(move || {
         if asked.swap(true, Ordering::Relaxed) { Err("it is wrong".into()) } else { Ok("1 probe".into()) }
     });
-    let server = Running::with(Options { reload: Some(reload), ..Options::default() });
+    let server = Running::with(ServerOptions { reload: Some(reload), ..ServerOptions::default() });
     let answer = post(&server, "POST");
     assert_eq!((answer.status, answer.text()), (200, "configuration reloaded: 1 probe\n"));
     let answer = post(&server, "PUT");
@@ -577,7 +579,9 @@ fn reloading_by_http() {
         (answer.status, answer.text()),
         (500, "not all of the configuration is reloaded: it is wrong\n")
     );
-    let panics =
-        Running::with(Options { reload: Some(Arc::new(|| panic!("on purpose"))), ..Options::default() });
+    let panics = Running::with(ServerOptions {
+        reload: Some(Arc::new(|| panic!("on purpose"))),
+        ..ServerOptions::default()
+    });
     assert_eq!(post(&panics, "POST").status, 500);
 }

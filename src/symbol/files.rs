@@ -1,12 +1,12 @@
 //! Files by build id, learnt from the mappings of processes, and their symbols. Reports of the kernel are read here without
-//! delay; files are read by [`Reader`], and a scrape waits for it only as long as its patience lasts.
+//! delay; files are read by [`SymbolReader`], and a scrape waits for it only as long as its patience lasts.
 
 use super::{
+    cache::{FileMapping, Job, MappedRange, RangeContent, SymbolsKey, UnidentifiedFile, kept, padded},
     frame::Frame,
-    known::{Job, Key, Of, Part, Place, Unseen, kept, padded},
     lock,
     mapping::Inode,
-    reader::Reader,
+    reader::SymbolReader,
 };
 use crate::{
     family::MetricFamily,
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Files, and what is known about them.
 #[derive(Debug)]
 pub(super) struct Files {
-    reader: Arc<Reader>,
+    reader: Arc<SymbolReader>,
     told: Arc<Mutex<Option<Mappings>>>,
     /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
@@ -44,7 +44,7 @@ impl Files {
             tracing::warn!(%error, "programs that run for less than a second may stay unknown in stacks");
         }
         Self {
-            reader: Arc::new(Reader::new(proc)),
+            reader: Arc::new(SymbolReader::new(proc)),
             told: Arc::new(Mutex::new(told.ok())),
             online,
             begun: Mutex::default(),
@@ -67,14 +67,14 @@ impl Files {
     fn start(&self) -> io::Result<()> {
         let reader = self.reader.clone();
         thread::Builder::new().name("symbols".into()).spawn(move || reader.work())?;
-        self.reader.ask(&mut self.reader.known(), Job::All);
+        self.reader.ask(&mut self.reader.cache(), Job::All);
         let (reader, told, online) = (self.reader.clone(), self.told.clone(), self.online.clone());
         let waiter = |told: &Mutex<Option<Mappings>>| lock(told).as_ref()?.waiter().ok();
         let mut waits = waiter(&told);
         let look = move || {
             let mut followed = Instant::now();
-            let mut refused = Refused::default();
-            while !reader.known().is_over {
+            let mut refused = LastRefusal::default();
+            while !reader.cache().is_over {
                 // Reports are read without delay, because a process may end in a moment.
                 wait(waits.as_ref());
                 look(&reader, &told);
@@ -83,7 +83,7 @@ impl Files {
                     if follow(&told, &online, &mut refused) {
                         waits = waiter(&told);
                         // The kernel did not report what was mapped on a new CPU meanwhile.
-                        reader.ask(&mut reader.known(), Job::All);
+                        reader.ask(&mut reader.cache(), Job::All);
                     }
                 }
                 thread::sleep(PAUSE);
@@ -103,22 +103,22 @@ impl Files {
 
     /// Names of the frames of programs, and whether each is final. Waits a little for symbols that are not read yet.
     pub(super) fn names(&self, frames: &[Frame], process: u32) -> Vec<Option<(String, bool)>> {
-        let mut known = self.reader.known();
+        let mut cache = self.reader.cache();
         loop {
-            let lacking = known.lacking(frames, process);
+            let lacking = cache.lacking(frames, process);
             for job in &lacking {
-                self.reader.ask(&mut known, *job);
+                self.reader.ask(&mut cache, *job);
             }
             let begun = Instant::now();
-            let left = known.patience.left(begun);
-            if lacking.is_empty() || left.is_zero() || known.is_over {
+            let left = cache.patience.left(begun);
+            if lacking.is_empty() || left.is_zero() || cache.is_over {
                 break;
             }
-            let waited = self.reader.answered.wait_timeout(known, left);
-            (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            known.patience.spend(begun.elapsed());
+            let waited = self.reader.answered.wait_timeout(cache, left);
+            (cache, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            cache.patience.spend(begun.elapsed());
         }
-        frames.iter().enumerate().map(|(depth, frame)| known.name(frame, depth, process)).collect()
+        frames.iter().enumerate().map(|(depth, frame)| cache.name(frame, depth, process)).collect()
     }
 
     /// From now on only the user who started this process sees the names.
@@ -128,16 +128,16 @@ impl Files {
 
     /// Waits until the requested symbols are read, at most this long; returns whether any were missing.
     pub(super) fn wait(&self, most: Duration) -> bool {
-        let known = self.reader.known();
-        let was_lacking = known.is_lacking();
-        let waited = self.reader.answered.wait_timeout_while(known, most, |known| known.is_lacking());
+        let cache = self.reader.cache();
+        let was_lacking = cache.is_lacking();
+        let waited = self.reader.answered.wait_timeout_while(cache, most, |cache| cache.is_lacking());
         drop(waited);
         was_lacking
     }
 
     /// The family that counts files that could not be read.
     pub(super) fn family(&self) -> MetricFamily {
-        self.reader.known().unread.family()
+        self.reader.cache().unread.family()
     }
 }
 
@@ -155,9 +155,9 @@ fn wait(waiter: Option<&MappingsWaiter>) {
 
 /// The last refusal, so that it is logged once and not each second.
 #[derive(Debug, Default)]
-struct Refused(Option<String>);
+struct LastRefusal(Option<String>);
 
-impl Refused {
+impl LastRefusal {
     /// Whether there is an error, and it differs from the last one.
     fn is_news(&mut self, error: Option<&io::Error>) -> bool {
         let error = error.map(ToString::to_string);
@@ -168,7 +168,7 @@ impl Refused {
 }
 
 /// Opens CPUs that came online for reports of mappings; returns whether there are any.
-fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut Refused) -> bool {
+fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut LastRefusal) -> bool {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else { return false };
     let followed = sys::cpu_list(online).and_then(|online| told.follow(&online));
@@ -180,39 +180,39 @@ fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut Refused) 
     followed.unwrap_or(false)
 }
 
-fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
+fn look(reader: &SymbolReader, told: &Mutex<Option<Mappings>>) {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else {
-        return reader.ask(&mut reader.known(), Job::New);
+        return reader.ask(&mut reader.cache(), Job::New);
     };
     let mut mapped = Vec::new();
     let lost = told.read(|one| mapped.push(one));
     if mapped.is_empty() && !lost {
         return;
     }
-    let mut known = reader.known();
+    let mut cache = reader.cache();
     let told = SystemTime::now();
     for Mapped { process, from, to, offset, file, path } in mapped {
         let path = kept(path);
         let of = match file {
             MappedFile::BuildId(id) => {
-                let key = Key::BuildId(padded(&id));
-                known.add(key, Place { process, from, to, path, seen: None });
-                if known.is_unseen(key) {
-                    reader.ask(&mut known, Job::See(key));
+                let key = SymbolsKey::BuildId(padded(&id));
+                cache.add(key, FileMapping { process, from, to, path, seen: None });
+                if cache.is_unseen(key) {
+                    reader.ask(&mut cache, Job::See(key));
                 }
-                Of::File(key)
+                RangeContent::File(key)
             }
             // Another file may have had this inode number before.
             MappedFile::Inode(device, number) => {
-                reader.ask(&mut known, Job::Process(process));
-                Of::Unseen(Unseen { inode: Inode { device, number }, path, told })
+                reader.ask(&mut cache, Job::Process(process));
+                RangeContent::Unseen(UnidentifiedFile { inode: Inode { device, number }, path, told })
             }
         };
-        known.remember(process, Part { from, to, offset, of }, told);
+        cache.remember(process, MappedRange { from, to, offset, of }, told);
     }
     if lost {
-        reader.ask(&mut known, Job::All);
+        reader.ask(&mut cache, Job::All);
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_said_once() {
-        let mut refused = Refused::default();
+        let mut refused = LastRefusal::default();
         let (one, other) = (io::Error::other("one"), io::Error::other("other"));
         let errors = [Some(&one), Some(&one), Some(&other), Some(&one), None, None, Some(&one)];
         let said = errors.map(|error| refused.is_news(error));

@@ -25,16 +25,16 @@ const FUNCTION_LIMIT: u64 = 1 << 20;
 
 /// Functions by address.
 #[derive(Debug)]
-pub(crate) struct KernelFunctions {
+pub(crate) struct KernelSymbols {
     kallsyms: PathBuf,
     modules: PathBuf,
-    table: Option<Table>,
+    table: Option<KernelSymbolTable>,
     unknown: HashSet<u64>,
     /// Whether the table was read in this scrape.
     fresh: bool,
 }
 
-impl KernelFunctions {
+impl KernelSymbols {
     pub(crate) fn new(host: &Host) -> Result<Self, HostError> {
         let kallsyms = host.kallsyms();
         require("ksym", &kallsyms)?;
@@ -54,7 +54,8 @@ impl KernelFunctions {
         }
         // The modules are read first: a module that is loaded in between is then seen as a change.
         let modules = read_modules(&self.modules);
-        let table = File::open(&self.kallsyms).and_then(|file| Table::read(BufReader::new(file), modules));
+        let table = File::open(&self.kallsyms)
+            .and_then(|file| KernelSymbolTable::read(BufReader::new(file), modules));
         match table {
             Ok(table) => {
                 self.table = Some(table);
@@ -141,9 +142,9 @@ fn parse_module(line: &str) -> Option<Module> {
 
 /// One line of kallsyms that starts or ends a function.
 #[derive(Clone, Copy, Debug)]
-struct Symbol {
+struct FunctionBoundary {
     address: u64,
-    /// Where the name starts in `Table::names`.
+    /// Where the name starts in `KernelSymbolTable::names`.
     name: u32,
     /// Bytes of the name; 0 for a symbol that is no function.
     len: u16,
@@ -153,13 +154,13 @@ struct Symbol {
 
 /// Symbols sorted by address, their names in one string.
 #[derive(Debug)]
-struct Table {
-    symbols: Vec<Symbol>,
+struct KernelSymbolTable {
+    symbols: Vec<FunctionBoundary>,
     names: String,
     modules: Vec<Module>,
 }
 
-impl Table {
+impl KernelSymbolTable {
     fn read(mut source: impl BufRead, modules: Vec<Module>) -> io::Result<Self> {
         let mut symbols = Vec::new();
         let mut names = String::new();
@@ -197,8 +198,8 @@ impl Table {
 }
 
 /// Parses a line, and appends its name to `names`; `None` if the address is hidden or the line is malformed.
-fn parse_symbol(line: &str, names: &mut String) -> Option<Symbol> {
-    let kallsyms::Symbol { address, kind, name, .. } = kallsyms::Symbol::parse(line)?;
+fn parse_symbol(line: &str, names: &mut String) -> Option<FunctionBoundary> {
+    let kallsyms::KallsymsLine { address, kind, name, .. } = kallsyms::KallsymsLine::parse(line)?;
     let address = address?;
     let rank = match kind {
         "T" => 0,
@@ -206,9 +207,9 @@ fn parse_symbol(line: &str, names: &mut String) -> Option<Symbol> {
         "w" => 2,
         "t" => 3,
         // Not a function: it only ends the function before it, and loses against a function at the same address.
-        _ => return Some(Symbol { address, name: 0, len: 0, rank: u8::MAX }),
+        _ => return Some(FunctionBoundary { address, name: 0, len: 0, rank: u8::MAX }),
     };
-    let symbol = Symbol {
+    let symbol = FunctionBoundary {
         address,
         name: u32::try_from(names.len()).ok()?,
         len: u16::try_from(name.len()).ok()?,

@@ -6,10 +6,10 @@
 //!
 //! Files and processes belong to others and may be made to do harm: see [ADR 29](../../docs/adr/0029-foreign-files.md).
 
+mod cache;
 mod files;
 mod frame;
 mod kernel;
-mod known;
 pub mod mapping;
 mod patience;
 mod reader;
@@ -18,7 +18,7 @@ mod tests;
 mod unread;
 
 pub use frame::{Frame, frames};
-pub(crate) use kernel::KernelFunctions;
+pub(crate) use kernel::KernelSymbols;
 
 use crate::{
     elf::short,
@@ -43,13 +43,13 @@ const UNKNOWN: &str = "[unknown]";
 #[derive(Debug)]
 pub struct Symbols {
     host: Host,
-    kernel: Mutex<Option<KernelFunctions>>,
+    kernel: Mutex<Option<KernelSymbols>>,
     files: OnceLock<Files>,
 }
 
 /// The names of the functions of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct StackNames {
     /// Innermost first.
     pub list: Vec<String>,
     /// Whether they are final: symbols that are not read yet may change a name in the next scrape.
@@ -66,7 +66,7 @@ impl Symbols {
     pub fn want_kernel(&self) -> Result<(), HostError> {
         let mut kernel = lock(&self.kernel);
         if kernel.is_none() {
-            *kernel = Some(KernelFunctions::new(&self.host)?);
+            *kernel = Some(KernelSymbols::new(&self.host)?);
         }
         Ok(())
     }
@@ -95,11 +95,11 @@ impl Symbols {
 
     /// Names of a stack's functions, innermost first like the frames. `process` is the one to which addresses belong, 0 for
     /// none. Waits for symbols that are not read yet, about a second for all callers together.
-    pub fn names(&self, frames: &[Frame], process: u32) -> Names {
+    pub fn names(&self, frames: &[Frame], process: u32) -> StackNames {
         let unknown = || frames.iter().map(|_| None).collect();
         let of_files = self.files.get().map_or_else(unknown, |files| files.names(frames, process));
         let mut kernel = lock(&self.kernel);
-        let mut names = Names { list: Vec::with_capacity(frames.len()), are_final: true };
+        let mut names = StackNames { list: Vec::with_capacity(frames.len()), are_final: true };
         for (depth, (frame, of_file)) in frames.iter().zip(of_files).enumerate() {
             // All frames but the innermost are return addresses, which may be behind the end of the calling function.
             let back = u64::from(depth > 0);

@@ -3,15 +3,18 @@
 //! comes.
 
 use super::{
-    known::{BuildId, Job, Key, Known, Of, Part, Place, Unseen, kept, padded},
+    cache::{
+        BuildId, FileMapping, Job, MappedRange, RangeContent, SymbolCache, SymbolsKey, UnidentifiedFile,
+        kept, padded,
+    },
     lock,
     mapping::{Inode, Mapping, mappings},
-    unread::Reason,
+    unread::UnreadReason,
 };
 use crate::{
     container,
-    deadline::{self, Left, MayHang, Outcome},
-    elf::{self, Limits, Symbols},
+    deadline::{self, HangingThreads, MayHang, Outcome},
+    elf::{self, FileSymbols, ReadLimits},
     sys::{self, Foreign, ForeignError, hold_directory, look_at, open_foreign},
 };
 use std::{
@@ -29,12 +32,12 @@ use std::{
 /// Most processes that are read.
 const PROCESSES: usize = 65_536;
 /// How long reading a process and its files may take.
-const LOOK: deadline::Limits =
-    deadline::Limits { first: Duration::from_secs(2), next: Duration::from_millis(250) };
+const LOOK: deadline::TimeLimits =
+    deadline::TimeLimits { first: Duration::from_secs(2), next: Duration::from_millis(250) };
 /// How long reading symbols may take: a little longer than their budget, so that only files that hang are late.
-const READ: deadline::Limits = {
-    let most = Limits::STACK.time.saturating_add(Duration::from_secs(2));
-    deadline::Limits { first: most, next: most }
+const READ: deadline::TimeLimits = {
+    let most = ReadLimits::STACK.time.saturating_add(Duration::from_secs(2));
+    deadline::TimeLimits { first: most, next: most }
 };
 /// Most threads that are left behind, and most of them for files and processes of one user. Others of that user are not read
 /// until one of those has answered.
@@ -45,34 +48,34 @@ const MUCH: usize = 1 << 20;
 
 /// A thing that may not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Thing {
+enum ReadTarget {
     /// A process: its mappings, and the files in them.
     Process(u32),
     /// The symbols of a file.
-    Symbols(Key),
+    Symbols(SymbolsKey),
     /// The identity of a file.
-    See(Key),
+    See(SymbolsKey),
 }
 
 #[derive(Debug)]
-struct Asked {
-    thing: Thing,
+struct LateRead {
+    thing: ReadTarget,
     /// Its owner; `None` if that is no longer known.
     user: Option<u32>,
-    left: Left,
+    left: HangingThreads,
 }
 
-impl MayHang for Asked {
-    fn left(&self) -> &Left {
+impl MayHang for LateRead {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
 
 /// What is known, and the jobs that read more.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct SymbolReader {
     proc: PathBuf,
-    known: Mutex<Known>,
+    cache: Mutex<SymbolCache>,
     /// Notified when a job is added.
     asked: Condvar,
     /// Notified when a job is done.
@@ -86,15 +89,15 @@ pub(super) struct Reader {
     /// Whether only the user who started this process, who may read the files as well, sees the names.
     pub(super) is_private: AtomicBool,
     /// Things that are late, as long as they are.
-    left: Mutex<HashMap<Thing, Arc<Asked>>>,
+    left: Mutex<HashMap<ReadTarget, Arc<LateRead>>>,
 }
 
-impl Reader {
+impl SymbolReader {
     pub(super) fn new(proc: PathBuf) -> Self {
         let own = files_of(&proc.join("self"));
         Self {
             proc,
-            known: Mutex::default(),
+            cache: Mutex::default(),
             asked: Condvar::new(),
             answered: Condvar::new(),
             own,
@@ -106,19 +109,19 @@ impl Reader {
     }
 
     /// Locks what is known; hold it only for moments.
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
-        lock(&self.known)
+    pub(super) fn cache(&self) -> MutexGuard<'_, SymbolCache> {
+        lock(&self.cache)
     }
 
     /// Adds a job.
-    pub(super) fn ask(&self, known: &mut Known, job: Job) {
-        known.ask(job);
+    pub(super) fn ask(&self, cache: &mut SymbolCache, job: Job) {
+        cache.ask(job);
         self.asked.notify_one();
     }
 
     /// Ends the reader.
     pub(super) fn end(&self) {
-        self.known().is_over = true;
+        self.cache().is_over = true;
         self.asked.notify_all();
         self.answered.notify_all();
     }
@@ -127,21 +130,21 @@ impl Reader {
     pub(super) fn work(self: &Arc<Self>) {
         while let Some(job) = self.next_job() {
             self.answer(job);
-            self.known().answered(job);
+            self.cache().answered(job);
             self.answered.notify_all();
         }
     }
 
     fn next_job(&self) -> Option<Job> {
-        let mut known = self.known();
+        let mut cache = self.cache();
         loop {
-            if known.is_over {
+            if cache.is_over {
                 return None;
             }
-            if let Some(job) = known.jobs.pop_front() {
+            if let Some(job) = cache.jobs.pop_front() {
                 return Some(job);
             }
-            known = self.asked.wait(known).unwrap_or_else(PoisonError::into_inner);
+            cache = self.asked.wait(cache).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -152,17 +155,17 @@ impl Reader {
             Job::New => self.look_at_new(all()),
             Job::Find(id) => {
                 self.look_at(all());
-                self.known().miss(id);
+                self.cache().miss(id);
             }
             Job::Process(process) => self.look_at([process].into_iter()),
-            Job::See(key) => self.each(LOOK, &[Thing::See(key)]),
-            Job::Symbols(key) => self.each(READ, &[Thing::Symbols(key)]),
+            Job::See(key) => self.each(LOOK, &[ReadTarget::See(key)]),
+            Job::Symbols(key) => self.each(READ, &[ReadTarget::Symbols(key)]),
         }
     }
 
     /// Reads the mappings of processes, which change: they load libraries while they run.
     fn look_at(self: &Arc<Self>, processes: impl Iterator<Item = u32>) {
-        self.each(LOOK, &processes.map(Thing::Process).collect::<Vec<_>>());
+        self.each(LOOK, &processes.map(ReadTarget::Process).collect::<Vec<_>>());
     }
 
     /// Reads processes that are new or execute another program than before.
@@ -176,10 +179,11 @@ impl Reader {
     }
 
     /// Reads each of these; goes on without those that are late.
-    fn each(self: &Arc<Self>, limits: deadline::Limits, things: &[Thing]) {
+    fn each(self: &Arc<Self>, limits: deadline::TimeLimits, things: &[ReadTarget]) {
         let asked = self.may_be_asked(things);
         let reader = self.clone();
-        let outcomes = deadline::each(limits, asked.clone(), move |asked: &Asked| reader.read(asked.thing));
+        let outcomes =
+            deadline::each(limits, asked.clone(), move |asked: &LateRead| reader.read(asked.thing));
         let mut left = lock(&self.left);
         let mut late = Vec::new();
         for (asked, outcome) in asked.into_iter().zip(outcomes) {
@@ -194,7 +198,7 @@ impl Reader {
     }
 
     /// The things that may be read: not those that are late, nor those of an owner with too many late ones.
-    fn may_be_asked(&self, things: &[Thing]) -> Vec<Arc<Asked>> {
+    fn may_be_asked(&self, things: &[ReadTarget]) -> Vec<Arc<LateRead>> {
         let mut left = lock(&self.left);
         left.retain(|_, asked| asked.left.is_any());
         let mut count_of: HashMap<Option<u32>, usize> = HashMap::new();
@@ -208,36 +212,36 @@ impl Reader {
             if left.contains_key(thing) || left.len() >= LEFT || of_user >= LEFT_OF_ONE {
                 self.do_without(*thing);
             } else {
-                asked.push(Arc::new(Asked { thing: *thing, user, left: Left::default() }));
+                asked.push(Arc::new(LateRead { thing: *thing, user, left: HangingThreads::default() }));
             }
         }
         asked
     }
 
-    fn user_of(&self, thing: Thing) -> Option<u32> {
+    fn user_of(&self, thing: ReadTarget) -> Option<u32> {
         let process = match thing {
-            Thing::Process(process) => process,
-            Thing::Symbols(key) | Thing::See(key) => self.known().places(key).last()?.process,
+            ReadTarget::Process(process) => process,
+            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.cache().mappings(key).last()?.process,
         };
         Some(fs::metadata(self.directory(process)).ok()?.uid())
     }
 
     /// Notes that something does not answer, and logs it once.
-    fn is_late(&self, thing: Thing) {
+    fn is_late(&self, thing: ReadTarget) {
         let path: Arc<Path> = match thing {
-            Thing::Process(process) => self.directory(process).into(),
-            Thing::Symbols(key) | Thing::See(key) => self.known().path(key),
+            ReadTarget::Process(process) => self.directory(process).into(),
+            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.cache().path(key),
         };
-        self.known().unread.count(Reason::Slow, &path);
+        self.cache().unread.count(UnreadReason::Slow, &path);
         self.do_without(thing);
     }
 
     /// Goes on without it: nothing waits for it any more.
-    fn do_without(&self, thing: Thing) {
+    fn do_without(&self, thing: ReadTarget) {
         match thing {
-            Thing::Process(process) => self.known().set_process(process, None, Vec::new()),
-            Thing::Symbols(key) => self.known().give_up(key),
-            Thing::See(_) => {}
+            ReadTarget::Process(process) => self.cache().set_process(process, None, Vec::new()),
+            ReadTarget::Symbols(key) => self.cache().give_up(key),
+            ReadTarget::See(_) => {}
         }
     }
 
@@ -245,26 +249,26 @@ impl Reader {
         container::directory(&self.proc, process)
     }
 
-    fn read(&self, thing: Thing) {
-        if self.known().is_over {
+    fn read(&self, thing: ReadTarget) {
+        if self.cache().is_over {
             return;
         }
         match thing {
-            Thing::Process(process) => {
+            ReadTarget::Process(process) => {
                 // The time is taken first: what is reported while the mappings are read may be missing from them.
                 let looked = SystemTime::now();
                 let began = self.began(process);
                 let parts = self.parts(process);
-                self.known().set_process(process, began, parts);
+                self.cache().set_process(process, began, parts);
                 self.settle(process);
-                self.known().end(process, looked);
+                self.cache().end(process, looked);
             }
-            Thing::See(key) => self.see(key),
-            Thing::Symbols(key) => {
+            ReadTarget::See(key) => self.see(key),
+            ReadTarget::Symbols(key) => {
                 let read = self.symbols(key);
                 let is_much = read.as_ref().is_ok_and(|symbols| symbols.memory() >= MUCH)
-                    || matches!(read, Err(Reason::TooLarge));
-                self.known().set_symbols(key, read);
+                    || matches!(read, Err(UnreadReason::TooLarge));
+                self.cache().set_symbols(key, read);
                 if is_much {
                     sys::release_memory();
                 }
@@ -275,7 +279,7 @@ impl Reader {
     /// When a process began, or a little before; `None` if no mapping was reported that may belong to another process of its
     /// number.
     fn began(&self, process: u32) -> Option<SystemTime> {
-        if !self.known().is_remembered(process) {
+        if !self.cache().is_remembered(process) {
             return None;
         }
         let stat = fs::read(self.directory(process).join("stat")).ok()?;
@@ -284,7 +288,7 @@ impl Reader {
     }
 
     /// The executable mappings of a process, with the identity of each file.
-    fn parts(&self, process: u32) -> Vec<Part> {
+    fn parts(&self, process: u32) -> Vec<MappedRange> {
         let directory = self.directory(process);
         let mapped = mappings(&directory);
         let is_ours = self.has_our_files(&directory);
@@ -292,11 +296,11 @@ impl Reader {
             let of = match inode {
                 Some(inode) => self.look_at_file(process, (from, to), inode, path, is_ours),
                 None => match path.to_str().filter(|name| name.starts_with('[')) {
-                    Some(name) => Of::Kernel(name.into()),
-                    None => Of::Nothing,
+                    Some(name) => RangeContent::Kernel(name.into()),
+                    None => RangeContent::Nothing,
                 },
             };
-            Part { from, to, offset, of }
+            MappedRange { from, to, offset, of }
         };
         mapped.into_iter().map(part).collect()
     }
@@ -313,44 +317,44 @@ impl Reader {
         inode: Inode,
         path: PathBuf,
         is_ours: bool,
-    ) -> Of {
-        let place = Place { process, from, to, path: kept(path), seen: None };
-        let unseen = Unseen { inode, path: place.path.clone(), told: SystemTime::now() };
+    ) -> RangeContent {
+        let mapping = FileMapping { process, from, to, path: kept(path), seen: None };
+        let unseen = UnidentifiedFile { inode, path: mapping.path.clone(), told: SystemTime::now() };
         // Another thread is opening it.
         if !lock(&self.opening).insert(inode) {
-            return Of::Unseen(unseen);
+            return RangeContent::Unseen(unseen);
         }
-        let found = self.identify(place, inode, is_ours);
+        let found = self.identify(mapping, inode, is_ours);
         lock(&self.opening).remove(&inode);
         // It may be found through another process.
-        found.map_or(Of::Unseen(unseen), Of::File)
+        found.map_or(RangeContent::Unseen(unseen), RangeContent::File)
     }
 
     /// The identity of a file that a process has mapped; `None` if it is not certain.
-    fn identify(&self, mut place: Place, inode: Inode, is_ours: bool) -> Option<Key> {
-        let (looked, is_mapped) = match self.hold_mapped(&place) {
+    fn identify(&self, mut mapping: FileMapping, inode: Inode, is_ours: bool) -> Option<SymbolsKey> {
+        let (looked, is_mapped) = match self.hold_mapped(&mapping) {
             Ok(looked) => (looked, true),
-            Err(_) => (self.hold_named(&place).ok()?, false),
+            Err(_) => (self.hold_named(&mapping).ok()?, false),
         };
         let identity = looked.identity;
         // Another file may have its name by now.
         let is_it = is_mapped || identity.inode == inode.number;
-        place.seen = is_ours.then_some((identity.device, identity.inode));
-        let known = self.known().looked_at(inode, identity).filter(|_| is_it);
+        mapping.seen = is_ours.then_some((identity.device, identity.inode));
+        let known = self.cache().looked_at(inode, identity).filter(|_| is_it);
         if let Some(key) = known {
-            self.known().add(key, place);
+            self.cache().add(key, mapping);
             return Some(key);
         }
         let file = looked.open().ok()?;
         let build_id: Option<BuildId> = elf::build_id(&file).ok().flatten().map(|id| padded(&id));
-        let mut known = self.known();
+        let mut cache = self.cache();
         if is_it {
-            let key = known.look_at(inode, identity, build_id);
-            known.add(key, place);
+            let key = cache.look_at(inode, identity, build_id);
+            cache.add(key, mapping);
             return Some(key);
         }
         if let Some(id) = build_id {
-            known.add(Key::BuildId(id), place);
+            cache.add(SymbolsKey::BuildId(id), mapping);
         }
         None
     }
@@ -358,48 +362,48 @@ impl Reader {
     /// Identifies the files of a process that ended before it was read: the file with the reported path and number, if it is
     /// the one known before, or if it existed when it was mapped.
     fn settle(&self, process: u32) {
-        let unseen = self.known().unseen(process);
+        let unseen = self.cache().unseen(process);
         for unseen in unseen {
             let Ok(looked) = look_at(Foreign::Unlinked(&unseen.path)) else { continue };
             let identity = looked.identity;
             if identity.inode != unseen.inode.number {
                 continue;
             }
-            let mut known = self.known();
+            let mut cache = self.cache();
             let since_epoch = unseen.told.duration_since(UNIX_EPOCH).unwrap_or_default();
             let was_there = || {
                 let told = i128::try_from(since_epoch.as_nanos()).unwrap_or(i128::MAX);
-                (identity.appeared_ns() <= told).then_some(Key::File(identity))
+                (identity.appeared_ns() <= told).then_some(SymbolsKey::File(identity))
             };
-            let Some(key) = known.looked_at(unseen.inode, identity).or_else(was_there) else { continue };
-            let place = Place { process, from: 0, to: 0, path: unseen.path.clone(), seen: None };
-            known.add(key, place);
-            known.settle(process, &unseen, key);
+            let Some(key) = cache.looked_at(unseen.inode, identity).or_else(was_there) else { continue };
+            let mapping = FileMapping { process, from: 0, to: 0, path: unseen.path.clone(), seen: None };
+            cache.add(key, mapping);
+            cache.settle(process, &unseen, key);
         }
     }
 
     /// Opens a file as its process has it: its mapping, or the file with its name in the root of that process.
-    fn hold(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
-        self.hold_mapped(place).or_else(|_| self.hold_named(place))
+    fn hold(&self, mapping: &FileMapping) -> Result<sys::CheckedFile, ForeignError> {
+        self.hold_mapped(mapping).or_else(|_| self.hold_named(mapping))
     }
 
-    fn hold_named(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
-        let root = hold_directory(&self.directory(place.process).join("root"))?;
-        look_at(Foreign::Under(root.as_fd(), &place.path))
+    fn hold_named(&self, mapping: &FileMapping) -> Result<sys::CheckedFile, ForeignError> {
+        let root = hold_directory(&self.directory(mapping.process).join("root"))?;
+        look_at(Foreign::Under(root.as_fd(), &mapping.path))
     }
 
-    fn hold_mapped(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
-        let link = format!("map_files/{:x}-{:x}", place.from, place.to);
-        look_at(Foreign::Link(&self.directory(place.process).join(link)))
+    fn hold_mapped(&self, mapping: &FileMapping) -> Result<sys::CheckedFile, ForeignError> {
+        let link = format!("map_files/{:x}-{:x}", mapping.from, mapping.to);
+        look_at(Foreign::Link(&self.directory(mapping.process).join(link)))
     }
 
     /// Looks up the identity of a mapped file.
-    fn see(&self, key: Key) {
-        let places = self.known().places(key);
-        let is_ours = |place: &&Place| self.has_our_files(&self.directory(place.process));
-        for place in places.iter().rev().filter(is_ours) {
-            if let Ok(looked) = self.hold_mapped(place) {
-                self.known().see(key, place.process, (looked.identity.device, looked.identity.inode));
+    fn see(&self, key: SymbolsKey) {
+        let mappings = self.cache().mappings(key);
+        let is_ours = |mapping: &&FileMapping| self.has_our_files(&self.directory(mapping.process));
+        for mapping in mappings.iter().rev().filter(is_ours) {
+            if let Ok(looked) = self.hold_mapped(mapping) {
+                self.cache().see(key, mapping.process, (looked.identity.device, looked.identity.inode));
                 return;
             }
         }
@@ -408,60 +412,60 @@ impl Reader {
     /// Opens a file through its process. After the process has ended, only the file that was identified is opened, or one that
     /// root has installed for everybody: the path may belong to another root, or be made up. If only the user who started this
     /// process sees the names, any file may be opened.
-    fn open(&self, place: &Place) -> Result<File, ForeignError> {
-        if let Some(file) = place.seen {
-            let found = look_at(Foreign::Unlinked(&place.path));
+    fn open(&self, mapping: &FileMapping) -> Result<File, ForeignError> {
+        if let Some(file) = mapping.seen {
+            let found = look_at(Foreign::Unlinked(&mapping.path));
             if let Ok(looked) = &found
                 && (looked.identity.device, looked.identity.inode) == file
             {
                 return looked.open();
             }
         }
-        if self.directory(place.process).join("root").symlink_metadata().is_ok() {
-            return self.hold(place)?.open();
+        if self.directory(mapping.process).join("root").symlink_metadata().is_ok() {
+            return self.hold(mapping)?.open();
         }
         let is_private = self.is_private.load(Ordering::Relaxed);
-        let path = &place.path;
+        let path = &mapping.path;
         open_foreign(if is_private { Foreign::Unlinked(path) } else { Foreign::OfRoot(path) })
     }
 
     /// Reads the symbols of a file, through the first of its processes that still has it.
-    fn symbols(&self, key: Key) -> Result<Symbols, Reason> {
-        let places = self.known().places(key);
-        let mut why = Reason::Gone;
+    fn symbols(&self, key: SymbolsKey) -> Result<FileSymbols, UnreadReason> {
+        let mappings = self.cache().mappings(key);
+        let mut why = UnreadReason::Gone;
         // A file of root can be trusted; of others, the newest process probably still has the file.
         let mut opened = Vec::new();
-        for place in places.iter().rev() {
-            match self.open(place) {
+        for mapping in mappings.iter().rev() {
+            match self.open(mapping) {
                 Ok(file) => {
                     let is_of_root =
-                        file.metadata().is_ok_and(|found| Limits::of_host(&found) == Limits::TRUSTED);
+                        file.metadata().is_ok_and(|found| ReadLimits::of_host(&found) == ReadLimits::TRUSTED);
                     // In another root, a file belongs to the owner of that root.
-                    let is_installed = is_of_root && place.seen.is_some();
-                    let limits = if is_installed { Limits::INSTALLED } else { Limits::STACK };
+                    let is_installed = is_of_root && mapping.seen.is_some();
+                    let limits = if is_installed { ReadLimits::INSTALLED } else { ReadLimits::STACK };
                     opened.push((file, is_of_root, limits));
                 }
-                Err(error) => why = worse(why, Reason::from(&error)),
+                Err(error) => why = worse(why, UnreadReason::from(&error)),
             }
         }
         opened.sort_by_key(|(_, is_of_root, _)| !is_of_root);
         for (file, _, limits) in opened {
             let is_it = match key {
-                Key::BuildId(wanted) => match elf::build_id(&file) {
+                SymbolsKey::BuildId(wanted) => match elf::build_id(&file) {
                     Ok(id) => id.is_some_and(|id| padded(&id) == wanted),
                     Err(error) => {
-                        why = worse(why, Reason::from(&error));
+                        why = worse(why, UnreadReason::from(&error));
                         false
                     }
                 },
-                Key::File(wanted) => sys::identity(file.as_fd()).is_ok_and(|found| found == wanted),
+                SymbolsKey::File(wanted) => sys::identity(file.as_fd()).is_ok_and(|found| found == wanted),
             };
             if !is_it {
                 continue;
             }
-            match Symbols::read(&file, limits) {
+            match FileSymbols::read(&file, limits) {
                 Ok(symbols) => return Ok(symbols),
-                Err(error) => why = worse(why, Reason::from(&error)),
+                Err(error) => why = worse(why, UnreadReason::from(&error)),
             }
         }
         Err(why)
@@ -489,8 +493,8 @@ fn age(stat: &[u8], uptime: &str, ticks_per_second: u64) -> Option<Duration> {
 }
 
 /// The more informative of two reasons.
-fn worse(one: Reason, other: Reason) -> Reason {
-    if one == Reason::Gone { other } else { one }
+fn worse(one: UnreadReason, other: UnreadReason) -> UnreadReason {
+    if one == UnreadReason::Gone { other } else { one }
 }
 
 #[cfg(test)]
@@ -501,30 +505,31 @@ mod tests {
     const FRAME: Frame = Frame::Address(0x40_0123);
 
     /// A process was reported to have mapped a file that cannot be found.
-    fn remember(reader: &Reader, process: u32, told: SystemTime) {
+    fn remember(reader: &SymbolReader, process: u32, told: SystemTime) {
         let inode = Inode { device: (0, 99), number: 7 };
-        let of = Of::Unseen(Unseen { inode, path: Path::new("/nowhere/prog").into(), told });
-        reader.known().remember(process, Part { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
+        let of =
+            RangeContent::Unseen(UnidentifiedFile { inode, path: Path::new("/nowhere/prog").into(), told });
+        reader.cache().remember(process, MappedRange { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
     }
 
     /// The name of the frame, whether it is final, and whether jobs are missing for it.
-    fn named(reader: &Reader, process: u32) -> (String, bool, bool) {
-        let mut known = reader.known();
-        let (name, is_final) = known.name(&FRAME, 0, process).expect("it is a program's");
-        (name, is_final, !known.lacking(&[FRAME], process).is_empty())
+    fn named(reader: &SymbolReader, process: u32) -> (String, bool, bool) {
+        let mut cache = reader.cache();
+        let (name, is_final) = cache.name(&FRAME, 0, process).expect("it is a program's");
+        (name, is_final, !cache.lacking(&[FRAME], process).is_empty())
     }
 
     #[test]
     fn a_process_that_is_gone_has_names_that_stay() {
         let proc = tempfile::tempdir().expect("a temporary directory");
-        let reader = Reader::new(proc.path().into());
+        let reader = SymbolReader::new(proc.path().into());
         remember(&reader, 7, SystemTime::now());
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), false, true));
-        reader.read(Thing::Process(7));
+        reader.read(ReadTarget::Process(7));
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
         // A mapping that is reported after the process was read may still be found.
         remember(&reader, 7, SystemTime::now() + Duration::from_mins(1));
-        reader.read(Thing::Process(7));
+        reader.read(ReadTarget::Process(7));
         assert!(!named(&reader, 7).1);
     }
 
@@ -546,18 +551,18 @@ mod tests {
             );
             write(&format!("{process}/maps"), "3f0000-500000 r-xp 00000000 00:00 0 [vdso]\n");
         }
-        let reader = Reader::new(proc.path().into());
+        let reader = SymbolReader::new(proc.path().into());
         remember(&reader, 7, SystemTime::now() - Duration::from_mins(1));
         remember(&reader, 8, SystemTime::now() - Duration::from_secs(2));
         for process in [7, 8, 9] {
-            reader.read(Thing::Process(process));
+            reader.read(ReadTarget::Process(process));
         }
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
         assert_eq!(named(&reader, 8), ("[vdso]".into(), true, false));
         assert_eq!(named(&reader, 9), ("[vdso]".into(), true, false));
         // Reports about the new process replace it.
         remember(&reader, 7, SystemTime::now());
-        reader.read(Thing::Process(7));
+        reader.read(ReadTarget::Process(7));
         assert_eq!(named(&reader, 7), ("[vdso]".into(), true, false));
     }
 

@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 use tapster_ebpf::{
-    attach::{Place, Wanted},
+    attach::{Place, SiteRequest},
     probe::Root,
     typed::Side,
 };
@@ -88,7 +88,7 @@ fn functions_of_this_program() {
     assert_eq!(named(Frame::Address(16), process), UNKNOWN, "nothing is there");
     assert_eq!(named(Frame::Address(address), 0), UNKNOWN);
     let own = std::env::current_exe().expect("there is one");
-    let wanted = Wanted { function: name, at_return: false, whole: false, most: 10, stacks: false };
+    let wanted = SiteRequest { function: name, at_return: false, whole: false, most: 10, stacks: false };
     let mut found = elf::Binary::open(Path::new("/proc"), &Root::Host, &own.display().to_string())
         .and_then(elf::read)
         .and_then(|file| elf::choose(&file, &wanted))

@@ -2,7 +2,7 @@
 
 use crate::{
     elf,
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     sys::ForeignError,
 };
 use std::path::Path;
@@ -12,7 +12,7 @@ const TOLD: u64 = 8;
 
 /// Why the symbols of a file are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum UnreadReason {
     /// There is nothing left from which it could be read.
     Gone,
     /// Its process has ended, and the file that has its name was not installed by root for everybody.
@@ -29,7 +29,7 @@ pub(super) enum Reason {
     Slow,
 }
 
-impl Reason {
+impl UnreadReason {
     const ALL: [Self; 7] =
         [Self::Gone, Self::Private, Self::NotAFile, Self::TooLarge, Self::Damaged, Self::Refused, Self::Slow];
 
@@ -46,7 +46,7 @@ impl Reason {
     }
 }
 
-impl From<&ForeignError> for Reason {
+impl From<&ForeignError> for UnreadReason {
     fn from(error: &ForeignError) -> Self {
         match error {
             ForeignError::NotAFile(_) => Self::NotAFile,
@@ -57,7 +57,7 @@ impl From<&ForeignError> for Reason {
     }
 }
 
-impl From<&elf::Unread> for Reason {
+impl From<&elf::Unread> for UnreadReason {
     fn from(error: &elf::Unread) -> Self {
         match error {
             elf::Unread::Damaged(_) => Self::Damaged,
@@ -69,13 +69,13 @@ impl From<&elf::Unread> for Reason {
 
 /// The number of files by reason.
 #[derive(Debug, Default)]
-pub(super) struct Unread {
-    counts: [u64; Reason::ALL.len()],
+pub(super) struct UnreadCounts {
+    counts: [u64; UnreadReason::ALL.len()],
 }
 
-impl Unread {
-    pub(super) fn count(&mut self, reason: Reason, path: &Path) {
-        let Some(place) = Reason::ALL.iter().position(|other| *other == reason) else { return };
+impl UnreadCounts {
+    pub(super) fn count(&mut self, reason: UnreadReason, path: &Path) {
+        let Some(place) = UnreadReason::ALL.iter().position(|other| *other == reason) else { return };
         self.counts[place] += 1;
         let (path, reason, count) = (path.display(), reason.label(), self.counts[place]);
         // Programs that end are normal.
@@ -91,10 +91,10 @@ impl Unread {
         let mut family = MetricFamily::new(
             "tapster_symbols_unread_total",
             "Files in stacks of programs whose functions are not named, by reason.",
-            Kind::Counter,
+            FamilyKind::Counter,
             &["reason"],
         );
-        for (reason, count) in Reason::ALL.iter().zip(self.counts) {
+        for (reason, count) in UnreadReason::ALL.iter().zip(self.counts) {
             #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
             family.push(&[reason.label()], count as f64);
         }

@@ -7,8 +7,8 @@
 //! Probes are recognised by their declarations, not by their names: a site that copies `raid_member` or `block_io` into a file
 //! of its own gets the same rows.
 
-use super::{Array, Member, Topology};
-use crate::family::{MetricFamily, Sample, Value};
+use super::{Array, ArrayMember, Topology};
+use crate::family::{MetricFamily, Sample, SampleValue};
 use std::{collections::HashMap, fmt, sync::Arc};
 use tapster_ebpf::{
     expr::ExprKind,
@@ -24,7 +24,7 @@ const COMPLETED: &str = "block_bio_complete";
 
 /// The meaning of a label of such a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+enum LabelMeaning {
     Array,
     Level,
     Slot,
@@ -43,7 +43,7 @@ enum Measure {
 
 /// The devices whose I/O a probe measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+enum IoSubject {
     /// Arrays, on each of their members.
     Members,
     /// Devices, from the submission of a bio to its completion.
@@ -52,18 +52,18 @@ enum Whose {
 
 /// A probe of the I/O of devices, or of members of arrays, as declared.
 #[derive(Debug)]
-struct Subject<'p> {
+struct IoProbe<'p> {
     probe: &'p str,
-    whose: Whose,
+    whose: IoSubject,
     /// Labels by name.
-    labels: Vec<(&'p str, Meaning)>,
+    labels: Vec<(&'p str, LabelMeaning)>,
     /// Metrics by the name of their family.
     metrics: Vec<(String, Measure)>,
 }
 
 /// A probe as declared, and its families in this scrape.
 #[derive(Debug)]
-pub struct Measured<'p> {
+pub struct ProbeFamilies<'p> {
     /// The probe.
     pub probe: &'p Probe,
     /// Its families.
@@ -121,33 +121,35 @@ fn measure(metric: &Metric) -> Option<Measure> {
     (is_duration && is_histogram && metric.filter.is_none()).then_some(Measure::Duration)
 }
 
-impl<'p> Subject<'p> {
+impl<'p> IoProbe<'p> {
     /// The subject of a probe; `None` if it measures something else.
     fn of(probe: &'p Probe) -> Option<Self> {
         let meaning = |decoder: Option<&Decoder>| match decoder {
-            Some(Decoder::RaidArray) => Meaning::Array,
-            Some(Decoder::RaidLevel) => Meaning::Level,
-            Some(Decoder::RaidSlot) => Meaning::Slot,
-            Some(Decoder::BlockDevice) => Meaning::Device,
-            _ => Meaning::Other,
+            Some(Decoder::RaidArray) => LabelMeaning::Array,
+            Some(Decoder::RaidLevel) => LabelMeaning::Level,
+            Some(Decoder::RaidSlot) => LabelMeaning::Slot,
+            Some(Decoder::BlockDevice) => LabelMeaning::Device,
+            _ => LabelMeaning::Other,
         };
         let labels = probe.labels.iter().map(|label| {
             let decoder = label.decoder.as_ref().map(|decoder| &decoder.value);
             (label.name.value.as_str(), meaning(decoder))
         });
-        let labels: Vec<(&str, Meaning)> = labels.collect();
+        let labels: Vec<(&str, LabelMeaning)> = labels.collect();
         let number = |wanted| labels.iter().filter(|(_, meaning)| *meaning == wanted).count();
-        let is_of_arrays = labels
-            .iter()
-            .any(|(_, meaning)| matches!(meaning, Meaning::Array | Meaning::Level | Meaning::Slot));
-        let whose = if number(Meaning::Array) == 1 && number(Meaning::Slot) + number(Meaning::Device) > 0 {
-            Whose::Members
+        let is_of_arrays = labels.iter().any(|(_, meaning)| {
+            matches!(meaning, LabelMeaning::Array | LabelMeaning::Level | LabelMeaning::Slot)
+        });
+        let whose = if number(LabelMeaning::Array) == 1
+            && number(LabelMeaning::Slot) + number(LabelMeaning::Device) > 0
+        {
+            IoSubject::Members
         } else if !is_of_arrays
-            && number(Meaning::Device) == 1
+            && number(LabelMeaning::Device) == 1
             && probe.starts.iter().any(|start| is_at(start, SUBMITTED))
             && probe.ends.iter().any(|end| is_at(end, COMPLETED))
         {
-            Whose::Devices
+            IoSubject::Devices
         } else {
             return None;
         };
@@ -170,15 +172,15 @@ impl<'p> Subject<'p> {
     }
 
     /// The meaning of each label of a family; a family of waiting starts may lack some labels.
-    fn meanings(&self, family: &MetricFamily) -> Vec<Meaning> {
+    fn meanings(&self, family: &MetricFamily) -> Vec<LabelMeaning> {
         let meaning = |name: &String| self.labels.iter().find(|(known, _)| *known == name);
         let names = family.label_names.iter();
-        names.map(|name| meaning(name).map_or(Meaning::Other, |(_, meaning)| *meaning)).collect()
+        names.map(|name| meaning(name).map_or(LabelMeaning::Other, |(_, meaning)| *meaning)).collect()
     }
 }
 
 /// A family of devices, with the indexes of the labels that a family of members has.
-struct Source<'f> {
+struct DeviceFamily<'f> {
     family: &'f MetricFamily,
     /// The index of the label of the device.
     device: usize,
@@ -187,31 +189,31 @@ struct Source<'f> {
 }
 
 /// Adds the I/O of members of silent arrays to the families of members, in place of the part that the kernel announced.
-pub fn adopt(topology: &Topology, probes: &mut [Measured<'_>]) -> Result<(), NotAdopted> {
+pub fn adopt(topology: &Topology, probes: &mut [ProbeFamilies<'_>]) -> Result<(), NotAdopted> {
     let silent: Vec<&Array> = topology.arrays().iter().filter(|array| !array.announces).collect();
     if silent.is_empty() {
         return Ok(());
     }
     let declared: Vec<&Probe> = probes.iter().map(|measured| measured.probe).collect();
-    let subjects: Vec<Option<Subject<'_>>> = declared.into_iter().map(Subject::of).collect();
+    let subjects: Vec<Option<IoProbe<'_>>> = declared.into_iter().map(IoProbe::of).collect();
     // Each family is handled by itself: different buckets do not matter for what is in flight.
     let mut outcomes = Vec::new();
     for (place, subject) in subjects.iter().enumerate() {
-        let Some(subject) = subject.as_ref().filter(|subject| subject.whose == Whose::Members) else {
+        let Some(subject) = subject.as_ref().filter(|subject| subject.whose == IoSubject::Members) else {
             continue;
         };
         for index in 0..probes[place].families.len() {
             let family = &mut probes[place].families[index];
             let Some(measure) = subject.measure(family) else { continue };
             let meanings = subject.meanings(family);
-            let Some(array) = meanings.iter().position(|meaning| *meaning == Meaning::Array) else {
+            let Some(array) = meanings.iter().position(|meaning| *meaning == LabelMeaning::Array) else {
                 continue;
             };
             // What is announced of them is only a part of their I/O: for example, a mirror's reads but not its writes.
             let is_announced = |name: &String| silent.iter().all(|silent| silent.name != *name);
             family.samples.retain(|sample| sample.labels.get(array).is_none_or(is_announced));
             let devices = subjects.iter().zip(&*probes).filter_map(|(subject, measured)| {
-                let subject = subject.as_ref().filter(|subject| subject.whose == Whose::Devices)?;
+                let subject = subject.as_ref().filter(|subject| subject.whose == IoSubject::Devices)?;
                 Some((subject, measured.families.as_slice()))
             });
             let members = &probes[place].families[index];
@@ -229,12 +231,12 @@ pub fn adopt(topology: &Topology, probes: &mut [Measured<'_>]) -> Result<(), Not
 /// The rows of members of silent arrays, for a family with labels of these meanings.
 fn adopted<'p>(
     silent: &[&Array],
-    devices: impl Iterator<Item = (&'p Subject<'p>, &'p [MetricFamily])>,
-    (subject, members): (&Subject<'_>, &MetricFamily),
+    devices: impl Iterator<Item = (&'p IoProbe<'p>, &'p [MetricFamily])>,
+    (subject, members): (&IoProbe<'_>, &MetricFamily),
     measure: Measure,
-    meanings: &[Meaning],
+    meanings: &[LabelMeaning],
 ) -> Result<Vec<Sample>, NotAdopted> {
-    let mut owners: HashMap<&str, (&Array, &Member)> = HashMap::new();
+    let mut owners: HashMap<&str, (&Array, &ArrayMember)> = HashMap::new();
     for array in silent.iter().copied() {
         let own = array.members.iter().filter(|member| member.exclusive);
         owners.extend(own.map(|member| (member.name.as_str(), (array, member))));
@@ -243,7 +245,7 @@ fn adopted<'p>(
     for (device, families) in devices {
         let both = || (device.probe.to_owned(), subject.probe.to_owned());
         for family in families.iter().filter(|family| device.measure(family) == Some(measure)) {
-            let Some(source) = Source::new(device, family, members, meanings) else {
+            let Some(source) = DeviceFamily::new(device, family, members, meanings) else {
                 let (devices, members) = both();
                 refused = NotAdopted::OtherLabels { devices, members };
                 continue;
@@ -261,35 +263,35 @@ fn adopted<'p>(
     Err(refused)
 }
 
-impl<'f> Source<'f> {
+impl<'f> DeviceFamily<'f> {
     /// `None` if the labels that do not depend on the device differ from those of the family of members.
     fn new(
-        subject: &Subject<'_>,
+        subject: &IoProbe<'_>,
         family: &'f MetricFamily,
         members: &MetricFamily,
-        meanings: &[Meaning],
+        meanings: &[LabelMeaning],
     ) -> Option<Self> {
         let own = subject.meanings(family);
-        let device = own.iter().position(|meaning| *meaning == Meaning::Device)?;
+        let device = own.iter().position(|meaning| *meaning == LabelMeaning::Device)?;
         let wanted = members.label_names.iter().zip(meanings);
         let others: Vec<usize> = wanted
-            .filter(|(_, meaning)| **meaning == Meaning::Other)
+            .filter(|(_, meaning)| **meaning == LabelMeaning::Other)
             .map(|(name, _)| family.label_names.iter().position(|own| own == name))
             .collect::<Option<_>>()?;
         (others.len() + 1 == own.len()).then_some(Self { family, device, others })
     }
 
     /// Its rows for these devices, as rows of members.
-    fn rows(&self, owners: &HashMap<&str, (&Array, &Member)>, meanings: &[Meaning]) -> Vec<Sample> {
+    fn rows(&self, owners: &HashMap<&str, (&Array, &ArrayMember)>, meanings: &[LabelMeaning]) -> Vec<Sample> {
         let row = |sample: &Sample| {
             let (array, member) = owners.get(sample.labels.get(self.device)?.as_str())?;
             let mut others = self.others.iter();
-            let mut label = |meaning: &Meaning| match meaning {
-                Meaning::Array => Some(&array.name),
-                Meaning::Level => Some(&array.level),
-                Meaning::Slot => Some(&member.slot),
-                Meaning::Device => Some(&member.name),
-                Meaning::Other => sample.labels.get(*others.next()?),
+            let mut label = |meaning: &LabelMeaning| match meaning {
+                LabelMeaning::Array => Some(&array.name),
+                LabelMeaning::Level => Some(&array.level),
+                LabelMeaning::Slot => Some(&member.slot),
+                LabelMeaning::Device => Some(&member.name),
+                LabelMeaning::Other => sample.labels.get(*others.next()?),
             };
             let labels = meanings.iter().map(|meaning| label(meaning).cloned()).collect::<Option<_>>()?;
             Some(Sample { labels, value: sample.value.clone() })
@@ -300,7 +302,7 @@ impl<'f> Source<'f> {
 
 fn bounds(samples: &[Sample]) -> Option<&Arc<[f64]>> {
     samples.iter().find_map(|sample| match &sample.value {
-        Value::Histogram(histogram) => Some(&histogram.bounds),
-        Value::Number(_) => None,
+        SampleValue::Histogram(histogram) => Some(&histogram.bounds),
+        SampleValue::Number(_) => None,
     })
 }

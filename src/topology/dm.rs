@@ -1,6 +1,6 @@
 //! A device-mapper array: its names from sysfs, its table and status from the control device.
 
-use super::{Array, Kind, Member, table};
+use super::{Array, ArrayDriver, ArrayMember, table};
 use crate::{host::sysfs, name, sys::DmTarget};
 use std::{ffi::OsStr, io, path::Path};
 
@@ -25,7 +25,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, mapper: &dyn DeviceMapper) 
     let members = table
         .members
         .into_iter()
-        .map(|entry| Member {
+        .map(|entry| ArrayMember {
             name: name::of_block_device(sys, entry.device).unwrap_or_else(|| name::numbers(entry.device)),
             device: Some(entry.device),
             slot: entry.slot.to_string(),
@@ -36,7 +36,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, mapper: &dyn DeviceMapper) 
     Some(Array {
         name: block.name.clone(),
         device,
-        kind: Kind::Dm,
+        kind: ArrayDriver::Dm,
         title,
         level: table.level,
         disks: Some(table.disks),

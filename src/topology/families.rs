@@ -1,7 +1,7 @@
 //! The families that describe arrays.
 
 use super::{Array, Topology};
-use crate::family::{Kind, MetricFamily};
+use crate::family::{FamilyKind, MetricFamily};
 
 /// The states of an md array, by the kernel's names.
 const STATES: [&str; 10] = [
@@ -80,7 +80,7 @@ pub fn families(topology: &Topology) -> Vec<MetricFamily> {
 }
 
 fn gauge(name: &str, help: &str, labels: &[&str]) -> MetricFamily {
-    MetricFamily::new(name, help, Kind::Gauge, labels)
+    MetricFamily::new(name, help, FamilyKind::Gauge, labels)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]

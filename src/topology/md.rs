@@ -1,6 +1,6 @@
 //! An md array from its directory in sysfs.
 
-use super::{Array, Kind, Member, Named};
+use super::{Array, ArrayDriver, ArrayMember, DeviceName};
 use crate::{host::sysfs, name};
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
@@ -8,13 +8,13 @@ use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 const CONTAINER: &str = "container";
 
 /// Reads the array; `None` if the device is none, or went before it was read.
-pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> Option<Array> {
+pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&DeviceName>) -> Option<Array> {
     let device = sys.join("block").join(&block.file);
     let md = device.join("md");
     let attribute = |name: &str| sysfs::attribute(&md.join(name));
     let level = level(&attribute("level")?);
     let device = name::parse_numbers(&sysfs::attribute(&device.join("dev"))?)?;
-    let mut members: Vec<Member> = sysfs::entries(&md)
+    let mut members: Vec<ArrayMember> = sysfs::entries(&md)
         .filter(|file| file.as_bytes().starts_with(b"dev-"))
         .filter_map(|file| member(&md.join(file)))
         .collect();
@@ -31,7 +31,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> O
     Some(Array {
         name: block.name.clone(),
         device,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title: title(block, named),
         level,
         // `8 (7)` while the array is reshaped: the new number, then the old.
@@ -46,7 +46,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> O
 }
 
 /// The name that people gave to an array, else the kernel's.
-fn title(block: &sysfs::Block, named: Option<&Named>) -> String {
+fn title(block: &sysfs::Block, named: Option<&DeviceName>) -> String {
     named.map_or(&block.name, |named| &named.name).clone()
 }
 
@@ -61,7 +61,7 @@ fn is_container(version: &str) -> bool {
 /// runs, so it has no state, no action and no missing disks. A disk of it is a spare only as long as no volume uses it.
 fn container(
     (device, block, title): (u64, &sysfs::Block, String),
-    mut members: Vec<Member>,
+    mut members: Vec<ArrayMember>,
     md: &Path,
 ) -> Array {
     for member in &mut members {
@@ -76,7 +76,7 @@ fn container(
     Array {
         name: block.name.clone(),
         device,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title,
         level: CONTAINER.into(),
         disks: None,
@@ -90,7 +90,7 @@ fn container(
 }
 
 /// Reads a member from its directory, such as `dev-sda1`.
-fn member(directory: &Path) -> Option<Member> {
+fn member(directory: &Path) -> Option<ArrayMember> {
     let slot = sysfs::attribute(&directory.join("slot")).filter(|slot| !slot.is_empty())?;
     let state = Some(sysfs::attribute(&directory.join("state"))?).filter(|state| !state.is_empty());
     let link = directory.join("block");
@@ -101,7 +101,7 @@ fn member(directory: &Path) -> Option<Member> {
         None => OsStr::from_bytes(directory.file_name()?.as_bytes().strip_prefix(b"dev-")?).to_owned(),
     };
     let device = sysfs::attribute(&link.join("dev")).and_then(|text| name::parse_numbers(&text));
-    Some(Member {
+    Some(ArrayMember {
         name: name::of_block_file(&file),
         device,
         slot,
@@ -111,7 +111,7 @@ fn member(directory: &Path) -> Option<Member> {
 }
 
 /// Sorts numbered slots first, by number.
-fn order(member: &Member) -> (u64, (&str, u64, &str)) {
+fn order(member: &ArrayMember) -> (u64, (&str, u64, &str)) {
     (member.slot.parse().unwrap_or(u64::MAX), sysfs::natural(&member.name))
 }
 

@@ -17,11 +17,11 @@ mod table;
 mod tests;
 mod watch;
 
-pub use adopt::{Measured, NotAdopted, adopt};
+pub use adopt::{NotAdopted, ProbeFamilies, adopt};
 pub use dm::DeviceMapper;
 pub use families::families;
-pub use named::Named;
-pub use reader::Reader;
+pub use named::DeviceName;
+pub use reader::TopologyReader;
 pub use watch::Watch;
 
 use std::collections::HashMap;
@@ -33,14 +33,14 @@ pub const MAX_MEMBERS: usize = 4096;
 
 /// The driver of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ArrayDriver {
     /// Multiple devices, as `mdadm` makes them.
     Md,
     /// Device mapper, as LVM and `dmsetup` make them.
     Dm,
 }
 
-impl Kind {
+impl ArrayDriver {
     /// The value of the label `kind`.
     pub fn name(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ pub struct Array {
     /// Its number, `major << 20 | minor`.
     pub device: u64,
     /// Its driver.
-    pub kind: Kind,
+    pub kind: ArrayDriver,
     /// The name that people gave it: the device mapper's, `vg-lv`, or that of a link in `/dev/md`; for an md array without such
     /// a link the kernel's name.
     pub title: String,
@@ -78,12 +78,12 @@ pub struct Array {
     /// Whether its driver announces each bio that it hands to a member (`block_bio_remap`).
     pub announces: bool,
     /// Its members by slot, those without one last.
-    pub members: Vec<Member>,
+    pub members: Vec<ArrayMember>,
 }
 
 /// A member of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct ArrayMember {
     /// The kernel's name: `sda1`, `dm-2`.
     pub name: String,
     /// Its number, `major << 20 | minor`; `None` if the device is gone and the array still keeps its slot.
@@ -97,7 +97,7 @@ pub struct Member {
     pub exclusive: bool,
 }
 
-impl Member {
+impl ArrayMember {
     /// Whether `word` is part of its state.
     pub fn is(&self, word: &str) -> bool {
         self.state.split(',').any(|found| found == word)
@@ -106,7 +106,7 @@ impl Member {
 
 /// Arrays and members that did not fit into a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct LeftOutCounts {
     /// Arrays beyond [`MAX_ARRAYS`].
     pub arrays: usize,
     /// Members beyond [`MAX_MEMBERS`].
@@ -120,14 +120,14 @@ pub struct Topology {
     by_device: HashMap<u64, usize>,
     /// Indexes of an array and a member in it, by both device numbers.
     by_devices: HashMap<(u64, u64), (usize, usize)>,
-    left_out: LeftOut,
-    named: Vec<Named>,
+    left_out: LeftOutCounts,
+    named: Vec<DeviceName>,
 }
 
 impl Topology {
     /// Makes a snapshot of these arrays, within the limits.
     fn new(mut arrays: Vec<Array>) -> Self {
-        let mut left_out = LeftOut { arrays: arrays.len().saturating_sub(MAX_ARRAYS), members: 0 };
+        let mut left_out = LeftOutCounts { arrays: arrays.len().saturating_sub(MAX_ARRAYS), members: 0 };
         arrays.truncate(MAX_ARRAYS);
         let mut room = MAX_MEMBERS;
         for array in &mut arrays {
@@ -149,12 +149,12 @@ impl Topology {
     }
 
     /// Adds the names of devices.
-    fn with_names(self, named: Vec<Named>) -> Self {
+    fn with_names(self, named: Vec<DeviceName>) -> Self {
         Self { named, ..self }
     }
 
     /// Block devices to which people gave names, arrays or not, in the order of the kernel's names.
-    pub fn named(&self) -> &[Named] {
+    pub fn named(&self) -> &[DeviceName] {
         &self.named
     }
 
@@ -169,13 +169,13 @@ impl Topology {
     }
 
     /// The member with these device numbers.
-    pub fn member(&self, array: u64, member: u64) -> Option<&Member> {
+    pub fn member(&self, array: u64, member: u64) -> Option<&ArrayMember> {
         let (array, member) = self.by_devices.get(&(array, member))?;
         self.arrays.get(*array)?.members.get(*member)
     }
 
     /// Arrays and members that did not fit.
-    pub fn left_out(&self) -> LeftOut {
+    pub fn left_out(&self) -> LeftOutCounts {
         self.left_out
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 /// A device and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct DeviceName {
     /// The kernel's name: `dm-3`, `md127`.
     pub device: String,
     /// The kind of name: `lvm`, `multipath`, `crypt`, `dm` for others of the device mapper, `md`.
@@ -36,9 +36,9 @@ fn kind(id: &str) -> &'static str {
 /// Names of md arrays by their kernel names, from the links that mdadm or udev make below `/dev/md`. The kernel does not know
 /// these names.
 #[derive(Debug, Default)]
-pub(super) struct Links(HashMap<OsString, String>);
+pub(super) struct MdNames(HashMap<OsString, String>);
 
-impl Links {
+impl MdNames {
     pub(super) fn read(dev: &Path) -> Self {
         let directory = dev.join("md");
         let mut names = HashMap::new();
@@ -66,9 +66,9 @@ impl Links {
 }
 
 /// The name of a device, if people gave it one.
-pub(super) fn read(sys: &Path, block: &sysfs::Block, links: &Links) -> Option<Named> {
+pub(super) fn read(sys: &Path, block: &sysfs::Block, links: &MdNames) -> Option<DeviceName> {
     let directory = sys.join("block").join(&block.file);
-    let named = |kind, name| Some(Named { device: block.name.clone(), kind, name });
+    let named = |kind, name| Some(DeviceName { device: block.name.clone(), kind, name });
     if let Some(name) = sysfs::attribute(&directory.join("dm/name")).filter(|name| !name.is_empty()) {
         let id = sysfs::attribute(&directory.join("dm/uuid")).unwrap_or_default();
         return named(kind(&id), name);

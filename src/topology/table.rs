@@ -8,19 +8,19 @@ use crate::{name, sys::DmTarget};
 
 /// An array from its table and status.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Table {
+pub(super) struct ArrayTable {
     pub(super) level: String,
     pub(super) disks: u64,
     pub(super) degraded: Option<u64>,
     pub(super) action: Option<String>,
     pub(super) completed: Option<f64>,
     pub(super) announces: bool,
-    pub(super) members: Vec<Entry>,
+    pub(super) members: Vec<MemberEntry>,
 }
 
 /// A member: its index in the table, its number, its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct MemberEntry {
     pub(super) slot: usize,
     pub(super) device: u64,
     pub(super) state: String,
@@ -33,7 +33,7 @@ pub(super) fn is_candidate(target: &DmTarget) -> bool {
 }
 
 /// Parses the table of a device; a `status` that belongs to another table, or is empty, is ignored.
-pub(super) fn parse(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
+pub(super) fn parse(table: &[DmTarget], status: &[DmTarget]) -> Option<ArrayTable> {
     let same = table.len() == status.len()
         && table.iter().zip(status).all(|(table, status)| table.kind == status.kind);
     let status = if same { status } else { &[] };
@@ -50,8 +50,8 @@ fn count<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<usize> {
 }
 
 /// A volume of stripes and segments, one after the other; it is an array if it is on more than one device.
-fn spread(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
-    let mut members: Vec<Entry> = Vec::new();
+fn spread(table: &[DmTarget], status: &[DmTarget]) -> Option<ArrayTable> {
+    let mut members: Vec<MemberEntry> = Vec::new();
     let mut is_striped = false;
     for (index, target) in table.iter().enumerate() {
         let mut words = target.parameters.split_whitespace();
@@ -74,13 +74,13 @@ fn spread(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
                 Some(known) if is_dead => members[known].state = state.into(),
                 Some(_) => {}
                 None if members.len() < MAX_MEMBERS => {
-                    members.push(Entry { slot: members.len(), device, state: state.into() });
+                    members.push(MemberEntry { slot: members.len(), device, state: state.into() });
                 }
                 None => return None,
             }
         }
     }
-    (members.len() > 1).then(|| Table {
+    (members.len() > 1).then(|| ArrayTable {
         level: if is_striped { "striped" } else { "linear" }.into(),
         disks: number(members.len()),
         degraded: None,
@@ -115,7 +115,7 @@ fn stripes_health(status: &str) -> &str {
 }
 
 /// Table `LOG COUNT ARGUMENTS… COUNT DEVICE OFFSET …`, status `COUNT DEVICE… DONE/ALL 1 LETTERS …`.
-fn mirror(table: &str, status: Option<&DmTarget>) -> Option<Table> {
+fn mirror(table: &str, status: Option<&DmTarget>) -> Option<ArrayTable> {
     let mut words = table.split_whitespace();
     let _log = words.next()?;
     for _ in 0..count(&mut words)? {
@@ -133,17 +133,17 @@ fn mirror(table: &str, status: Option<&DmTarget>) -> Option<Table> {
         })
         .unwrap_or_default();
     let is_dead = |slot: usize| health.as_bytes().get(slot) == Some(&b'D');
-    let members: Vec<Entry> = devices
+    let members: Vec<MemberEntry> = devices
         .into_iter()
         .enumerate()
-        .map(|(slot, device)| Entry {
+        .map(|(slot, device)| MemberEntry {
             slot,
             device,
             state: if is_dead(slot) { "faulty" } else { "in_sync" }.into(),
         })
         .collect();
     let syncs = done.map(|(done, all)| done < all);
-    (!members.is_empty()).then(|| Table {
+    (!members.is_empty()).then(|| ArrayTable {
         level: "mirror".into(),
         disks: number(copies),
         degraded: done.map(|_| number((0..copies).filter(|slot| is_dead(*slot)).count())),
@@ -160,7 +160,7 @@ fn fraction(text: &str) -> Option<(u64, u64)> {
 }
 
 /// Table `TYPE COUNT PARAMETERS… COUNT METADATA DEVICE …`, status `TYPE COUNT LETTERS DONE/ALL ACTION …`.
-fn raid(table: &str, status: Option<&DmTarget>) -> Option<Table> {
+fn raid(table: &str, status: Option<&DmTarget>) -> Option<ArrayTable> {
     let mut words = table.split_whitespace();
     // `raid5_ls`, `raid10_near`: the level comes before the layout.
     let level = words.next()?.split('_').next()?.to_owned();
@@ -199,10 +199,14 @@ fn raid(table: &str, status: Option<&DmTarget>) -> Option<Table> {
             _ => "in_sync",
         };
         let mostly = if write_mostly.contains(&slot) { ",write_mostly" } else { "" };
-        members.push(Entry { slot, device: name::parse_numbers(device)?, state: format!("{state}{mostly}") });
+        members.push(MemberEntry {
+            slot,
+            device: name::parse_numbers(device)?,
+            state: format!("{state}{mostly}"),
+        });
     }
     let runs = action.is_some_and(|action| !matches!(action, "idle" | "frozen"));
-    (!members.is_empty()).then(|| Table {
+    (!members.is_empty()).then(|| ArrayTable {
         degraded: health
             .filter(|_| level != "raid0")
             .map(|_| number((0..disks).filter(|slot| is_missing(*slot)).count())),
@@ -224,14 +228,14 @@ mod tests {
         DmTarget { kind: kind.into(), parameters: parameters.into() }
     }
 
-    fn read(table: &[&str], status: &[&str]) -> Option<Table> {
+    fn read(table: &[&str], status: &[&str]) -> Option<ArrayTable> {
         let targets = |lines: &[&str]| lines.iter().copied().map(target).collect::<Vec<_>>();
         parse(&targets(table), &targets(status))
     }
 
     /// Slot, device and state of all members, then the rest of the array.
-    fn show(table: &Table) -> String {
-        let Table { level, disks, degraded, action, completed, announces, members } = table;
+    fn show(table: &ArrayTable) -> String {
+        let ArrayTable { level, disks, degraded, action, completed, announces, members } = table;
         let mut text = format!("{level} {disks}");
         for (what, value) in [
             ("degraded", degraded.map(|number| number.to_string())),
@@ -243,8 +247,9 @@ mod tests {
                 text += format!(" {what} {value}").trim_end();
             }
         }
-        let entry =
-            |Entry { slot, device, state }: &Entry| format!(", {slot} {} {state}", name::numbers(*device));
+        let entry = |MemberEntry { slot, device, state }: &MemberEntry| {
+            format!(", {slot} {} {state}", name::numbers(*device))
+        };
         text + &members.iter().map(entry).collect::<String>()
     }
 

@@ -1,6 +1,6 @@
 //! The topology over time: read for each scrape, with each complaint logged once.
 
-use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Reader, Topology};
+use super::{DeviceMapper, LeftOutCounts, MAX_ARRAYS, MAX_MEMBERS, Topology, TopologyReader};
 use crate::{
     host::Host,
     lock::lock,
@@ -30,8 +30,8 @@ pub struct Watch {
 /// What is kept from one reading to the next.
 #[derive(Debug)]
 struct Reading {
-    reader: Reader,
-    left_out: LeftOut,
+    reader: TopologyReader,
+    left_out: LeftOutCounts,
     /// Devices that did not answer.
     silent: Vec<String>,
 }
@@ -40,8 +40,8 @@ impl Watch {
     /// Watches the arrays of a host; there are none until the first [`Self::refresh`].
     pub fn new(host: &Host) -> Self {
         let mapper = Arc::new(Control::new(host.dev.join("mapper/control")));
-        let reader = Reader::new(host, mapper.clone());
-        let reading = Reading { reader, left_out: LeftOut::default(), silent: Vec::new() };
+        let reader = TopologyReader::new(host, mapper.clone());
+        let reading = Reading { reader, left_out: LeftOutCounts::default(), silent: Vec::new() };
         Self {
             mapper,
             reading: Mutex::new(reading),
@@ -82,8 +82,9 @@ impl Watch {
 }
 
 impl Reading {
-    fn tell(&mut self, left_out: LeftOut, silent: Vec<String>) {
-        if left_out != LeftOut::default() && mem::replace(&mut self.left_out, left_out) == LeftOut::default()
+    fn tell(&mut self, left_out: LeftOutCounts, silent: Vec<String>) {
+        if left_out != LeftOutCounts::default()
+            && mem::replace(&mut self.left_out, left_out) == LeftOutCounts::default()
         {
             tracing::warn!(
                 arrays = left_out.arrays,

@@ -2,10 +2,10 @@
 //! its place; secrets are never shown.
 
 use super::{
-    Settings,
+    WebSettings,
     clients::{Clients, Policy},
     rate::Rate,
-    tls::{CURVES, HTTP2_SUITES, OLD_SUITES, SUITES, Tls, Version},
+    tls::{CURVES, HTTP2_SUITES, OLD_SUITES, SUITES, ServerTls, Version},
     users::{self, Users, Verified},
 };
 use crate::{config, mark::Mark, owner};
@@ -53,9 +53,9 @@ const HEADERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The result of reading a file.
-pub(super) struct Read {
+pub(super) struct WebFileResult {
     /// `None` if something is wrong.
-    pub(super) settings: Option<Settings>,
+    pub(super) settings: Option<WebSettings>,
     /// Errors and warnings.
     pub(super) diagnostics: Vec<Diagnostic>,
     /// Why the file itself cannot be read.
@@ -65,16 +65,23 @@ pub(super) struct Read {
 }
 
 /// Reads the file at `path`, and returns marks of it and of the files that it names, taken before they were read.
-pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
+pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (WebFileResult, Vec<Mark>) {
     let marks = vec![Mark::of(path)];
-    let wrong =
-        |diagnostic| Read { settings: None, diagnostics: vec![diagnostic], failure: None, is_empty: false };
+    let wrong = |diagnostic| WebFileResult {
+        settings: None,
+        diagnostics: vec![diagnostic],
+        failure: None,
+        is_empty: false,
+    };
     let file = match config::read(path) {
         Ok(Ok(file)) => file,
         Ok(Err(diagnostic)) => return (wrong(diagnostic), marks),
         Err(error) => {
             let failure = Some(error.to_string());
-            return (Read { settings: None, diagnostics: Vec::new(), failure, is_empty: false }, marks);
+            return (
+                WebFileResult { settings: None, diagnostics: Vec::new(), failure, is_empty: false },
+                marks,
+            );
         }
     };
     let root = match yaml::parse(&file) {
@@ -93,12 +100,17 @@ pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
     }
     let file = SourceFile::new(file.name.clone(), shown);
     let directory = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let mut reader = Reader { file, directory, diagnostics: Vec::new(), marks };
+    let mut reader = WebFileReader { file, directory, diagnostics: Vec::new(), marks };
     let settings = reader.settings(root.as_ref(), verified);
-    let Reader { diagnostics, marks, .. } = reader;
+    let WebFileReader { diagnostics, marks, .. } = reader;
     let is_good = !diagnostics.iter().any(Diagnostic::is_error);
     (
-        Read { settings: settings.filter(|_| is_good), diagnostics, failure: None, is_empty: root.is_none() },
+        WebFileResult {
+            settings: settings.filter(|_| is_good),
+            diagnostics,
+            failure: None,
+            is_empty: root.is_none(),
+        },
         marks,
     )
 }
@@ -145,7 +157,7 @@ fn without_words(message: &str) -> String {
 }
 
 /// The tree of a file, and the mistakes found so far.
-struct Reader {
+struct WebFileReader {
     /// The file with secrets hidden.
     file: Arc<SourceFile>,
     /// The directory that relative paths start from.
@@ -155,13 +167,13 @@ struct Reader {
 }
 
 /// Keys of a mapping and their values.
-type Fields<'n> = Vec<(&'static str, &'n Node)>;
+type WebFields<'n> = Vec<(&'static str, &'n Node)>;
 
-fn field<'n>(fields: &Fields<'n>, name: &str) -> Option<&'n Node> {
+fn field<'n>(fields: &WebFields<'n>, name: &str) -> Option<&'n Node> {
     fields.iter().find(|(key, _)| *key == name).map(|(_, node)| *node)
 }
 
-impl Reader {
+impl WebFileReader {
     fn error(&mut self, span: &Span, message: impl Into<String>, hint: impl Into<Option<String>>) {
         let mut diagnostic = Diagnostic::error(&self.file, span.clone(), message);
         diagnostic.hint = hint.into();
@@ -173,7 +185,7 @@ impl Reader {
     }
 
     /// The keys of a mapping, without those that have no value.
-    fn fields<'n>(&mut self, node: Option<&'n Node>, what: &str, keys: &[&'static str]) -> Fields<'n> {
+    fn fields<'n>(&mut self, node: Option<&'n Node>, what: &str, keys: &[&'static str]) -> WebFields<'n> {
         let Some(node) = node.filter(|node| !node.is_null()) else { return Vec::new() };
         let Data::Mapping(entries) = &node.data else {
             let message = format!("{what} must be a mapping, found {}", node.kind());
@@ -202,7 +214,7 @@ impl Reader {
     }
 
     /// A text; an empty one counts as absent.
-    fn text(&mut self, fields: &Fields<'_>, name: &str) -> Option<(String, Span)> {
+    fn text(&mut self, fields: &WebFields<'_>, name: &str) -> Option<(String, Span)> {
         let node = field(fields, name)?;
         if let Data::Scalar { text, .. } = &node.data {
             return (!text.is_empty()).then(|| (text.clone(), node.span.clone()));
@@ -211,7 +223,7 @@ impl Reader {
         None
     }
 
-    fn boolean(&mut self, fields: &Fields<'_>, name: &str, otherwise: bool) -> bool {
+    fn boolean(&mut self, fields: &WebFields<'_>, name: &str, otherwise: bool) -> bool {
         match self.text(fields, name) {
             None => otherwise,
             Some((text, _)) if text == "true" => true,
@@ -224,7 +236,7 @@ impl Reader {
     }
 
     /// The texts of a list, each with its place; `None` if there is no list.
-    fn list(&mut self, fields: &Fields<'_>, name: &str) -> Option<Vec<(String, Span)>> {
+    fn list(&mut self, fields: &WebFields<'_>, name: &str) -> Option<Vec<(String, Span)>> {
         let node = field(fields, name)?;
         let Data::Sequence(items) = &node.data else {
             let hint = "write each item behind `- `".to_owned();
@@ -256,7 +268,7 @@ impl Reader {
         None
     }
 
-    fn settings(&mut self, root: Option<&Node>, verified: &Arc<Verified>) -> Option<Settings> {
+    fn settings(&mut self, root: Option<&Node>, verified: &Arc<Verified>) -> Option<WebSettings> {
         let fields = self.fields(root, "the file", &FILE);
         let http = self.fields(field(&fields, "http_server_config"), "`http_server_config`", &HTTP);
         let http2 = self.boolean(&http, "http2", true);
@@ -280,7 +292,7 @@ impl Reader {
                 Some(config.map_err(refused).ok()?)
             }
         };
-        Some(Settings { tls, demands, headers, users, rate, verified: verified.clone() })
+        Some(WebSettings { tls, demands, headers, users, rate, verified: verified.clone() })
     }
 
     fn headers(&mut self, node: Option<&Node>) -> Vec<(HeaderName, HeaderValue)> {
@@ -353,7 +365,7 @@ impl Reader {
     }
 
     /// The bytes of a certificate or key: of the file that `name`_file names, or of the text of `name`.
-    fn pem(&mut self, fields: &Fields<'_>, name: &str) -> Option<(Vec<u8>, Span)> {
+    fn pem(&mut self, fields: &WebFields<'_>, name: &str) -> Option<(Vec<u8>, Span)> {
         if let Some((file, span)) = self.text(fields, &format!("{name}_file")) {
             // An absolute path stays as it is.
             let path = self.directory.join(file);
@@ -374,7 +386,7 @@ impl Reader {
 
     fn certificates(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &WebFields<'_>,
         name: &str,
     ) -> Option<(Vec<CertificateDer<'static>>, Span)> {
         let (bytes, span) = self.pem(fields, name)?;
@@ -387,7 +399,7 @@ impl Reader {
         None
     }
 
-    fn tls(&mut self, node: &Node, http2: bool) -> Option<Tls> {
+    fn tls(&mut self, node: &Node, http2: bool) -> Option<ServerTls> {
         let fields = self.fields(Some(node), "`tls_server_config`", &TLS);
         let place = node.span.start..node.span.start;
         let lacks = |reader: &mut Self, name: &str| {
@@ -430,10 +442,10 @@ impl Reader {
                 return None;
             }
         }
-        Some(Tls { chain, key, clients: clients?, versions, suites, prefers_own, curves, http2 })
+        Some(ServerTls { chain, key, clients: clients?, versions, suites, prefers_own, curves, http2 })
     }
 
-    fn versions(&mut self, fields: &Fields<'_>) -> (Version, Version) {
+    fn versions(&mut self, fields: &WebFields<'_>) -> (Version, Version) {
         let mut version = |name, otherwise| match self.text(fields, name) {
             None => (otherwise, None),
             Some(given) => (self.word(name, &given, &Version::NAMES).unwrap_or(otherwise), Some(given.1)),
@@ -452,7 +464,7 @@ impl Reader {
     /// The chosen suites of TLS 1.2, in their order.
     fn suites(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &WebFields<'_>,
         (least, most): (Version, Version),
         http2: bool,
     ) -> Vec<SupportedCipherSuite> {
@@ -484,7 +496,7 @@ impl Reader {
         suites
     }
 
-    fn curves(&mut self, fields: &Fields<'_>) -> Vec<NamedGroup> {
+    fn curves(&mut self, fields: &WebFields<'_>) -> Vec<NamedGroup> {
         let Some(names) = self.list(fields, "curve_preferences").filter(|names| !names.is_empty()) else {
             return Vec::new();
         };
@@ -504,7 +516,7 @@ impl Reader {
         curves
     }
 
-    fn clients(&mut self, fields: &Fields<'_>) -> Option<Clients> {
+    fn clients(&mut self, fields: &WebFields<'_>) -> Option<Clients> {
         let policy = match self.text(fields, "client_auth_type") {
             None => Policy::None,
             Some(given) => self.word("client_auth_type", &given, &Policy::NAMES)?,

@@ -13,10 +13,10 @@ mod users;
 #[cfg(test)]
 mod tests;
 
-pub use users::Answer;
+pub use users::Authentication;
 
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     mark::Mark,
 };
 use axum::http::{HeaderName, HeaderValue};
@@ -68,7 +68,7 @@ impl std::error::Error for WebError {}
 
 /// The settings of a web configuration.
 #[derive(Debug)]
-pub struct Settings {
+pub struct WebSettings {
     tls: Option<Arc<ServerConfig>>,
     /// The requirements on client certificates.
     demands: (Policy, bool),
@@ -78,7 +78,7 @@ pub struct Settings {
     verified: Arc<Verified>,
 }
 
-impl Settings {
+impl WebSettings {
     /// Whether these settings let a client in that `other` keeps out.
     fn is_looser_than(&self, other: &Self) -> bool {
         self.users.is_empty() && !other.users.is_empty()
@@ -102,7 +102,7 @@ impl Settings {
     }
 
     /// Authenticates a request by its header `Authorization` and the address that it came from.
-    pub async fn authenticate(&self, authorization: Option<&[u8]>, peer: Option<IpAddr>) -> Answer {
+    pub async fn authenticate(&self, authorization: Option<&[u8]>, peer: Option<IpAddr>) -> Authentication {
         self.users.authenticate(&self.verified, authorization, peer).await
     }
 }
@@ -115,31 +115,31 @@ pub struct Web {
     verified: Arc<Verified>,
     /// Whether a thread checks the files at the moment.
     looking: AtomicBool,
-    held: Mutex<Held>,
+    held: Mutex<CurrentSettings>,
 }
 
 /// The log message of a check.
-enum Told {
+enum ReloadMessage {
     Nothing,
     Reloaded,
     Refused(WebError),
 }
 
 /// A check that is under way until this is dropped.
-struct Looking<'w>(&'w AtomicBool);
+struct CheckGuard<'w>(&'w AtomicBool);
 
-impl Drop for Looking<'_> {
+impl Drop for CheckGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
 }
 
 #[derive(Debug)]
-struct Held {
+struct CurrentSettings {
     /// The files as they were before they were last read.
     marks: Vec<Mark>,
     looked: Instant,
-    settings: Arc<Settings>,
+    settings: Arc<WebSettings>,
     /// Files that let more clients in, and since when they have been unchanged.
     looser: Option<(Vec<Mark>, Instant)>,
     /// Why the present files cannot be used.
@@ -151,14 +151,19 @@ impl Web {
     pub fn open(path: &Path) -> Result<Self, WebError> {
         let verified = Arc::new(Verified::new());
         let (read, marks) = file::read(path, &verified);
-        let file::Read { settings, diagnostics, failure, .. } = read;
+        let file::WebFileResult { settings, diagnostics, failure, .. } = read;
         for warning in diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
             tracing::warn!("{}", warning.to_string().trim_end());
         }
         let settings = settings.ok_or_else(|| WebError::new(failure, &diagnostics))?;
         let is_tls = settings.tls.is_some();
-        let held =
-            Held { marks, looked: Instant::now(), settings: Arc::new(settings), looser: None, problem: None };
+        let held = CurrentSettings {
+            marks,
+            looked: Instant::now(),
+            settings: Arc::new(settings),
+            looser: None,
+            problem: None,
+        };
         Ok(Self {
             path: path.into(),
             is_tls,
@@ -168,7 +173,7 @@ impl Web {
         })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, CurrentSettings> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,14 +193,14 @@ impl Web {
     }
 
     /// The current settings: those of the present files, if they can be used.
-    pub async fn current(self: Arc<Self>) -> Arc<Settings> {
+    pub async fn current(self: Arc<Self>) -> Arc<WebSettings> {
         let is_due = self.held().looked.elapsed() > LOOK_EVERY;
         // One task checks, the others use the settings of the check before: a file system that hangs holds up nobody else.
         if is_due && !self.looking.swap(true, Ordering::AcqRel) {
             let web = self.clone();
             let look = tokio::task::spawn_blocking(move || {
                 // Also after a panic, which the runtime logs.
-                let _done = Looking(&web.looking);
+                let _done = CheckGuard(&web.looking);
                 web.look();
             });
             let _ = tokio::time::timeout(PATIENCE, look).await;
@@ -219,16 +224,18 @@ impl Web {
         let told = self.take(result, marks);
         // Not while the lock is held: the log may be a pipe that nobody reads.
         match told {
-            Told::Nothing => {}
-            Told::Reloaded => tracing::info!(path = %self.path.display(), "web configuration reloaded"),
-            Told::Refused(problem) => {
+            ReloadMessage::Nothing => {}
+            ReloadMessage::Reloaded => {
+                tracing::info!(path = %self.path.display(), "web configuration reloaded");
+            }
+            ReloadMessage::Refused(problem) => {
                 tracing::error!("the web configuration is not reloaded, what held before goes on: {problem}");
             }
         }
     }
 
     /// Applies what was read, or keeps the reason why it cannot.
-    fn take(&self, result: Result<Settings, WebError>, marks: Vec<Mark>) -> Told {
+    fn take(&self, result: Result<WebSettings, WebError>, marks: Vec<Mark>) -> ReloadMessage {
         let mut held = self.held();
         let settings = match result {
             Ok(settings) => settings,
@@ -236,7 +243,7 @@ impl Web {
                 (held.marks, held.looser) = (marks, None);
                 let is_new = held.problem.as_ref() != Some(&problem);
                 held.problem = Some(problem.clone());
-                return if is_new { Told::Refused(problem) } else { Told::Nothing };
+                return if is_new { ReloadMessage::Refused(problem) } else { ReloadMessage::Nothing };
             }
         };
         // A file that is being written may lack its users, or its requirements on certificates, for a moment, and then everybody
@@ -248,17 +255,17 @@ impl Web {
             };
             if since.elapsed() < SETTLED {
                 held.looser = Some((marks, since));
-                return Told::Nothing;
+                return ReloadMessage::Nothing;
             }
         }
         held.settings = Arc::new(settings);
         (held.marks, held.looser, held.problem) = (marks, None, None);
-        Told::Reloaded
+        ReloadMessage::Reloaded
     }
 
     /// The settings that may replace the present ones.
-    fn accept(&self, read: file::Read) -> Result<Settings, WebError> {
-        let file::Read { settings, diagnostics, failure, is_empty } = read;
+    fn accept(&self, read: file::WebFileResult) -> Result<WebSettings, WebError> {
+        let file::WebFileResult { settings, diagnostics, failure, is_empty } = read;
         let settings = settings.ok_or_else(|| WebError::new(failure, &diagnostics))?;
         let name = self.path.display();
         // A file that is written in place is empty at first. Nobody should be let in at that moment.
@@ -280,6 +287,6 @@ impl Web {
         let help =
             "Whether the web configuration and its certificates could be used when they were last read.";
         let name = "tapster_web_config_last_reload_successful";
-        vec![MetricFamily::single(name, help, Kind::Gauge, f64::from(u8::from(is_good)))]
+        vec![MetricFamily::single(name, help, FamilyKind::Gauge, f64::from(u8::from(is_good)))]
     }
 }

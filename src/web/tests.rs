@@ -208,7 +208,7 @@ fn a_password_that_was_not_hashed_is_not_shown() {
 }
 
 /// The files as they are now, after the time for which a look holds.
-async fn settings(web: &Arc<Web>) -> Arc<Settings> {
+async fn settings(web: &Arc<Web>) -> Arc<WebSettings> {
     tokio::time::sleep(LOOK_EVERY + Duration::from_millis(20)).await;
     web.clone().current().await
 }
@@ -234,7 +234,7 @@ async fn files_that_change() {
         fs::write(&path, text).unwrap();
         assert!(Arc::ptr_eq(&after, &settings(&web).await), "what held before goes on");
         assert!(web.problem().is_some_and(|problem| problem.contains(expected)), "{:?}", web.problem());
-        assert_eq!(web.families()[0].samples[0].value, crate::family::Value::Number(0.0));
+        assert_eq!(web.families()[0].samples[0].value, crate::family::SampleValue::Number(0.0));
     }
     // Fewer demands count only when they stay.
     let strict = tls("client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: ca.crt");

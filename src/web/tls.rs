@@ -69,7 +69,7 @@ pub(super) const CURVES: [(&str, Option<NamedGroup>); 4] = [
 
 /// The TLS settings, all read and checked.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(super) struct ServerTls {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
     pub(super) clients: Clients,
@@ -83,7 +83,7 @@ pub(super) struct Tls {
     pub(super) http2: bool,
 }
 
-impl Tls {
+impl ServerTls {
     /// The server's TLS configuration; the error is about the certificate and its key.
     pub(super) fn config(self) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut provider = ring::default_provider();

@@ -22,7 +22,7 @@ const MOST_VERIFIED: usize = 100;
 
 /// The result of authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Authentication {
     /// User and password are right, or no users are configured.
     Welcome,
     /// User or password is wrong.
@@ -31,7 +31,7 @@ pub enum Answer {
     Busy,
 }
 
-impl Answer {
+impl Authentication {
     fn of(is_right: bool) -> Self {
         if is_right { Self::Welcome } else { Self::Unknown }
     }
@@ -131,21 +131,27 @@ impl Users {
         verified: &Arc<Verified>,
         authorization: Option<&[u8]>,
         peer: Option<IpAddr>,
-    ) -> Answer {
+    ) -> Authentication {
         if self.0.is_empty() {
-            return Answer::Welcome;
+            return Authentication::Welcome;
         }
-        let Some((user, password)) = authorization.and_then(credentials) else { return Answer::Unknown };
+        let Some((user, password)) = authorization.and_then(credentials) else {
+            return Authentication::Unknown;
+        };
         let own = self.0.get(&user);
         let pair = verified.pair([user.as_bytes(), own.map_or(&[], |hash| hash.as_bytes()), &password]);
         if let Some(is_right) = verified.known(&pair) {
-            return Answer::of(is_right);
+            return Authentication::of(is_right);
         }
         let is_user = own.is_some();
         // The time of the answer must not show whether the user exists, so the password of an unknown user is compared as well,
         // with another user's hash.
-        let Some(hash) = own.or_else(|| self.0.values().next()).cloned() else { return Answer::Unknown };
-        let Some(place) = Place::take(verified, peer.map(network)) else { return Answer::Busy };
+        let Some(hash) = own.or_else(|| self.0.values().next()).cloned() else {
+            return Authentication::Unknown;
+        };
+        let Some(pending) = PendingVerification::take(verified, peer.map(network)) else {
+            return Authentication::Busy;
+        };
         let verified = verified.clone();
         // A task of its own: a client that hangs up must neither stop it, which would let the next begin beside it, nor keep its
         // result from being stored.
@@ -160,10 +166,10 @@ impl Users {
             // The runtime logs a panic in it.
             let is_right = compare.await.unwrap_or(false) && is_user;
             verified.remember(pair, is_right);
-            drop((turn, place));
+            drop((turn, pending));
             is_right
         });
-        Answer::of(work.await.unwrap_or(false))
+        Authentication::of(work.await.unwrap_or(false))
     }
 }
 
@@ -175,13 +181,13 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A place among the passwords that wait to be verified; it is free again when this is dropped.
-struct Place {
+/// A password that waits to be verified, until this is dropped.
+struct PendingVerification {
     verified: Arc<Verified>,
     peer: Option<IpAddr>,
 }
 
-impl Place {
+impl PendingVerification {
     /// `None` if too many wait, or too many of one address, which then does not keep all others waiting.
     fn take(verified: &Arc<Verified>, peer: Option<IpAddr>) -> Option<Self> {
         let mut waiting = verified.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +201,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PendingVerification {
     fn drop(&mut self) {
         let mut waiting = self.verified.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = waiting.get_mut(&self.peer) {
@@ -247,21 +253,27 @@ mod tests {
         let ask = async |user: &str, password: &str| {
             users.authenticate(&verified, Some(&basic(user, password)), None).await
         };
-        assert_eq!(ask("a", "secret").await, Answer::Welcome);
-        assert_eq!(ask("a", "wrong").await, Answer::Unknown);
-        assert_eq!(ask("b", "secret").await, Answer::Unknown);
-        assert_eq!(users.authenticate(&verified, None, None).await, Answer::Unknown);
+        assert_eq!(ask("a", "secret").await, Authentication::Welcome);
+        assert_eq!(ask("a", "wrong").await, Authentication::Unknown);
+        assert_eq!(ask("b", "secret").await, Authentication::Unknown);
+        assert_eq!(users.authenticate(&verified, None, None).await, Authentication::Unknown);
         assert_eq!(verified.pairs.lock().unwrap().len(), 3);
-        assert_eq!(ask("a", "secret").await, Answer::Welcome);
-        assert_eq!(ask("b", "secret").await, Answer::Unknown);
+        assert_eq!(ask("a", "secret").await, Authentication::Welcome);
+        assert_eq!(ask("b", "secret").await, Authentication::Unknown);
         assert_eq!(verified.pairs.lock().unwrap().len(), 3, "each is remembered");
         // Another password for the user: the stored result belongs to the old hash.
         let users = Users::new([("a".to_owned(), bcrypt::hash("other", 4).unwrap())]);
-        assert_eq!(users.authenticate(&verified, Some(&basic("a", "secret")), None).await, Answer::Unknown);
-        assert_eq!(users.authenticate(&verified, Some(&basic("a", "other")), None).await, Answer::Welcome);
+        assert_eq!(
+            users.authenticate(&verified, Some(&basic("a", "secret")), None).await,
+            Authentication::Unknown
+        );
+        assert_eq!(
+            users.authenticate(&verified, Some(&basic("a", "other")), None).await,
+            Authentication::Welcome
+        );
         assert_eq!(
             Users::default().authenticate(&verified, None, None).await,
-            Answer::Welcome,
+            Authentication::Welcome,
             "nobody is asked"
         );
     }
@@ -272,10 +284,10 @@ mod tests {
         let users = Users::new([("a".to_owned(), bcrypt::hash("secret", 4).unwrap())]);
         let ask =
             async |password: &str| users.authenticate(&verified, Some(&basic("a", password)), None).await;
-        assert_eq!(ask("secret").await, Answer::Welcome);
+        assert_eq!(ask("secret").await, Authentication::Welcome);
         let right = verified.pairs.lock().unwrap().keys().next().unwrap().clone();
         for guess in 0..3 * MOST_VERIFIED {
-            assert_eq!(ask(&guess.to_string()).await, Answer::Unknown);
+            assert_eq!(ask(&guess.to_string()).await, Authentication::Unknown);
         }
         let pairs = verified.pairs.lock().unwrap();
         assert!(pairs.len() <= MOST_VERIFIED && pairs.get(&right) == Some(&true));
@@ -312,12 +324,12 @@ mod tests {
         };
         let guesses: Vec<_> = (0..40).map(|guess| ask(guess.to_string(), [10, 0, 0, 1])).collect();
         tokio::task::yield_now().await;
-        assert_eq!(ask("secret".into(), [10, 0, 0, 2]).await.unwrap(), Answer::Welcome);
+        assert_eq!(ask("secret".into(), [10, 0, 0, 2]).await.unwrap(), Authentication::Welcome);
         let mut busy = 0;
         for guess in guesses {
             let answer = guess.await.unwrap();
-            assert_ne!(answer, Answer::Welcome);
-            busy += usize::from(answer == Answer::Busy);
+            assert_ne!(answer, Authentication::Welcome);
+            busy += usize::from(answer == Authentication::Busy);
         }
         assert_eq!(busy, 40 - MOST_OF_ONE);
         assert!(verified.waiting.lock().unwrap().is_empty(), "places are free again");

@@ -1,13 +1,13 @@
 //! Attaches programs to functions of the kernel and of user programs, and to raw tracepoints. A program stays attached until
 //! the descriptors are closed.
 
-use super::bpf::{self, Attributes, Command, Refused};
+use super::bpf::{self, Attributes, BpfCommand, RefusedCall};
 use std::{
     ffi::CStr,
     fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
-use tapster_ebpf::usdt::Site;
+use tapster_ebpf::usdt::UsdtSite;
 
 /// `BPF_TRACE_KPROBE_MULTI`
 pub(super) const KPROBE_MULTI: u32 = 42;
@@ -89,7 +89,7 @@ unsafe impl Attributes for RawTracepoint {}
 /// The first published version of `struct perf_event_attr` that has the fields for a uprobe.
 #[derive(Debug, Default)]
 #[repr(C)]
-struct PerfEvent {
+struct PerfEventAttr {
     kind: u32,
     size: u32,
     config: u64,
@@ -158,7 +158,7 @@ fn link_kprobes(
     functions: KernelFunctions<'_>,
     cookies: &[u64],
     ends: Ends,
-) -> Result<OwnedFd, Refused> {
+) -> Result<OwnedFd, RefusedCall> {
     let pointers: Vec<u64> = match functions {
         KernelFunctions::Symbols(symbols) => symbols.iter().map(|symbol| symbol.as_ptr() as u64).collect(),
         KernelFunctions::Addresses(_) => Vec::new(),
@@ -179,7 +179,7 @@ fn link_kprobes(
     };
     // SAFETY: the kernel reads `count` addresses, or pointers to strings, and as many cookies; the command makes a
     // descriptor.
-    unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }
+    unsafe { bpf::bpf_fd(BpfCommand::LinkCreate, &mut attributes) }
 }
 
 /// Whether the kernel supports [`attach_kprobes`], checked with a program loaded for it and a function that does not exist:
@@ -213,12 +213,12 @@ pub fn attach_uprobes(
     };
     // SAFETY: the kernel reads a string, and `count` offsets and cookies, of which there are as many; the command makes
     // a descriptor.
-    Ok(unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?)
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::LinkCreate, &mut attributes) }?)
 }
 
 /// Attaches one program to many places of a file, without cookies, 6.6; the semaphores of the places stay above 0 as long as
 /// the descriptor is open.
-pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::Result<OwnedFd> {
+pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[UsdtSite]) -> io::Result<OwnedFd> {
     let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
     let semaphores: Vec<u64> = sites.iter().map(|site| site.semaphore).collect();
     let mut attributes = MultiLink {
@@ -232,11 +232,11 @@ pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::
     };
     // SAFETY: the kernel reads a string, and `count` offsets and semaphores, of which there are as many; the command
     // makes a descriptor.
-    Ok(unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?)
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::LinkCreate, &mut attributes) }?)
 }
 
 /// Attaches a program to one place of a file; with a semaphore, 4.20.
-pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site) -> io::Result<OwnedFd> {
+pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: UsdtSite) -> io::Result<OwnedFd> {
     // The kernel has 32 bits for the offset of the semaphore, 0 for none.
     if site.semaphore > u64::from(u32::MAX) {
         return Err(io::Error::other("the semaphore is more than 4 GiB into the file"));
@@ -292,7 +292,7 @@ pub fn attach_probe_with_cookie(
         ..PerfLink::default()
     };
     // SAFETY: no addresses, and the command makes a descriptor.
-    let link = unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?;
+    let link = unsafe { bpf::bpf_fd(BpfCommand::LinkCreate, &mut attributes) }?;
     Ok([link, event])
 }
 
@@ -310,7 +310,7 @@ pub(super) fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()>
         // SAFETY: both requests take a number.
         let result = unsafe { libc::ioctl(event.as_raw_fd(), request, argument) };
         if result != 0 {
-            return Err(Refused::last(name).into());
+            return Err(RefusedCall::last(name).into());
         }
     }
     Ok(())
@@ -323,17 +323,17 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
         Spot::File(path, offset) => (UPROBE_TYPE, path, offset),
     };
     let text = fs::read_to_string(file).map_err(|error| match error.raw_os_error() {
-        Some(errno) => Refused { call: file, errno }.into(),
+        Some(errno) => RefusedCall { call: file, errno }.into(),
         None => error,
     })?;
     let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{file}: not a number")))?;
-    let event = PerfEvent {
+    let event = PerfEventAttr {
         kind,
-        size: u32::try_from(size_of::<PerfEvent>()).expect("the structure is small"),
+        size: u32::try_from(size_of::<PerfEventAttr>()).expect("the structure is small"),
         config,
         name: name.as_ptr() as u64,
         offset,
-        ..PerfEvent::default()
+        ..PerfEventAttr::default()
     };
     // SAFETY: the kernel reads the structure, whose size it is told, and the name. All processes: one CPU stands for all,
     // because programs run before the kernel looks at which.
@@ -341,7 +341,7 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made it and nobody else knows it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(Refused::last("perf_event_open").into()),
+        _ => Err(RefusedCall::last("perf_event_open").into()),
     }
 }
 
@@ -349,12 +349,12 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
 pub fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attributes = RawTracepoint { name: 0, program: bpf::number(program), pad: 0 };
     // SAFETY: there is no name to read; the command makes a descriptor.
-    Ok(unsafe { bpf::bpf_fd(Command::RawTracepointOpen, &mut attributes) }?)
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::RawTracepointOpen, &mut attributes) }?)
 }
 
 /// Attaches a program to a raw tracepoint by its name, 4.17.
 pub fn attach_raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let mut attributes = RawTracepoint { name: name.as_ptr() as u64, program: bpf::number(program), pad: 0 };
     // SAFETY: the kernel reads a string; the command makes a descriptor.
-    Ok(unsafe { bpf::bpf_fd(Command::RawTracepointOpen, &mut attributes) }?)
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::RawTracepointOpen, &mut attributes) }?)
 }

@@ -11,7 +11,7 @@ use std::{
 /// A command of `bpf(2)`.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
-pub(super) enum Command {
+pub(super) enum BpfCommand {
     MapCreate = 0,
     LookupElement = 1,
     UpdateElement = 2,
@@ -26,7 +26,7 @@ pub(super) enum Command {
     EnableStats = 32,
 }
 
-impl Command {
+impl BpfCommand {
     fn name(self) -> &'static str {
         match self {
             Self::MapCreate => "BPF_MAP_CREATE",
@@ -47,19 +47,19 @@ impl Command {
 
 /// A refused command or call, with its error number, which `io::Error` does not keep together with a message.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedCall {
     pub(super) call: &'static str,
     pub(super) errno: i32,
 }
 
-impl Refused {
+impl RefusedCall {
     /// The error of the last call.
     pub(super) fn last(call: &'static str) -> Self {
         Self { call, errno: io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) }
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cause = io::Error::from_raw_os_error(self.errno);
         if self.call.starts_with("BPF_") {
@@ -70,10 +70,10 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for RefusedCall {}
 
-impl From<Refused> for io::Error {
-    fn from(refused: Refused) -> Self {
+impl From<RefusedCall> for io::Error {
+    fn from(refused: RefusedCall) -> Self {
         Self::new(Self::from_raw_os_error(refused.errno).kind(), refused)
     }
 }
@@ -82,7 +82,7 @@ impl From<Refused> for io::Error {
 pub fn errno(error: &io::Error) -> Option<i32> {
     let named = || {
         let inner = error.get_ref()?;
-        let refused = inner.downcast_ref::<Refused>().map(|refused| refused.errno);
+        let refused = inner.downcast_ref::<RefusedCall>().map(|refused| refused.errno);
         refused.or_else(|| inner.downcast_ref::<io::Error>().and_then(errno))
     };
     error.raw_os_error().or_else(named)
@@ -101,7 +101,7 @@ pub(super) struct Element {
 
 #[derive(Debug, Default)]
 #[repr(C)]
-pub(super) struct Batch {
+pub(super) struct MapBatch {
     pub(super) from: u64,
     pub(super) next: u64,
     pub(super) keys: u64,
@@ -151,7 +151,7 @@ pub(super) unsafe trait Attributes {}
 // SAFETY: numbers only, and the sizes of the fields before each leave no hole.
 unsafe impl Attributes for Element {}
 // SAFETY: as above.
-unsafe impl Attributes for Batch {}
+unsafe impl Attributes for MapBatch {}
 // SAFETY: as above.
 unsafe impl Attributes for TestRun {}
 // SAFETY: as above.
@@ -169,20 +169,23 @@ pub(super) unsafe trait Information: Default {}
 ///
 /// # Safety
 /// Addresses in `attributes` must be valid for what the command reads and writes there.
-pub(super) unsafe fn bpf<T: Attributes>(command: Command, attributes: &mut T) -> Result<i32, Refused> {
+pub(super) unsafe fn bpf<T: Attributes>(command: BpfCommand, attributes: &mut T) -> Result<i32, RefusedCall> {
     let size = size_of::<T>();
     // SAFETY: the attributes are initialised and valid for their size; what they refer to, the caller answers for.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, libc::c_long::from(command as u8), &raw mut *attributes, size)
     };
-    i32::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| Refused::last(command.name()))
+    i32::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| RefusedCall::last(command.name()))
 }
 
 /// Calls `bpf(2)` for a command that makes a file descriptor.
 ///
 /// # Safety
 /// As for [`bpf`], and the command does return a new descriptor.
-pub(super) unsafe fn bpf_fd<T: Attributes>(command: Command, attributes: &mut T) -> Result<OwnedFd, Refused> {
+pub(super) unsafe fn bpf_fd<T: Attributes>(
+    command: BpfCommand,
+    attributes: &mut T,
+) -> Result<OwnedFd, RefusedCall> {
     // SAFETY: the caller's promise is the same.
     let fd = unsafe { bpf(command, attributes) }?;
     // SAFETY: the kernel has just made it and nobody else knows it.
@@ -190,7 +193,7 @@ pub(super) unsafe fn bpf_fd<T: Attributes>(command: Command, attributes: &mut T)
 }
 
 /// Information about a program or map; fields that the kernel does not know stay zero.
-pub(super) fn object_info<T: Information>(fd: BorrowedFd<'_>) -> Result<T, Refused> {
+pub(super) fn object_info<T: Information>(fd: BorrowedFd<'_>) -> Result<T, RefusedCall> {
     let mut info = T::default();
     let mut attributes = Info {
         object: number(fd),
@@ -199,7 +202,7 @@ pub(super) fn object_info<T: Information>(fd: BorrowedFd<'_>) -> Result<T, Refus
     };
     // SAFETY: the kernel writes at most `length` bytes at `address`, any of which `T` allows. It also reads addresses and
     // counts of further arrays from there, and leaves those whose count is zero alone.
-    unsafe { bpf(Command::ObjectInfo, &mut attributes) }?;
+    unsafe { bpf(BpfCommand::ObjectInfo, &mut attributes) }?;
     Ok(info)
 }
 

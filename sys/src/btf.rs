@@ -11,9 +11,9 @@ use std::{
 };
 
 /// Bytes of a BTF file.
-pub struct BtfBytes(Bytes);
+pub struct BtfBytes(BtfMemory);
 
-enum Bytes {
+enum BtfMemory {
     Mapped(Mmap),
     Copied(Vec<u8>),
 }
@@ -21,15 +21,15 @@ enum Bytes {
 impl BtfBytes {
     /// Whether they are mapped pages of the kernel, which cost this process no memory.
     pub fn is_mapped(&self) -> bool {
-        matches!(self.0, Bytes::Mapped(_))
+        matches!(self.0, BtfMemory::Mapped(_))
     }
 }
 
 impl AsRef<[u8]> for BtfBytes {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Mapped(bytes) => bytes,
-            Bytes::Copied(bytes) => bytes,
+            BtfMemory::Mapped(bytes) => bytes,
+            BtfMemory::Copied(bytes) => bytes,
         }
     }
 }
@@ -50,13 +50,13 @@ pub fn read_btf(path: &Path) -> io::Result<BtfBytes> {
         // The kernel refuses a shared mapping even when it is read-only, hence the private one.
         // SAFETY: nobody can write or truncate the file: it is a part of the kernel's read-only data.
         if let Ok(mapped) = unsafe { MmapOptions::new().map_copy_read_only(&file) } {
-            return Ok(BtfBytes(Bytes::Mapped(mapped)));
+            return Ok(BtfBytes(BtfMemory::Mapped(mapped)));
         }
     }
     let size = file.metadata().map_err(context)?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(size).expect("a usize has 64 bits") + 1);
     file.read_to_end(&mut bytes).map_err(context)?;
-    Ok(BtfBytes(Bytes::Copied(bytes)))
+    Ok(BtfBytes(BtfMemory::Copied(bytes)))
 }
 
 fn on_sysfs(file: &File) -> bool {

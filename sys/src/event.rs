@@ -1,6 +1,6 @@
 //! Timers and counters of one CPU as perf events.
 
-use super::{attach, bpf::Refused};
+use super::{attach, bpf::RefusedCall};
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -21,7 +21,7 @@ const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
 
 /// When an event is sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Every {
+pub enum SamplePeriod {
     /// After this many counts.
     Count(u64),
     /// This many times a second.
@@ -40,7 +40,7 @@ impl CpuEvent {
     pub fn attach(
         program: BorrowedFd<'_>,
         (kind, config): (u32, u64),
-        every: Every,
+        every: SamplePeriod,
         cpu: u32,
     ) -> io::Result<Self> {
         let event = open((kind, config), every, cpu, 0)?;
@@ -49,7 +49,7 @@ impl CpuEvent {
     }
 
     /// Opens an event and closes it again, to check that the kernel has it on this CPU. It counts nothing.
-    pub fn attempt((kind, config): (u32, u64), every: Every, cpu: u32) -> io::Result<()> {
+    pub fn attempt((kind, config): (u32, u64), every: SamplePeriod, cpu: u32) -> io::Result<()> {
         open((kind, config), every, cpu, DISABLED).map(drop)
     }
 
@@ -60,13 +60,13 @@ impl CpuEvent {
 }
 
 /// Opens an event of all processes on one CPU.
-fn open((kind, config): (u32, u64), every: Every, cpu: u32, flags: u64) -> io::Result<OwnedFd> {
+fn open((kind, config): (u32, u64), every: SamplePeriod, cpu: u32, flags: u64) -> io::Result<OwnedFd> {
     let mut attr = [0_u64; ATTR_WORDS];
     attr[0] = ATTR_BYTES << 32 | u64::from(kind);
     attr[1] = config;
     (attr[2], attr[5]) = match every {
-        Every::Count(count) => (count, flags),
-        Every::Second(count) => (count, flags | FREQUENCY),
+        SamplePeriod::Count(count) => (count, flags),
+        SamplePeriod::Second(count) => (count, flags | FREQUENCY),
     };
     attr[3] = RAW;
     attr[4] = TIME_ENABLED;
@@ -75,7 +75,7 @@ fn open((kind, config): (u32, u64), every: Every, cpu: u32, flags: u64) -> io::R
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made it and nobody else knows it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(Refused::last("perf_event_open").into()),
+        _ => Err(RefusedCall::last("perf_event_open").into()),
     }
 }
 
@@ -88,6 +88,6 @@ pub(super) fn enabled_ns(event: &OwnedFd) -> io::Result<u64> {
         Ok(read) if read == size_of_val(&found) => Ok(found[1]),
         // An event whose CPU went offline before it was opened returns nothing.
         Ok(_) => Ok(0),
-        Err(_) => Err(Refused::last("read of a perf event").into()),
+        Err(_) => Err(RefusedCall::last("read of a perf event").into()),
     }
 }

@@ -96,13 +96,13 @@ pub fn identity(file: BorrowedFd<'_>) -> io::Result<Identity> {
 
 /// A regular file that was checked and is not open for reading.
 #[derive(Debug)]
-pub struct Looked {
+pub struct CheckedFile {
     fd: OwnedFd,
     /// Its identity.
     pub identity: Identity,
 }
 
-impl Looked {
+impl CheckedFile {
     /// Opens it for reading, whatever file has its name by now.
     pub fn open(&self) -> Result<File, ForeignError> {
         Ok(File::from(reopen(&self.fd, 0)?))
@@ -110,10 +110,10 @@ impl Looked {
 }
 
 /// Checks a file without opening it for reading.
-pub fn look_at(place: Foreign<'_>) -> Result<Looked, ForeignError> {
+pub fn look_at(place: Foreign<'_>) -> Result<CheckedFile, ForeignError> {
     let (fd, status) = hold(place)?;
     match status.kind {
-        libc::S_IFREG => Ok(Looked { fd, identity: status.identity }),
+        libc::S_IFREG => Ok(CheckedFile { fd, identity: status.identity }),
         kind => Err(ForeignError::NotAFile(kind_name(kind))),
     }
 }

@@ -40,10 +40,10 @@ pub use capability::{Capabilities, Capability};
 pub use clock::{KernelClock, boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, cpu_list, listed_cpus};
 pub use dm::{DmControl, DmTarget};
-pub use event::{CpuEvent, Every};
+pub use event::{CpuEvent, SamplePeriod};
 pub use file::open_by_kernfs_id;
 pub use foreign::{
-    Foreign, ForeignError, Identity, Looked, WRITTEN_BY_OTHERS, hold_directory, identity, look_at,
+    CheckedFile, Foreign, ForeignError, Identity, WRITTEN_BY_OTHERS, hold_directory, identity, look_at,
     open_foreign, open_foreign_directory,
 };
 pub use limit::{FileLimit, file_limit, raise_file_limit};
@@ -55,4 +55,4 @@ pub use poll::is_writable;
 pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal, send_signal_to_thread};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
 pub use ring::Ring;
-pub use table::Table;
+pub use table::StartTable;

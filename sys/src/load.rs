@@ -1,12 +1,12 @@
 //! Makes maps and loads programs without an object file.
 
-use super::bpf::{self, Attributes, Command};
+use super::bpf::{self, Attributes, BpfCommand};
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
 };
 use tapster_ebpf::{
-    insn::{Encoded, Insn},
+    insn::{EncodedInsn, Insn},
     program::MapDef,
 };
 
@@ -130,7 +130,7 @@ pub fn create_map(map: &MapDef) -> io::Result<OwnedFd> {
         flags: map.kind.flags(),
     };
     // SAFETY: no addresses, and the command makes a descriptor.
-    Ok(unsafe { bpf::bpf_fd(Command::MapCreate, &mut attributes) }?)
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::MapCreate, &mut attributes) }?)
 }
 
 /// Loads a program; its instructions refer to these maps by index.
@@ -151,7 +151,7 @@ pub(super) fn load_with_logs(
     maps: &[BorrowedFd<'_>],
     log_bytes: &[usize],
 ) -> Result<OwnedFd, LoadRefused> {
-    let mut slots: Vec<Encoded> = Vec::new();
+    let mut slots: Vec<EncodedInsn> = Vec::new();
     for insn in insns {
         let at = slots.len();
         insn.encode(&mut slots);
@@ -179,7 +179,7 @@ pub(super) fn load_with_logs(
         *place = byte;
     }
     // SAFETY: the kernel reads `count` instructions and a string; both live until after the call, which makes a descriptor.
-    let first = unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) };
+    let first = unsafe { bpf::bpf_fd(BpfCommand::ProgramLoad, &mut attributes) };
     let Err(refused) = first else { return Ok(first.map_err(io::Error::from)?) };
     let mut said = LoadRefused::from(io::Error::from(refused));
     for bytes in log_bytes {
@@ -188,7 +188,7 @@ pub(super) fn load_with_logs(
         attributes.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
         attributes.log = log.as_mut_ptr() as u64;
         // SAFETY: as above, and the log has room for as much as is said.
-        let again = match unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) } {
+        let again = match unsafe { bpf::bpf_fd(BpfCommand::ProgramLoad, &mut attributes) } {
             Ok(fd) => return Ok(fd),
             Err(again) => again,
         };

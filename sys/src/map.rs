@@ -4,7 +4,7 @@
 //! rounded up to 8 bytes, one after the other.
 
 use super::{
-    bpf::{self, Batch, Command, Element, Information, Refused},
+    bpf::{self, BpfCommand, Element, Information, MapBatch, RefusedCall},
     cpu::PossibleCpus,
 };
 use std::{
@@ -34,7 +34,7 @@ pub struct Map {
 /// The beginning of `struct bpf_map_info`.
 #[derive(Debug, Default)]
 #[repr(C)]
-struct RawInfo {
+struct RawMapInfo {
     kind: u32,
     id: u32,
     key_size: u32,
@@ -43,7 +43,7 @@ struct RawInfo {
     flags: u32,
 }
 // SAFETY: numbers only, without holes between or after them.
-unsafe impl Information for RawInfo {}
+unsafe impl Information for RawMapInfo {}
 
 /// The elements of a map at one time.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl AsFd for Map {
 impl Map {
     /// Opens a map and reads its sizes; the descriptor is duplicated. Fails for other types than hash maps and arrays.
     pub fn open(fd: BorrowedFd<'_>, cpus: PossibleCpus) -> io::Result<Self> {
-        let info: RawInfo = bpf::object_info(fd)?;
+        let info: RawMapInfo = bpf::object_info(fd)?;
         let size = |number: u32| usize::try_from(number).map_err(io::Error::other);
         let value_size = match info.kind {
             // Hash, array, LRU hash.
@@ -131,7 +131,7 @@ impl Map {
         expect_length("value", value, self.value_size)?;
         let mut attributes = self.element(key.as_ptr(), value.as_ptr() as u64);
         // SAFETY: the kernel reads a key and a value, whose lengths have just been compared with its own.
-        unsafe { bpf::bpf(Command::UpdateElement, &mut attributes) }?;
+        unsafe { bpf::bpf(BpfCommand::UpdateElement, &mut attributes) }?;
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl Map {
         expect_length("key", key, self.key_size)?;
         let mut attributes = self.element(key.as_ptr(), 0);
         // SAFETY: the kernel reads a key, whose length has just been compared with its own.
-        let result = unsafe { bpf::bpf(Command::DeleteElement, &mut attributes) };
+        let result = unsafe { bpf::bpf(BpfCommand::DeleteElement, &mut attributes) };
         found(result)
     }
 
@@ -187,18 +187,18 @@ impl Map {
         let mut refusals = 0;
         // Each call advances by at least one element, or is one of the few that are refused.
         for _ in 0..most + 1000 {
-            let mut attributes = Batch {
+            let mut attributes = MapBatch {
                 from: if started { from.as_mut_ptr() as u64 } else { 0 },
                 next: next.as_mut_ptr() as u64,
                 keys: keys.as_mut_ptr() as u64,
                 values: values.as_mut_ptr() as u64,
                 count: u32::try_from(room).map_err(io::Error::other)?,
                 map: bpf::number(self.fd.as_fd()),
-                ..Batch::default()
+                ..MapBatch::default()
             };
             // SAFETY: the kernel writes at most `count` keys and values and there is room for as many. It
             // reads and writes a place of 4 bytes or of a key's size.
-            let result = unsafe { bpf::bpf(Command::LookupBatch, &mut attributes) };
+            let result = unsafe { bpf::bpf(BpfCommand::LookupBatch, &mut attributes) };
             // For the errors that are accepted below, the kernel has set `count`.
             let errno = result.as_ref().err().map(|refused| refused.errno);
             match errno {
@@ -246,7 +246,7 @@ impl Map {
             let previous = if from_start { std::ptr::null() } else { key.as_ptr() };
             let mut attributes = self.element(previous, next.as_mut_ptr() as u64);
             // SAFETY: the kernel reads a key, if one is given, and writes one; both are of the size it told.
-            let result = unsafe { bpf::bpf(Command::NextKey, &mut attributes) };
+            let result = unsafe { bpf::bpf(BpfCommand::NextKey, &mut attributes) };
             if !found(result)? {
                 return Ok(true);
             }
@@ -265,7 +265,7 @@ impl Map {
         assert_eq!((key.len(), value.len()), (self.key_size, self.value_size), "lengths are the map's");
         let mut attributes = self.element(key.as_ptr(), value.as_mut_ptr() as u64);
         // SAFETY: the kernel reads a key and writes a value, whose lengths have just been compared with its own.
-        let result = unsafe { bpf::bpf(Command::LookupElement, &mut attributes) };
+        let result = unsafe { bpf::bpf(BpfCommand::LookupElement, &mut attributes) };
         found(result)
     }
 
@@ -274,7 +274,7 @@ impl Map {
     }
 }
 
-fn found(result: Result<i32, Refused>) -> io::Result<bool> {
+fn found(result: Result<i32, RefusedCall>) -> io::Result<bool> {
     match result {
         Ok(_) => Ok(true),
         Err(refused) if refused.errno == libc::ENOENT => Ok(false),

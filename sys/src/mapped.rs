@@ -2,7 +2,7 @@
 
 use super::{
     event::{TIME_ENABLED, enabled_ns},
-    mapping::{Mapping, page_size},
+    mapping::{MapMemory, page_size},
 };
 use std::{
     ffi::OsStr,
@@ -78,7 +78,7 @@ struct CpuRing {
     event: OwnedFd,
     /// How long it had been enabled at the last check.
     enabled_ns: u64,
-    mapping: Mapping,
+    mapping: MapMemory,
     page: usize,
 }
 
@@ -177,7 +177,7 @@ impl CpuRing {
     fn open(cpu: u32) -> io::Result<Self> {
         let page = page_size()?;
         let event = event(cpu, BUILD_ID).or_else(|_| event(cpu, 0))?;
-        let mapping = Mapping::new(event.as_fd(), 0, page + BYTES, true)?;
+        let mapping = MapMemory::new(event.as_fd(), 0, page + BYTES, true)?;
         Ok(Self { cpu, event, enabled_ns: 0, mapping, page })
     }
 

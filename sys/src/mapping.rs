@@ -10,15 +10,15 @@ use std::{
 /// The mapped memory of a map. Programs write it at any time, so it is read atomically, or where a protocol guarantees that
 /// nothing writes.
 #[derive(Debug)]
-pub(super) struct Mapping {
+pub(super) struct MapMemory {
     start: NonNull<u8>,
     length: usize,
 }
 
 // SAFETY: the memory belongs to the mapping, wherever it is used from.
-unsafe impl Send for Mapping {}
+unsafe impl Send for MapMemory {}
 // SAFETY: what is given out by `&self` is atomic or a bare address.
-unsafe impl Sync for Mapping {}
+unsafe impl Sync for MapMemory {}
 
 /// Bytes of a page.
 pub(super) fn page_size() -> io::Result<usize> {
@@ -26,7 +26,7 @@ pub(super) fn page_size() -> io::Result<usize> {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(io::Error::other)
 }
 
-impl Mapping {
+impl MapMemory {
     /// Maps `length` bytes from `offset` on, a multiple of pages.
     pub(super) fn new(fd: BorrowedFd<'_>, offset: usize, length: usize, writable: bool) -> io::Result<Self> {
         let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
@@ -60,7 +60,7 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
+impl Drop for MapMemory {
     fn drop(&mut self) {
         // SAFETY: mapped with this length, and nobody has a reference into it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };

@@ -1,7 +1,7 @@
 //! Loaded programs: information about them, and running one without an event.
 
 use super::{
-    bpf::{self, Command, EnableStats, Information, TestRun},
+    bpf::{self, BpfCommand, EnableStats, Information, TestRun},
     memory,
 };
 use std::{
@@ -34,7 +34,7 @@ pub struct ProgInfo {
 /// `struct bpf_prog_info`.
 #[derive(Debug, Default)]
 #[repr(C)]
-struct RawInfo {
+struct RawProgramInfo {
     kind: u32,
     id: u32,
     tag: [u8; 8],
@@ -48,13 +48,13 @@ struct RawInfo {
     verified_insns: u32,
     pad: u32,
 }
-const _: () = assert!(std::mem::offset_of!(RawInfo, run_ns) == 192);
+const _: () = assert!(std::mem::offset_of!(RawProgramInfo, run_ns) == 192);
 // SAFETY: numbers only, without holes between or after them.
-unsafe impl Information for RawInfo {}
+unsafe impl Information for RawProgramInfo {}
 
 /// Reads the information about a program.
 pub fn prog_info(fd: BorrowedFd<'_>) -> io::Result<ProgInfo> {
-    let raw: RawInfo = bpf::object_info(fd)?;
+    let raw: RawProgramInfo = bpf::object_info(fd)?;
     Ok(ProgInfo {
         id: raw.id,
         run_ns: raw.run_ns,
@@ -72,7 +72,7 @@ pub fn enable_run_stats() -> io::Result<OwnedFd> {
     // `BPF_STATS_RUN_TIME`, the only kind.
     let mut attributes = EnableStats { kind: 0 };
     // SAFETY: no addresses in there, and the command makes a descriptor.
-    Ok(unsafe { bpf::bpf_fd(Command::EnableStats, &mut attributes) }?)
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::EnableStats, &mut attributes) }?)
 }
 
 /// Runs a raw tracepoint program once with these arguments, 5.10, and returns its result.
@@ -89,6 +89,6 @@ pub fn prog_test_run_raw_tp(fd: BorrowedFd<'_>, args: &[u64]) -> io::Result<u32>
     };
     // SAFETY: the kernel reads `context_size_in` bytes at `context_in`, which is `args`, and writes only into
     // the attributes.
-    unsafe { bpf::bpf(Command::ProgramTestRun, &mut attributes) }?;
+    unsafe { bpf::bpf(BpfCommand::ProgramTestRun, &mut attributes) }?;
     Ok(attributes.returned)
 }

@@ -1,6 +1,6 @@
 //! A ring of records (`BPF_MAP_TYPE_RINGBUF`, 5.8): programs write, one reader reads in the order of writing.
 
-use super::mapping::{Mapping, page_size};
+use super::mapping::{MapMemory, page_size};
 use std::{
     io,
     os::fd::BorrowedFd,
@@ -19,8 +19,8 @@ const HEADER: usize = 8;
 /// the data twice in a row, so that a record may continue behind the end of the data.
 #[derive(Debug)]
 pub struct Ring {
-    consumer: Mapping,
-    producer: Mapping,
+    consumer: MapMemory,
+    producer: MapMemory,
     page: usize,
     bytes: usize,
     longest: usize,
@@ -38,8 +38,8 @@ impl Ring {
             return Err(io::Error::other(format!("a ring cannot have {bytes} bytes")));
         }
         Ok(Self {
-            consumer: Mapping::new(fd, 0, page, true)?,
-            producer: Mapping::new(fd, page, page + 2 * bytes, false)?,
+            consumer: MapMemory::new(fd, 0, page, true)?,
+            producer: MapMemory::new(fd, page, page + 2 * bytes, false)?,
             page,
             bytes,
             longest,

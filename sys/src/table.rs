@@ -1,6 +1,6 @@
 //! The table of starts, which programs and this process both write.
 
-use super::mapping::{Mapping, page_size};
+use super::mapping::{MapMemory, page_size};
 use std::{
     io,
     os::fd::BorrowedFd,
@@ -10,8 +10,8 @@ use tapster_ebpf::layout::{CLAIMED, ELSEWHERE, ENTRY_KEY, FREE, TableLayout};
 
 /// A mapped table; [`TableLayout`] describes its contents.
 #[derive(Debug)]
-pub struct Table {
-    memory: Mapping,
+pub struct StartTable {
+    memory: MapMemory,
     entries: usize,
     entry_size: usize,
 }
@@ -24,13 +24,13 @@ const HEAD: usize = ENTRY_KEY as usize;
 /// start.
 const ATTEMPTS: usize = 4;
 
-impl Table {
+impl StartTable {
     /// Maps a table with this layout; the kernel refuses if the map is smaller.
     pub fn open(fd: BorrowedFd<'_>, layout: &TableLayout) -> io::Result<Self> {
         let size = |number: u32| usize::try_from(number).map_err(io::Error::other);
         let (entries, entry_size) = (size(layout.entries())?, size(layout.entry_size)?);
         let length = (entries * entry_size).next_multiple_of(page_size()?);
-        Ok(Self { memory: Mapping::new(fd, 0, length, true)?, entries, entry_size })
+        Ok(Self { memory: MapMemory::new(fd, 0, length, true)?, entries, entry_size })
     }
 
     /// Removes the starts before a time; returns their number.

@@ -1,8 +1,8 @@
 //! Tests with the running kernel: maps and programs made here, by the same system call.
 
 use super::{
-    bpf::{self, Attributes, Command},
-    mapping::{Mapping, page_size},
+    bpf::{self, Attributes, BpfCommand},
+    mapping::{MapMemory, page_size},
     *,
 };
 use std::{
@@ -65,7 +65,7 @@ fn create(kind: u32, key_size: u32, value_size: u32, max_entries: u32) -> OwnedF
 
 fn create_with(mut attributes: MapCreate) -> OwnedFd {
     // SAFETY: no addresses, and the command makes a descriptor.
-    unsafe { bpf::bpf_fd(Command::MapCreate, &mut attributes) }.map_err(std::io::Error::from).unwrap()
+    unsafe { bpf::bpf_fd(BpfCommand::MapCreate, &mut attributes) }.map_err(std::io::Error::from).unwrap()
 }
 
 fn map(kind: u32, key_size: u32, value_size: u32, max_entries: u32) -> Map {
@@ -85,7 +85,7 @@ fn adder() -> OwnedFd {
     let mut attributes =
         ProgramLoad { kind: 17, count: 5, insns: insns.as_ptr() as u64, license: c"GPL".as_ptr() as u64 };
     // SAFETY: both addresses are valid for the call, and the command makes a descriptor.
-    unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) }.map_err(std::io::Error::from).unwrap()
+    unsafe { bpf::bpf_fd(BpfCommand::ProgramLoad, &mut attributes) }.map_err(std::io::Error::from).unwrap()
 }
 
 fn rows(dump: &Dump) -> HashMap<Vec<u8>, Vec<u8>> {
@@ -301,8 +301,8 @@ fn a_start_is_read_whole_or_not_at_all() {
     let fd =
         create_with(MapCreate { kind: ARRAY, key_size: 4, value_size: 64, max_entries: 2, flags: MMAPABLE });
     let layout = TableLayout { bits: 1, entry_size: 64, spread: vec![u64::MAX] };
-    let table = Table::open(fd.as_fd(), &layout).unwrap();
-    let programs = Mapping::new(fd.as_fd(), 0, page_size().unwrap(), true).unwrap();
+    let table = StartTable::open(fd.as_fd(), &layout).unwrap();
+    let programs = MapMemory::new(fd.as_fd(), 0, page_size().unwrap(), true).unwrap();
     let (done, mut read, mut torn) = (AtomicBool::new(false), 0, 0);
     thread::scope(|scope| {
         scope.spawn(|| {

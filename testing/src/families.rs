@@ -1,7 +1,7 @@
 //! The families of the exporter with their labels: the names that a dashboard or a rule may use.
 
 use std::collections::BTreeMap;
-use tapster::{config, family::Kind};
+use tapster::{config, family::FamilyKind};
 
 /// Families about arrays and names of devices, from the topology; `tests/rules.rs` compares them with those of a topology.
 pub const ARRAYS: [(&str, &[&str]); 9] = [
@@ -100,8 +100,8 @@ pub const WEB: [(&str, &[&str]); 1] = [("tapster_web_config_last_reload_successf
 pub const TARGET: [&str; 2] = ["instance", "job"];
 
 /// Families of the shipped probes: name, kind, labels.
-pub fn library() -> Vec<(String, Kind, Vec<String>)> {
-    let mut families: Vec<(String, Kind, Vec<String>)> = Vec::new();
+pub fn library() -> Vec<(String, FamilyKind, Vec<String>)> {
+    let mut families: Vec<(String, FamilyKind, Vec<String>)> = Vec::new();
     for probe in config::library().unwrap() {
         for (name, kind) in probe.families() {
             let name = format!("tapster_{}", name.value);
@@ -128,7 +128,7 @@ pub fn series() -> BTreeMap<String, Vec<String>> {
         series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
     }
     for (name, kind, labels) in library() {
-        if kind == Kind::Histogram {
+        if kind == FamilyKind::Histogram {
             let bucket = labels.iter().cloned().chain(["le".to_owned()]).collect();
             series.insert(format!("{name}_bucket"), bucket);
             series.insert(format!("{name}_sum"), labels.clone());

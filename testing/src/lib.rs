@@ -41,6 +41,8 @@ pub mod metrics;
 #[cfg(feature = "host")]
 pub mod observer;
 #[cfg(feature = "host")]
+pub mod others;
+#[cfg(feature = "host")]
 pub mod pods;
 #[cfg(feature = "host")]
 pub mod postgres;

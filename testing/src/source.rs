@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 use tapster::{
-    family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     server,
     source::{Selection, Source},
-    status::{ProbeStatus, Unready},
+    status::{ProbeStatus, UnreadyReason},
 };
 
 /// I/Os per second, of each member and operation.
@@ -30,14 +30,14 @@ struct Story {
 }
 
 /// `count` observations of `value`.
-fn histogram(count: u64, value: f64) -> Value {
+fn histogram(count: u64, value: f64) -> SampleValue {
     let bounds: Arc<[f64]> = (-14..4).map(|exponent| f64::from(exponent).exp2()).collect();
     let mut counts = vec![0; bounds.len() + 1];
     counts[bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len())] = count;
     #[expect(clippy::cast_possible_truncation, reason = "a small number")]
     let index = (value.log2() * 8.0).ceil() as i32;
     let native = Native { schema: 3, zero_threshold: 1e-9, zero_count: 0, buckets: vec![(index, count)] };
-    Value::Histogram(Histogram { sum: count as f64 * value, bounds, counts, native: Some(native) })
+    SampleValue::Histogram(HistogramValue { sum: count as f64 * value, bounds, counts, native: Some(native) })
 }
 
 /// Label sets of a family: one for each value of the labels with several values.
@@ -103,7 +103,7 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
 }
 
 impl Story {
-    fn family(&self, name: &str, kind: Kind, labels: &[&str]) -> MetricFamily {
+    fn family(&self, name: &str, kind: FamilyKind, labels: &[&str]) -> MetricFamily {
         let mut family = MetricFamily::new(name, "A family of the story.", kind, labels);
         let seconds = self.begun.elapsed().as_secs_f64();
         let states = labels.iter().any(|label| matches!(*label, "state" | "action"));
@@ -114,18 +114,18 @@ impl Story {
             }
             let current = matches!(set.last().map(String::as_str), Some("clean" | "idle"));
             let value = match kind {
-                Kind::Counter => Value::Number(seconds.floor()),
-                Kind::Gauge if name.ends_with("_degraded") || name.ends_with("_left_out") => {
-                    Value::Number(0.0)
+                FamilyKind::Counter => SampleValue::Number(seconds.floor()),
+                FamilyKind::Gauge if name.ends_with("_degraded") || name.ends_with("_left_out") => {
+                    SampleValue::Number(0.0)
                 }
-                Kind::Gauge if states && !current => Value::Number(0.0),
-                Kind::Gauge if name == "tapster_probe_max_series" => Value::Number(1024.0),
+                FamilyKind::Gauge if states && !current => SampleValue::Number(0.0),
+                FamilyKind::Gauge if name == "tapster_probe_max_series" => SampleValue::Number(1024.0),
                 // Pushes succeed.
-                Kind::Gauge if name == "tapster_otlp_last_success_timestamp_seconds" => {
-                    Value::Number(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64())
+                FamilyKind::Gauge if name == "tapster_otlp_last_success_timestamp_seconds" => {
+                    SampleValue::Number(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64())
                 }
-                Kind::Gauge => Value::Number(1.0),
-                Kind::Histogram => {
+                FamilyKind::Gauge => SampleValue::Number(1.0),
+                FamilyKind::Histogram => {
                     let is_slow = set.iter().any(|value| value == "dm-0");
                     #[expect(
                         clippy::cast_possible_truncation,
@@ -146,14 +146,14 @@ impl Source for Story {
     fn select(&self, _: &Selection) -> Vec<MetricFamily> {
         let mut all = Vec::new();
         for (name, labels) in families::ARRAYS {
-            all.push(self.family(name, Kind::Gauge, labels));
+            all.push(self.family(name, FamilyKind::Gauge, labels));
         }
         // The server adds its own families.
         let is_of_server =
             |name: &str| ["tapster_scrape_", "tapster_web_"].iter().any(|of| name.starts_with(of));
         let own = families::OWN.iter().filter(|(name, _)| !is_of_server(name));
         for (name, labels) in own.chain(&families::PUSH) {
-            let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
+            let kind = if name.ends_with("_total") { FamilyKind::Counter } else { FamilyKind::Gauge };
             all.push(self.family(name, kind, if *name == "tapster_probe_up" { &["probe"] } else { labels }));
         }
         for (name, kind, labels) in families::library() {
@@ -167,7 +167,7 @@ impl Source for Story {
         Vec::new()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         None
     }
 }
@@ -193,7 +193,7 @@ pub fn serve_source(source: Arc<dyn Source>) -> SocketAddr {
             .block_on(server::serve(
                 vec![listener],
                 source,
-                server::Options::default(),
+                server::ServerOptions::default(),
                 std::future::pending(),
             ))
             .unwrap();

@@ -131,8 +131,8 @@ fn run(case: &Case) -> Outcome {
     let retries =
         pushing.state.families().iter().find(|family| &*family.name == "tapster_otlp_retries_total").map(
             |family| match family.samples[0].value {
-                tapster::family::Value::Number(number) => number,
-                tapster::family::Value::Histogram(_) => f64::NAN,
+                tapster::family::SampleValue::Number(number) => number,
+                tapster::family::SampleValue::Histogram(_) => f64::NAN,
             },
         );
     match case.again {

@@ -32,7 +32,7 @@ use std::{
 };
 use tapster::{
     host::Host,
-    otlp::{Encoder, Pusher, Sink, State, client::Client, resource},
+    otlp::{PushState, Pusher, RequestEncoder, Sink, client::Client, resource},
 };
 
 /// A process of the test's own, which ends with it.
@@ -272,8 +272,9 @@ fn same_answers(binary: &Path) -> Outcome {
         settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("OTEL_METRIC_EXPORT_INTERVAL", "1000")]);
     // The same target: job and instance of the scrape.
     let given = [("service.instance.id".to_owned(), exporter.to_string())];
-    let encoder = Encoder::new(resource::resource(&Host::default(), &|_| None, &given), settings.shape);
-    let state = Arc::new(State::new(&settings));
+    let encoder =
+        RequestEncoder::new(resource::resource(&Host::default(), &|_| None, &given), settings.shape);
+    let state = Arc::new(PushState::new(&settings));
     let (shape, limit) = (settings.shape, settings.push_timeout);
     let client = Client::new(settings).unwrap_or_else(|error| panic!("{error}"));
     let pusher = Pusher::new(

@@ -15,16 +15,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tapster::{
-    family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     host::Host,
     otlp::{
-        Encoder, Pusher, Settings, Sink, State, WithPush,
+        PushSettings, PushState, Pusher, RequestEncoder, Sink, WithPush,
         client::Client,
         resource,
-        setting::{Exports, SettingError, Sources},
+        setting::{Exports, SettingError, SettingSources},
     },
     source::{Selection, Source},
-    status::{ProbeStatus, Unready},
+    status::{ProbeStatus, UnreadyReason},
 };
 use tokio::sync::watch;
 
@@ -48,18 +48,18 @@ impl Events {
 impl Source for Events {
     fn select(&self, _: &Selection) -> Vec<MetricFamily> {
         let count = self.count.load(Ordering::Relaxed);
-        let counter = MetricFamily::single("events_total", "Events.", Kind::Counter, count as f64);
+        let counter = MetricFamily::single("events_total", "Events.", FamilyKind::Counter, count as f64);
         let mut histogram =
-            MetricFamily::new("event_duration_seconds", "Their time.", Kind::Histogram, &["kind"]);
+            MetricFamily::new("event_duration_seconds", "Their time.", FamilyKind::Histogram, &["kind"]);
         let native = Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets: vec![(-8, count)] };
-        let value = Histogram {
+        let value = HistogramValue {
             sum: count as f64 / 2.0,
             bounds: [1.0].into(),
             counts: vec![count, 0],
             native: Some(native),
         };
         let labels = ["test".to_owned()].into();
-        histogram.samples.push(Sample { labels, value: Value::Histogram(value) });
+        histogram.samples.push(Sample { labels, value: SampleValue::Histogram(value) });
         vec![counter.since(self.began), histogram.since(self.began)]
     }
 
@@ -67,24 +67,24 @@ impl Source for Events {
         Vec::new()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         None
     }
 }
 
 /// Settings from variables.
-pub(crate) fn settings(variables: &[(&str, &str)]) -> Settings {
+pub(crate) fn settings(variables: &[(&str, &str)]) -> PushSettings {
     let variable = |name: &str| {
         variables.iter().find(|(known, _)| *known == name).map(|(_, text)| Ok((*text).to_owned()))
     };
-    let exports = Exports::read(&Sources { flags: Vec::new(), variable: &variable, file: None });
+    let exports = Exports::read(&SettingSources { flags: Vec::new(), variable: &variable, file: None });
     exports.unwrap_or_else(|error| panic!("{error}")).push.expect("there is an endpoint")
 }
 
 /// A pusher that runs until it is dropped or stopped.
 pub(crate) struct Pushing {
     pub(crate) events: Arc<Events>,
-    pub(crate) state: Arc<State>,
+    pub(crate) state: Arc<PushState>,
     stop: Option<watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -101,14 +101,14 @@ pub(crate) fn push(receiver: &Receiver, variables: &[(&str, &str)]) -> Pushing {
     start(settings(&[variables, &usual].concat())).unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub(crate) fn start(settings: Settings) -> Result<Pushing, SettingError> {
-    let state = Arc::new(State::new(&settings));
+pub(crate) fn start(settings: PushSettings) -> Result<Pushing, SettingError> {
+    let state = Arc::new(PushState::new(&settings));
     let events = Events::new();
     events.add(1);
     let source: Arc<dyn Source> = Arc::new(WithPush::new(events.clone(), state.clone()));
     let (shape, limit) = (settings.shape, settings.push_timeout);
     let sink = Sink::Receiver { client: Box::new(Client::new(settings)?), state: state.clone() };
-    let encoder = Encoder::new(resource::resource(&Host::default(), &|_| None, &[]), shape);
+    let encoder = RequestEncoder::new(resource::resource(&Host::default(), &|_| None, &[]), shape);
     let pusher = Pusher::new(source, sink, encoder, shape.interval, limit);
     let (stop, stopped) = watch::channel(());
     let thread = std::thread::spawn(move || {

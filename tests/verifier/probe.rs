@@ -101,7 +101,7 @@ fn event<'a>(
     points: &Points,
 ) -> Option<(AttachPoint, Walker<'a>)> {
     let at = points.pick(random);
-    let request = attach::Request { stacks: false, whole: false, most: 1 };
+    let request = attach::ResolveOptions { stacks: false, whole: false, most: 1 };
     let resolved = attach::resolve(&at, request, &kernel.target()).ok()?.into_iter().next()?;
     Some((at, Walker::new(btf, &resolved)))
 }

@@ -3,7 +3,7 @@
 use crate::support::random::Random;
 use tapster_ebpf::{
     attach::{ArgumentValue, Resolved},
-    btf::{Btf, Kind, TypeId},
+    btf::{Btf, BtfKind, TypeId},
     typed::Type,
 };
 
@@ -38,8 +38,8 @@ pub(crate) struct Walker<'a> {
 
 fn behind(btf: &Btf, text: String, to: TypeId) -> Way {
     let end = match btf.kind(to) {
-        Kind::Struct | Kind::Union => End::Struct(to),
-        Kind::Int if btf.size(to) == Some(1) => End::String,
+        BtfKind::Struct | BtfKind::Union => End::Struct(to),
+        BtfKind::Int if btf.size(to) == Some(1) => End::String,
         _ => End::Number,
     };
     Way { text, end }
@@ -63,7 +63,7 @@ impl<'a> Walker<'a> {
                 _ => {}
             }
         }
-        if let Some(task) = btf.find("task_struct", Kind::Struct) {
+        if let Some(task) = btf.find("task_struct", BtfKind::Struct) {
             roots.push(Way { text: "curtask".into(), end: End::Struct(task) });
         }
         Self { btf, roots }
@@ -78,7 +78,7 @@ impl<'a> Walker<'a> {
             if random.one_in(8) {
                 // The same struct by a cast: the verifier loses track, the helper reads.
                 let name = self.btf.name(id);
-                if !name.is_empty() && self.btf.kind(id) == Kind::Struct {
+                if !name.is_empty() && self.btf.kind(id) == BtfKind::Struct {
                     way.text = format!("((struct {name} *){})", way.text);
                 }
             }
@@ -111,16 +111,16 @@ impl<'a> Walker<'a> {
         let btf = self.btf;
         let id = btf.strip(id);
         match btf.kind(id) {
-            Kind::Int | Kind::Enum | Kind::Enum64 => Some(Way { text, end: End::Number }),
-            Kind::Ptr => {
+            BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => Some(Way { text, end: End::Number }),
+            BtfKind::Ptr => {
                 let to = btf.strip(btf.target(id));
-                if btf.kind(to) == Kind::Int && random.one_in(2) {
+                if btf.kind(to) == BtfKind::Int && random.one_in(2) {
                     return Some(Way { text: format!("(*{text})"), end: End::Number });
                 }
                 Some(behind(btf, text, to))
             }
-            Kind::Struct | Kind::Union => self.member(random, &text, id, nested + 1),
-            Kind::Array => {
+            BtfKind::Struct | BtfKind::Union => self.member(random, &text, id, nested + 1),
+            BtfKind::Array => {
                 let (element, count) = btf.array(id);
                 if btf.size(btf.strip(element)) == Some(1) && random.one_in(2) {
                     // Of bytes that somebody must say that they are a text.
@@ -151,7 +151,7 @@ impl<'a> Walker<'a> {
                 .filter(|member| {
                     let pointer = self.btf.strip(member.type_id);
                     !member.name.is_empty()
-                        && self.btf.kind(pointer) == Kind::Ptr
+                        && self.btf.kind(pointer) == BtfKind::Ptr
                         && self.btf.strip(self.btf.target(pointer)) == id
                 })
                 .map(|member| member.name.to_owned())

@@ -1,16 +1,16 @@
-//! `fentry:FUNCTION` and `fexit:FUNCTION`: functions of the kernel by BTF-typed programs (5.5 on x86-64, 6.0 on arm64, with
+//! `fentry:FUNCTION` and `fexit:FUNCTION`: functions of the kernel, by BTF-typed programs (5.5 on x86-64, 6.0 on arm64, with
 //! `CONFIG_FUNCTION_TRACER`).
 
 use super::{
-    Description, Missing, Parsed, Resolved, Site, Sites, Target, Wanted, is_name, never_untracked,
+    Description, Missing, Parsed, Resolved, Site, SiteRequest, Sites, Target, is_name, never_untracked,
     prototype::{self, Words},
 };
 use crate::{
     btf::{self, Btf, TypeId},
     diagnostic::near,
     glob::is_pattern,
-    point::{Kind, Link, Mechanism, Section, Several, Subject, Tracing},
-    typed::{Node, Type, Typed},
+    point::{AttachKind, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject, Tracing},
+    typed::{Type, Typed, TypedKind},
 };
 
 /// `BPF_PROG_TYPE_TRACING`
@@ -20,20 +20,20 @@ const TRACE_FENTRY: u32 = 24;
 const TRACE_FEXIT: u32 = 25;
 
 const fn mechanism(name: &'static str, attach_type: u32) -> Mechanism {
-    let link = Tracing { program_type: TRACING, attach_type, prefix: "", kind: btf::Kind::Func };
+    let link = Tracing { program_type: TRACING, attach_type, prefix: "", kind: btf::BtfKind::Func };
     Mechanism {
         untried: Some("fentry and fexit"),
-        ..Mechanism::new(name, Section::Named(name), Link::Tracing(link))
+        ..Mechanism::new(name, ProgramSection::Named(name), LinkKind::Tracing(link))
     }
 }
 
 pub(super) static FENTRY: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "fentry",
         short: "f",
         form: "fentry:FUNCTION",
         subject: Subject::Function { at_return: false, traced: true },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[mechanism("fentry", TRACE_FENTRY)],
     },
     parse: function_name,
@@ -42,12 +42,12 @@ pub(super) static FENTRY: Description = Description {
 };
 
 pub(super) static FEXIT: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "fexit",
         short: "fr",
         form: "fexit:FUNCTION",
         subject: Subject::Function { at_return: true, traced: true },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[mechanism("fexit", TRACE_FEXIT)],
     },
     parse: function_name,
@@ -55,32 +55,32 @@ pub(super) static FEXIT: Description = Description {
     untracked: never_untracked,
 };
 
-/// What patterns of names have besides letters.
+/// Characters of name patterns besides letters.
 const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
 
-/// The name of a function of the kernel, or a pattern.
+/// Parses the name of a kernel function, or a pattern.
 pub(super) fn function_name(text: &str) -> Parsed {
     is_name(&text.replace(PATTERN, "x")).then(|| Ok(vec![text.into()]))
 }
 
-/// A function's prototype in the kernel's BTF.
+/// Finds a function's prototype in the kernel's BTF.
 pub(super) fn prototype<'a>(name: &str, target: &Target<'a>) -> Option<(&'a Btf, TypeId)> {
     let btf = target.btf?;
-    Some((btf, btf.target(btf.find(name, btf::Kind::Func)?)))
+    Some((btf, btf.target(btf.find(name, btf::BtfKind::Func)?)))
 }
 
-/// A kernel function as C declares it.
+/// The declaration of a kernel function, as C writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Names and types of its parameters.
+    /// Names and types of the parameters.
     pub parameters: Vec<(String, String)>,
-    /// The type of its result; `None` for `void`.
+    /// Type of the result; `None` for `void`.
     pub result: Option<String>,
 }
 
-/// A function that the kernel's BTF knows.
+/// Finds a function in the kernel's BTF.
 pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
-    let prototype = btf.target(btf.find(name, btf::Kind::Func)?);
+    let prototype = btf.target(btf.find(name, btf::BtfKind::Func)?);
     let words = Words::Context { tracked: true };
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Some(Signature {
@@ -89,8 +89,8 @@ pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
     })
 }
 
-fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
-    let Wanted { function: name, at_return, .. } = *wanted;
+fn traced(wanted: &SiteRequest<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let SiteRequest { function: name, at_return, .. } = *wanted;
     let kind = if at_return { &FEXIT.kind } else { &FENTRY.kind };
     let [mechanism] = *kind.mechanisms else {
         unreachable!("each has one mechanism: this is a bug in tapster")
@@ -114,7 +114,8 @@ fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Mis
     let Some((_, prototype)) = prototype(name, target) else {
         // Of both ends of a call one thing is said.
         let shown = |near: &str| if wanted.whole { format!("`{near}`") } else { format!("`{kind}:{near}`") };
-        let nearest: Vec<String> = near(name, btf.names(btf::Kind::Func), 3).into_iter().map(shown).collect();
+        let nearest: Vec<String> =
+            near(name, btf.names(btf::BtfKind::Func), 3).into_iter().map(shown).collect();
         let hint = if nearest.is_empty() {
             "it may be in a module, which is not looked at, or part of its callers".into()
         } else {
@@ -127,13 +128,13 @@ fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Mis
     };
     target.functions.traced()?;
     let words = Words::Context { tracked: true };
-    let context = Typed::new(Node::Context, Type::U64);
+    let context = Typed::new(TypedKind::Context, Type::U64);
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Ok(vec![Resolved {
         result: at_return.then(|| prototype::result(btf, prototype, words)).flatten(),
         is_return: at_return,
         // The kernel calls both from one frame, in which the arguments are that the context points to.
-        frame: Some(Typed::new(Node::Number(Box::new(context)), Type::U64)),
+        frame: Some(Typed::new(TypedKind::Number(Box::new(context)), Type::U64)),
         sites: Sites { list: vec![Site::kernel(name)], ..Sites::default() },
         ..Resolved::event(mechanism, arguments)
     }])

@@ -1,8 +1,8 @@
-//! `kprobe:FUNCTION` and `kretprobe:FUNCTION`: functions of the kernel by registers, one or all that a pattern matches. They work
-//! on functions that BTF does not know, of modules for instance, with numbered arguments only.
+//! `kprobe:FUNCTION` and `kretprobe:FUNCTION`: functions of the kernel by registers; one function, or all that a pattern
+//! matches. They also work on functions that BTF does not have, such as those of modules; then arguments have numbers only.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Resolved, Site, Sites, Target, Wanted,
+    Argument, ArgumentValue, Description, Missing, Resolved, Site, SiteRequest, Sites, Target,
     function::{function_name, prototype},
     never_untracked,
     prototype::{self, Words},
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{
     btf::{Btf, TypeId},
-    point::{Kind, Link, Mechanism, Section, Several, Subject},
-    typed::{Node, Typed},
+    point::{AttachKind, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
+    typed::{Typed, TypedKind},
 };
 
 const fn mechanism(name: &'static str, at_return: bool) -> Mechanism {
     Mechanism {
         untried: Some("kprobes"),
-        ..Mechanism::new(name, Section::Named(name), Link::KernelProbe { at_return })
+        ..Mechanism::new(name, ProgramSection::Named(name), LinkKind::KernelProbe { at_return })
     }
 }
 
@@ -25,12 +25,12 @@ const ENTRY: Mechanism = mechanism("kprobe", false);
 const RETURN: Mechanism = mechanism("kretprobe", true);
 
 pub(super) static KPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "kprobe",
         short: "k",
         form: "kprobe:FUNCTION",
         subject: Subject::Function { at_return: false, traced: false },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[ENTRY],
     },
     parse: function_name,
@@ -39,12 +39,12 @@ pub(super) static KPROBE: Description = Description {
 };
 
 pub(super) static KRETPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "kretprobe",
         short: "kr",
         form: "kretprobe:FUNCTION",
         subject: Subject::Function { at_return: true, traced: false },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[RETURN],
     },
     parse: function_name,
@@ -52,7 +52,7 @@ pub(super) static KRETPROBE: Description = Description {
     untracked: never_untracked,
 };
 
-fn probed(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+fn probed(wanted: &SiteRequest<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
     let sites = target.functions.probed(wanted)?;
     let at_return = wanted.at_return;
     let mechanism = if at_return { RETURN } else { ENTRY };
@@ -77,7 +77,7 @@ fn probed(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Mis
     Ok(vec![resolved])
 }
 
-/// Of several functions, the type of the result if it is one; else what is in the register.
+/// The result of several functions: with its type if all have the same, otherwise as a plain register.
 fn common_result(resolved: &mut Resolved, sites: &Sites, words: Words, target: &Target<'_>) {
     let mut results = sites.list.iter().map(|site| {
         let (btf, prototype) = prototype(&site.name, target)?;
@@ -91,8 +91,8 @@ fn common_result(resolved: &mut Resolved, sites: &Sites, words: Words, target: &
     }
 }
 
-/// Of several functions, those arguments by name that all have in one place with one type; and why others are none of
-/// all. By number there is what is in the registers, with a type where all agree.
+/// The arguments of several functions: by name those that all functions have in one place with one type, and the reasons why
+/// other names are none of all. By number the registers, with a type if all functions agree.
 fn common_arguments(resolved: &mut Resolved, sites: &Sites, words: Words, target: &Target<'_>) {
     let prototypes: Vec<(&Site, Vec<Argument>)> = sites
         .list
@@ -142,7 +142,7 @@ fn common_arguments(resolved: &mut Resolved, sites: &Sites, words: Words, target
     resolved.untyped = prototypes.iter().all(|(_, arguments)| arguments.is_empty());
 }
 
-/// The register itself.
+/// The register below a cast.
 fn strip_cast(typed: &Typed) -> &Typed {
-    if let Node::Cast(inner) = &typed.kind { inner } else { typed }
+    if let TypedKind::Cast(inner) = &typed.kind { inner } else { typed }
 }

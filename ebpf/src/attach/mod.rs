@@ -1,5 +1,5 @@
-//! Attach kinds: how each is written, which arguments its attach points have and how each is read, what its programs may do and
-//! which link they need. One file for each kind or pair of kinds, and one line for it in [`KINDS`].
+//! Attach kinds: the form of each, the arguments of its attach points and how they are read, the rights of its programs and
+//! the link that they need. Each kind or pair of kinds has one file, and each kind one line in [`KINDS`].
 
 mod function;
 mod kprobe;
@@ -13,39 +13,39 @@ mod user;
 pub use crate::{
     arch::Arch,
     missing::Missing,
-    site::{Place, Site, Sites, UserFunctions, Wanted, left_out},
+    site::{Place, Site, SiteRequest, Sites, UserFunctions, left_out},
     target::{Functions, Target},
 };
 pub use function::{Signature, signature};
-pub use perf::{EventName, FAMILIES, Family, PerfEvent};
+pub use perf::{EventFamily, EventName, FAMILIES, PerfEvent};
 pub use rawtracepoint::{is_listed, point as raw_tracepoint};
 pub use tracepoint::point as tracepoint;
 pub(crate) use usdt::USDT;
 
 use crate::{
     diagnostic::{near, nearest},
-    point::{AttachPoint, Kind, Mechanism},
-    typed::{Node, Type, Typed},
+    point::{AttachKind, AttachPoint, Mechanism},
+    typed::{Type, Typed, TypedKind},
 };
 use std::fmt;
 
-/// An attach kind with what its file says of it.
+/// An attach kind, as its file describes it.
 pub struct Description {
-    /// What is known of it without a kernel.
-    pub kind: Kind,
-    /// Reads what stands behind the kind.
+    /// The facts that need no kernel.
+    pub kind: AttachKind,
+    /// Parses the text after the kind.
     parse: fn(&str) -> Parsed,
-    /// Finds an attach point and its arguments on a kernel: one program for each result.
-    resolve: fn(&AttachPoint, Request, &Target<'_>) -> Result<Vec<Resolved>, Missing>,
-    /// The same through a mechanism that does not let the verifier check types, for arguments that it does not let through.
+    /// Finds an attach point and its arguments on a kernel. Each result is a program of its own.
+    resolve: fn(&AttachPoint, ResolveOptions, &Target<'_>) -> Result<Vec<Resolved>, Missing>,
+    /// Finds the attach point through a mechanism without typed pointers, for arguments that the verifier refuses with types.
     untracked: fn(&AttachPoint, &Target<'_>) -> Option<Resolved>,
 }
 
-/// Why a text is no attach point: a message and a hint.
-pub type Refusal = (String, String);
+/// The reason why a text is no attach point: a message and a hint.
+pub type PointRefusal = (String, String);
 
-/// The parts of what stands behind a kind, or what is wrong with one of them; `None` if it is not of the kind's form.
-type Parsed = Option<Result<Vec<String>, Refusal>>;
+/// The parts of the text after a kind, or the mistake in one of them; `None` if the text does not have the kind's form.
+type Parsed = Option<Result<Vec<String>, PointRefusal>>;
 
 /// All attach kinds, in the order in which messages name them.
 pub static KINDS: &[&Description] = &[
@@ -74,20 +74,20 @@ fn description(word: &str) -> Option<&'static Description> {
     KINDS.iter().copied().find(|found| found.kind.name == word || found.kind.short == word)
 }
 
-/// The attach kind that a word is the name of, or bpftrace's short name.
-pub fn kind(word: &str) -> Option<&'static Kind> {
+/// Finds the attach kind by its name or bpftrace's short name.
+pub fn kind(word: &str) -> Option<&'static AttachKind> {
     description(word).map(|description| &description.kind)
 }
 
-/// The forms of attach points, for somebody who did not write one.
+/// The forms of attach points, for a message to a user who wrote none.
 fn forms() -> String {
     let names: Vec<&str> = KINDS.iter().map(|description| description.kind.name).collect();
     let examples = [&tracepoint::TRACEPOINT, &function::FENTRY].map(|description| description.kind.form);
     format!("write for example {}; kinds are {}", examples.join(" or "), names.join(", "))
 }
 
-/// Reads `kind:…`; an error is a message and a hint.
-pub fn parse(text: &str) -> Result<AttachPoint, Refusal> {
+/// Parses `kind:…`; an error is a message and a hint.
+pub fn parse(text: &str) -> Result<AttachPoint, PointRefusal> {
     if text.is_empty() {
         return Err(("the attach point is empty".into(), forms()));
     }
@@ -111,7 +111,7 @@ pub fn parse(text: &str) -> Result<AttachPoint, Refusal> {
     }
 }
 
-/// The parts of a text between colons, if there are as many as one of these counts and each is a name.
+/// Splits a text at colons, if the number of parts is one of these counts and each part is a name.
 fn names(text: &str, counts: &[usize]) -> Parsed {
     let parts: Vec<&str> = text.split(':').collect();
     (counts.contains(&parts.len()) && parts.iter().all(|part| is_name(part)))
@@ -125,34 +125,34 @@ fn is_name(part: &str) -> bool {
         && !part.starts_with('.')
 }
 
-/// No attach point of the kind has a mechanism without types.
+/// For kinds whose attach points have no mechanism without typed pointers.
 fn never_untracked(_: &AttachPoint, _: &Target<'_>) -> Option<Resolved> {
     None
 }
 
-/// An argument as `args.NAME` finds it.
+/// An argument, as `args.NAME` finds it.
 #[derive(Clone, Debug)]
 pub struct Argument {
     /// Its name; `arg0` and so on also find it by number.
     pub name: String,
     /// Its type as C writes it, for lists and messages.
     pub ctype: String,
-    /// How it is read; `Err` says why it cannot be.
+    /// Its value; `Err` is the reason why it cannot be read.
     pub value: Result<ArgumentValue, String>,
 }
 
-/// What an argument is.
+/// The value of an argument.
 #[derive(Clone, Debug)]
 pub enum ArgumentValue {
     /// A number, pointer or text.
     Value(Typed),
     /// An array inside the context.
     Array {
-        /// Offset of the first element.
+        /// Offset of the first element, bytes.
         offset: u32,
-        /// Size of an element.
+        /// Size of an element, bytes.
         element_size: u32,
-        /// Type of an element.
+        /// Type of the elements.
         element: Type,
         /// Number of elements.
         count: u32,
@@ -162,42 +162,43 @@ pub enum ArgumentValue {
 /// An attach point that this kernel has.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// How a program gets there.
+    /// Its mechanism.
     pub mechanism: Mechanism,
     /// Its arguments.
     pub arguments: Vec<Argument>,
-    /// `retval`: the function's result; `None` where there is none, `Err` says why it cannot be read.
+    /// `retval`: the result of the function; `None` if there is none, `Err` is the reason why it cannot be read.
     pub result: Option<Result<Typed, String>>,
-    /// Whether it is the return of a function.
+    /// Whether it is at the return of a function.
     pub is_return: bool,
-    /// `frame`: what tells a call of a function from others, the same at its entry and its return.
+    /// `frame`: a value that identifies a call of a function; it is equal at the entry and the return.
     pub frame: Option<Typed>,
-    /// Whether only the numbers of arguments are known, not how many there are.
+    /// Whether only the numbers of arguments are known, and not their count.
     pub untyped: bool,
-    /// Arguments that some of several functions have, and why they are none of all: name, reason.
+    /// Arguments that only some of several functions have: name, and the reason why not all have it.
     pub unshared: Vec<(String, String)>,
-    /// The functions; empty for events that are none's.
+    /// The functions; empty for events that are not functions.
     pub sites: Sites,
-    /// Places that pass the probe of a program.
-    pub usdt: Option<crate::usdt::Sites>,
-    /// Names and numbers of all functions of the event, also those of its other programs; given when it is checked.
+    /// Places of the USDT probe, if it is one.
+    pub usdt: Option<crate::usdt::UsdtSites>,
+    /// Names and numbers of all functions of the event, including those of its other programs; assigned when the event is
+    /// checked.
     pub named: Vec<(String, u32)>,
-    /// The goroutine whose call it is, which is a part of the key wherever `frame` is.
+    /// The goroutine of the call, which is part of the key if `frame` is.
     pub goroutine: Option<Typed>,
 }
 
 impl Resolved {
-    /// `func`: the number of the function, of those of the probe; `None` where there is none.
+    /// `func`: the number of the function in the probe; `None` for events that are not functions.
     pub fn function(&self) -> Option<Typed> {
         let number = match self.sites.list.as_slice() {
             [] => return None,
             [site] => Some(site.number),
             _ => None,
         };
-        Some(Typed::new(Node::Function(number), Type::U64))
+        Some(Typed::new(TypedKind::Function(number), Type::U64))
     }
 
-    /// An event that is no function's.
+    /// Makes an attach point of an event that is not a function.
     pub(crate) fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
         Self {
             mechanism,
@@ -215,22 +216,22 @@ impl Resolved {
     }
 }
 
-/// How an attach point is asked for.
+/// Options for resolving an attach point.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// Whether it is one end of a whole call, so that only functions of which both can be seen will do.
+pub struct ResolveOptions {
+    /// Whether it is one end of a whole call: functions are left out unless both ends can be probed.
     pub whole: bool,
-    /// Most functions of a pattern.
+    /// Most functions that a pattern may match.
     pub most: u32,
-    /// Whether stacks of programs are taken there.
+    /// Whether the event takes stacks of programs.
     pub stacks: bool,
 }
 
-impl Request {
-    /// What is wanted of functions that an attach point names.
-    fn wanted(self, function: &str, at_return: bool) -> Wanted<'_> {
+impl ResolveOptions {
+    /// The request for the functions of an attach point.
+    fn wanted(self, function: &str, at_return: bool) -> SiteRequest<'_> {
         let Self { whole, most, stacks } = self;
-        Wanted { function, at_return, whole, most, stacks }
+        SiteRequest { function, at_return, whole, most, stacks }
     }
 }
 
@@ -238,18 +239,21 @@ fn of(at: &AttachPoint) -> &'static Description {
     description(at.kind.name).expect("an attach point has a kind of the table")
 }
 
-/// Finds an attach point and its arguments on a kernel: one program for each result.
-pub fn resolve(at: &AttachPoint, request: Request, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+/// Finds an attach point and its arguments on a kernel. Each result is a program of its own.
+pub fn resolve(
+    at: &AttachPoint,
+    request: ResolveOptions,
+    target: &Target<'_>,
+) -> Result<Vec<Resolved>, Missing> {
     (of(at).resolve)(at, request, target)
 }
 
-/// The same attach point through a mechanism that does not let the verifier check types, for arguments
-/// that it does not let through.
+/// Finds the attach point through a mechanism without typed pointers, for arguments that the verifier refuses with types.
 pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolved> {
     (of(at).untracked)(at, target)
 }
 
-/// The message for a tracepoint that this kernel does not have, or does not show.
+/// The error for a tracepoint that this kernel does not have, or does not show.
 fn no_tracepoint(kind: &str, category: Option<&str>, name: &str, target: &Target<'_>) -> Missing {
     if let Some(missing) = category.and_then(|category| target.tracepoints.unreadable(category, name)) {
         return missing;

@@ -4,15 +4,18 @@
 //! Source: `include/uapi/linux/bpf_perf_event.h`, whose registers are followed by two words, and `enum perf_sw_ids` and
 //! `enum perf_hw_id` in `include/uapi/linux/perf_event.h`.
 
-use super::{Arch, Argument, ArgumentValue, Description, Parsed, Refusal, Resolved, Target, never_untracked};
+use super::{
+    Arch, Argument, ArgumentValue, Description, Parsed, PointRefusal, Resolved, Target, never_untracked,
+};
 use crate::{
     diagnostic::nearest,
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
-    typed::{Node, Type, Typed},
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
+    typed::{Type, Typed, TypedKind},
 };
 use std::fmt;
 
-const MECHANISM: Mechanism = Mechanism::new("perf_event", Section::Plain("perf_event"), Link::CpuEvents);
+const MECHANISM: Mechanism =
+    Mechanism::new("perf_event", ProgramSection::Plain("perf_event"), LinkKind::CpuEvents);
 
 /// `PERF_TYPE_HARDWARE`, `PERF_TYPE_SOFTWARE`
 const BY_CPU: u32 = 0;
@@ -26,7 +29,14 @@ const fn description(
     parse: fn(&str) -> Parsed,
 ) -> Description {
     Description {
-        kind: Kind { name, short, form, subject, several: Several::Never, mechanisms: &[MECHANISM] },
+        kind: AttachKind {
+            name,
+            short,
+            form,
+            subject,
+            several: FunctionCount::Never,
+            mechanisms: &[MECHANISM],
+        },
         parse,
         resolve: |_, _, target| Ok(vec![resolve(target)]),
         untracked: never_untracked,
@@ -46,45 +56,46 @@ pub(super) static HARDWARE: Description =
         parse(&FAMILIES[3], text)
     });
 
-/// Timers or counters that one attach kind has.
+/// The timers or counters of one attach kind.
 #[derive(Debug)]
-pub struct Family {
+pub struct EventFamily {
     /// Its attach kind.
     description: &'static Description,
     /// `perf_event_attr.type`
     source: u32,
-    /// The units of a timer, or the names of counters.
+    /// The units of a timer, or the counters.
     pub names: &'static [EventName],
-    /// Whether it is one timer for all CPUs, and not one on each.
+    /// Whether the timer runs on one CPU; otherwise each CPU has one.
     pub is_on_one_cpu: bool,
-    /// Whether a frequency is asked for as such: it keeps the kernel's limit on samples from stopping the timer.
+    /// Whether a frequency is passed to the kernel as a frequency: then the kernel's limit on samples does not stop the
+    /// timer.
     has_frequency: bool,
-    /// Whether it is the processor that counts: not every one has each counter, and few virtual machines have any.
+    /// Whether the processor counts: it may lack a counter, and few virtual machines have any.
     pub is_of_processor: bool,
 }
 
-/// The unit of a timer, or a counter.
+/// The unit of a timer, or the name of a counter.
 #[derive(Debug)]
 pub struct EventName {
     /// Its name.
     pub name: &'static str,
-    /// bpftrace's short form, where that differs.
+    /// bpftrace's short form, if it differs.
     pub short: &'static str,
-    /// A count that is not too often.
+    /// A count that does not cause too many events, as an example.
     pub example: u64,
     /// `perf_event_attr.config`
     config: u64,
-    /// What one of it is, of a timer.
-    unit: Option<Unit>,
+    /// The unit, for a timer.
+    unit: Option<PeriodUnit>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Unit {
+enum PeriodUnit {
     Nanoseconds(u64),
     Hertz,
 }
 
-const fn unit(name: &'static str, unit: Unit, example: u64) -> EventName {
+const fn unit(name: &'static str, unit: PeriodUnit, example: u64) -> EventName {
     EventName { name, short: name, example, config: CPU_CLOCK, unit: Some(unit) }
 }
 
@@ -92,15 +103,15 @@ const fn counter(name: &'static str, short: &'static str, config: u64, example: 
     EventName { name, short, example, config, unit: None }
 }
 
-const HZ: EventName = unit("hz", Unit::Hertz, 99);
-const S: EventName = unit("s", Unit::Nanoseconds(1_000_000_000), 1);
-const MS: EventName = unit("ms", Unit::Nanoseconds(1_000_000), 10);
-const US: EventName = unit("us", Unit::Nanoseconds(1_000), 10_000);
+const HZ: EventName = unit("hz", PeriodUnit::Hertz, 99);
+const S: EventName = unit("s", PeriodUnit::Nanoseconds(1_000_000_000), 1);
+const MS: EventName = unit("ms", PeriodUnit::Nanoseconds(1_000_000), 10);
+const US: EventName = unit("us", PeriodUnit::Nanoseconds(1_000), 10_000);
 
-/// The timers and counters of all attach kinds that have some.
-pub static FAMILIES: [Family; 4] = [
+/// The timers and counters of all attach kinds.
+pub static FAMILIES: [EventFamily; 4] = [
     // A timer on each CPU.
-    Family {
+    EventFamily {
         description: &PROFILE,
         source: BY_KERNEL,
         names: &[HZ, S, MS, US],
@@ -109,7 +120,7 @@ pub static FAMILIES: [Family; 4] = [
         is_of_processor: false,
     },
     // A timer on one CPU.
-    Family {
+    EventFamily {
         description: &INTERVAL,
         source: BY_KERNEL,
         names: &[S, MS, US, HZ],
@@ -118,7 +129,7 @@ pub static FAMILIES: [Family; 4] = [
         is_of_processor: false,
     },
     // Events that the kernel counts.
-    Family {
+    EventFamily {
         description: &SOFTWARE,
         source: BY_KERNEL,
         names: &[
@@ -137,7 +148,7 @@ pub static FAMILIES: [Family; 4] = [
         is_of_processor: false,
     },
     // Events that CPUs count.
-    Family {
+    EventFamily {
         description: &HARDWARE,
         source: BY_CPU,
         names: &[
@@ -158,26 +169,26 @@ pub static FAMILIES: [Family; 4] = [
     },
 ];
 
-impl Family {
+impl EventFamily {
     /// Its attach kind.
-    pub fn kind(&self) -> &'static Kind {
+    pub fn kind(&self) -> &'static AttachKind {
         &self.description.kind
     }
 }
 
-/// A timer or counter with how often it is sampled.
+/// A timer or counter, and how often it samples.
 #[derive(Clone, Copy, Debug)]
 pub struct PerfEvent {
     /// Its attach kind.
-    pub family: &'static Family,
+    pub family: &'static EventFamily,
     /// The unit of a timer, or the event.
     pub name: &'static EventName,
-    /// How many of the unit, or after how many events.
+    /// The number of units, or the number of events between two samples.
     pub amount: u64,
 }
 
 impl PerfEvent {
-    /// What an attach point means, if it is a timer or counter.
+    /// The timer or counter of an attach point, if it is one.
     pub fn of(at: &AttachPoint) -> Option<Self> {
         let family = FAMILIES.iter().find(|family| family.kind() == at.kind)?;
         let [name, amount] = at.parts() else { return None };
@@ -190,11 +201,11 @@ impl PerfEvent {
         AttachPoint::new(self.family.kind(), vec![self.name.name.into(), self.amount.to_string()])
     }
 
-    /// Time between two, for a timer.
+    /// The time between two samples, for a timer.
     pub fn period_ns(&self) -> Option<u64> {
         self.name.unit.map(|unit| match unit {
-            Unit::Nanoseconds(one) => self.amount.saturating_mul(one),
-            Unit::Hertz => 1_000_000_000 / self.amount.max(1),
+            PeriodUnit::Nanoseconds(one) => self.amount.saturating_mul(one),
+            PeriodUnit::Hertz => 1_000_000_000 / self.amount.max(1),
         })
     }
 
@@ -203,9 +214,9 @@ impl PerfEvent {
         (self.family.source, self.name.config)
     }
 
-    /// How many samples a second are asked for; `None` where a period is.
+    /// The frequency in samples a second; `None` if a period is set.
     pub fn frequency(&self) -> Option<u64> {
-        let is_frequency = matches!(self.name.unit, Some(Unit::Hertz)) && self.family.has_frequency;
+        let is_frequency = matches!(self.name.unit, Some(PeriodUnit::Hertz)) && self.family.has_frequency;
         is_frequency.then_some(self.amount)
     }
 }
@@ -216,14 +227,14 @@ impl fmt::Display for PerfEvent {
     }
 }
 
-/// The name and how many.
-fn parse(family: &'static Family, text: &str) -> Parsed {
+/// Parses the name and the number.
+fn parse(family: &'static EventFamily, text: &str) -> Parsed {
     let (name, amount) = text.split_once(':').filter(|(_, amount)| !amount.contains(':'))?;
     let event = event(family, name, amount);
     Some(event.map(|event| vec![event.name.name.to_owned(), event.amount.to_string()]))
 }
 
-fn event(family: &'static Family, name: &str, amount: &str) -> Result<PerfEvent, Refusal> {
+fn event(family: &'static EventFamily, name: &str, amount: &str) -> Result<PerfEvent, PointRefusal> {
     let kind = family.kind().name;
     let Some(known) = family.names.iter().find(|known| known.name == name || known.short == name) else {
         let all: Vec<&str> = family.names.iter().map(|known| known.name).collect();
@@ -233,7 +244,7 @@ fn event(family: &'static Family, name: &str, amount: &str) -> Result<PerfEvent,
     };
     let amount = amount.parse().ok().filter(|amount| (1..=1_000_000_000_000_u64).contains(amount));
     let Some(amount) = amount else {
-        let example = if matches!(known.unit, Some(Unit::Hertz)) { 99 } else { 1 };
+        let example = if matches!(known.unit, Some(PeriodUnit::Hertz)) { 99 } else { 1 };
         return Err((
             format!("`{kind}:{}` needs a whole number behind it", known.name),
             format!("for example {kind}:{}:{example}", known.name),
@@ -249,7 +260,7 @@ fn event(family: &'static Family, name: &str, amount: &str) -> Result<PerfEvent,
     Ok(event)
 }
 
-/// Size of the registers in the context.
+/// Size of the registers in the context, bytes.
 fn registers(arch: Arch) -> u32 {
     match arch {
         // `struct pt_regs`
@@ -261,7 +272,7 @@ fn registers(arch: Arch) -> u32 {
 
 fn resolve(target: &Target<'_>) -> Resolved {
     let word = |name: &str, index: u32| {
-        let node = Node::Field { offset: registers(target.arch) + index * 8, size: 8 };
+        let node = TypedKind::Field { offset: registers(target.arch) + index * 8, size: 8 };
         Argument {
             name: name.into(),
             ctype: "u64".into(),

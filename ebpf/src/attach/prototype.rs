@@ -1,37 +1,36 @@
-//! Arguments and results from a prototype in BTF: how the kernel hands them to raw tracepoints and to functions.
+//! Arguments and results by a prototype in BTF: how the kernel passes them to raw tracepoints and to functions.
 
 use super::{Arch, Argument, ArgumentValue};
 use crate::{
-    btf::{Btf, Kind, TypeId},
-    typed::{AccessMode, Node, Type, Typed},
+    btf::{Btf, BtfKind, TypeId},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 /// Most arguments that the kernel passes: to a raw tracepoint (`bpf_trace_run12`) and to a traced function
 /// (`MAX_BPF_FUNC_ARGS`).
 pub(super) const MAX_ARGUMENTS: u32 = 12;
 
-/// Where the 64-bit words of a call are.
+/// The places of the 64-bit words of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Words {
-    /// One behind the other in the context; `tracked` says whether the verifier knows the types of pointers among them
-    /// and loads through them.
+    /// The words follow each other in the context.
     Context {
-        /// As said.
+        /// Whether the verifier knows the types of pointers among them and allows loads through them.
         tracked: bool,
     },
-    /// In the registers that the context holds.
+    /// The words are in the registers that the context contains.
     Registers(Arch),
-    /// In those that Go's convention has for them (1.17 and later).
+    /// The words are in the registers of Go's calling convention (1.17 and later).
     Go(Arch),
 }
 
 impl Words {
-    /// The word of an argument; `None` where it is not to be had.
-    pub(super) fn argument(self, index: u32) -> Option<Node> {
+    /// The word of an argument; `None` if it cannot be read.
+    pub(super) fn argument(self, index: u32) -> Option<TypedKind> {
         match self {
-            Self::Context { .. } => (index < MAX_ARGUMENTS).then_some(Node::Argument(index * 8)),
-            Self::Registers(arch) => arch.argument(index).map(|offset| Node::Field { offset, size: 8 }),
-            Self::Go(arch) => arch.go_argument(index).map(|offset| Node::Field { offset, size: 8 }),
+            Self::Context { .. } => (index < MAX_ARGUMENTS).then_some(TypedKind::Argument(index * 8)),
+            Self::Registers(arch) => arch.argument(index).map(|offset| TypedKind::Field { offset, size: 8 }),
+            Self::Go(arch) => arch.go_argument(index).map(|offset| TypedKind::Field { offset, size: 8 }),
         }
     }
 
@@ -49,12 +48,12 @@ impl Words {
     }
 }
 
-/// How many words a parameter takes: a struct by value takes one for each eight bytes.
+/// Number of words of a parameter: a struct by value has one for every eight bytes.
 fn words(btf: &Btf, declared: TypeId) -> u32 {
     btf.size(btf.strip(declared)).unwrap_or(8).div_ceil(8).max(1)
 }
 
-/// The arguments of a program with these parameters.
+/// The arguments of a function with these parameters.
 pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], from: Words) -> Vec<Argument> {
     let mut word = 0;
     parameters
@@ -75,26 +74,26 @@ pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], from: Words) -
         .collect()
 }
 
-/// The result of a function: in the word behind its arguments, or in a register; `None` for `void`.
+/// The result of a function: in the word after its arguments, or in a register; `None` for `void`.
 pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result<Typed, String>> {
     let declared = btf.target(prototype);
-    if btf.kind(btf.strip(declared)) == Kind::Void {
+    if btf.kind(btf.strip(declared)) == BtfKind::Void {
         return None;
     }
     let node = match from {
-        Words::Context { .. } => {
-            Node::Argument(btf.parameters(prototype).iter().map(|(_, ty)| words(btf, *ty)).sum::<u32>() * 8)
-        }
-        Words::Registers(_) | Words::Go(_) => Node::Field { offset: from.result(), size: 8 },
+        Words::Context { .. } => TypedKind::Argument(
+            btf.parameters(prototype).iter().map(|(_, ty)| words(btf, *ty)).sum::<u32>() * 8,
+        ),
+        Words::Registers(_) | Words::Go(_) => TypedKind::Field { offset: from.result(), size: 8 },
     };
     Some(value(btf, declared, node, from.is_tracked()))
 }
 
-/// A word with the type that it was declared with.
-fn value(btf: &Btf, declared: TypeId, node: Node, tracked: bool) -> Result<Typed, String> {
+/// A word with the type of its declaration.
+fn value(btf: &Btf, declared: TypeId, node: TypedKind, tracked: bool) -> Result<Typed, String> {
     let id = btf.strip(declared);
     match btf.kind(id) {
-        Kind::Int | Kind::Enum | Kind::Enum64 => {
+        BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {
             let Some(ty) = btf.size(id).and_then(|size| Type::integer(size, btf.is_signed(id))) else {
                 return Err(format!("a `{}` is wider than 64 bits", btf.display(declared)));
             };
@@ -102,15 +101,15 @@ fn value(btf: &Btf, declared: TypeId, node: Node, tracked: bool) -> Result<Typed
             Ok(if matches!(ty, Type::Int { bits: 64, .. }) {
                 Typed::new(node, ty)
             } else {
-                Typed::new(Node::Cast(Box::new(Typed::new(node, Type::U64))), ty)
+                Typed::new(TypedKind::Cast(Box::new(Typed::new(node, Type::U64))), ty)
             })
         }
-        Kind::Ptr => {
+        BtfKind::Ptr => {
             let to = btf.strip(btf.target(id));
             let access = match btf.kind(to) {
-                Kind::Struct | Kind::Union if tracked => AccessMode::Direct,
+                BtfKind::Struct | BtfKind::Union if tracked => AccessMode::Direct,
                 // The verifier passes pointers to `void` and integers as numbers, and refuses others (`is_void_or_int_ptr`).
-                Kind::Void | Kind::Int | Kind::Struct | Kind::Union => AccessMode::Auto,
+                BtfKind::Void | BtfKind::Int | BtfKind::Struct | BtfKind::Union => AccessMode::Auto,
                 _ if !tracked => AccessMode::Auto,
                 _ => {
                     return Err(format!(

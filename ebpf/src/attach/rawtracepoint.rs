@@ -1,8 +1,8 @@
 //! `rawtracepoint:CATEGORY:NAME`: the arguments as the kernel passes them to a tracepoint.
 //!
-//! Their names and types come from `__traceiter_NAME` in BTF. With `btf_trace_NAME` there as well the
-//! program is a BTF-typed one (`tp_btf`, 5.5), which loads through pointers directly; else a plain one
-//! (`raw_tp`, 4.17), which reads with helpers.
+//! Names and types of arguments come from `__traceiter_NAME` in BTF. If BTF also has `btf_trace_NAME`, the program is a
+//! BTF-typed one (`tp_btf`, 5.5), which loads through pointers directly; otherwise it is a plain one (`raw_tp`, 4.17), which
+//! reads with helpers.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Resolved, Target, names, no_tracepoint,
@@ -10,24 +10,25 @@ use super::{
 };
 use crate::{
     btf::{self, Btf, TypeId},
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject, Tracing},
-    typed::{Node, Type, Typed},
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject, Tracing},
+    typed::{Type, Typed, TypedKind},
 };
 
-const RAW_TP: Mechanism = Mechanism::new("raw_tp", Section::Named("raw_tp"), Link::RawTracepoint);
-const TP_BTF: Mechanism = Mechanism::new("tp_btf", Section::Named("tp_btf"), Link::Tracing(TRACE_RAW_TP));
+const RAW_TP: Mechanism = Mechanism::new("raw_tp", ProgramSection::Named("raw_tp"), LinkKind::RawTracepoint);
+const TP_BTF: Mechanism =
+    Mechanism::new("tp_btf", ProgramSection::Named("tp_btf"), LinkKind::Tracing(TRACE_RAW_TP));
 
 /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_RAW_TP`
 const TRACE_RAW_TP: Tracing =
-    Tracing { program_type: 26, attach_type: 23, prefix: "btf_trace_", kind: btf::Kind::Typedef };
+    Tracing { program_type: 26, attach_type: 23, prefix: "btf_trace_", kind: btf::BtfKind::Typedef };
 
 pub(super) static RAW_TRACEPOINT: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "rawtracepoint",
         short: "rt",
         form: "rawtracepoint:CATEGORY:NAME",
         subject: Subject::Tracepoint,
-        several: Several::Never,
+        several: FunctionCount::Never,
         mechanisms: &[TP_BTF, RAW_TP],
     },
     parse: |text| names(text, &[1, 2]),
@@ -40,7 +41,7 @@ pub fn point(category: Option<&str>, name: &str) -> AttachPoint {
     AttachPoint::new(&RAW_TRACEPOINT.kind, category.into_iter().chain([name]).map(str::to_owned).collect())
 }
 
-/// Whether an attach point is shown among all that there are: not a raw tracepoint of which only the numbers of arguments are known.
+/// Whether a list of all attach points shows it: raw tracepoints whose arguments have numbers only are left out.
 pub fn is_listed(at: &AttachPoint, target: &Target<'_>) -> bool {
     let has_prototype = || target.btf.is_some_and(|btf| prototype(btf, at.name()).is_some());
     at.kind != &RAW_TRACEPOINT.kind || has_prototype()
@@ -53,9 +54,9 @@ fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
     }
 }
 
-/// The prototype's parameters without the first, which is the tracepoint's own.
+/// The parameters of the prototype, without the first, which is the tracepoint's own.
 fn prototype<'a>(btf: &'a Btf, name: &str) -> Option<Vec<(&'a str, TypeId)>> {
-    let function = btf.find(&format!("__traceiter_{name}"), btf::Kind::Func)?;
+    let function = btf.find(&format!("__traceiter_{name}"), btf::BtfKind::Func)?;
     Some(btf.parameters(btf.target(function)).into_iter().skip(1).collect())
 }
 
@@ -70,7 +71,7 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
     let Some((btf, parameters)) = prototype else {
         return Ok(Resolved { untyped: true, ..Resolved::event(RAW_TP, numbered()) });
     };
-    let tracked = btf.find(&format!("btf_trace_{name}"), btf::Kind::Typedef).is_some();
+    let tracked = btf.find(&format!("btf_trace_{name}"), btf::BtfKind::Typedef).is_some();
     let mechanism = if tracked { TP_BTF } else { RAW_TP };
     Ok(Resolved::event(mechanism, arguments(btf, &parameters, Words::Context { tracked })))
 }
@@ -90,7 +91,7 @@ fn numbered() -> Vec<Argument> {
         .map(|index| Argument {
             name: format!("arg{index}"),
             ctype: "u64".into(),
-            value: Ok(ArgumentValue::Value(Typed::new(Node::Argument(index * 8), Type::U64))),
+            value: Ok(ArgumentValue::Value(Typed::new(TypedKind::Argument(index * 8), Type::U64))),
         })
         .collect()
 }

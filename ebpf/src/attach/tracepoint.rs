@@ -1,29 +1,30 @@
-//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, fields as in its format file.
+//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, with the fields of its format file.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked, no_tracepoint,
 };
 use crate::{
     btf::{self, Btf},
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
     tracefs::{Field, fields},
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// Bytes kept of a text whose length is not fixed.
+/// Bytes that are kept of a text without a fixed length.
 const TEXT_CAPACITY: u32 = 64;
-/// Fields that every tracepoint has; the words before offset 8 are not readable by programs.
+/// Fields that every tracepoint has; programs cannot read the words before offset 8.
 const COMMON: &str = "common_";
 
-const MECHANISM: Mechanism = Mechanism::new("tracepoint", Section::Full("tracepoint"), Link::Tracepoint);
+const MECHANISM: Mechanism =
+    Mechanism::new("tracepoint", ProgramSection::Full("tracepoint"), LinkKind::Tracepoint);
 
 pub(super) static TRACEPOINT: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "tracepoint",
         short: "t",
         form: "tracepoint:CATEGORY:NAME",
         subject: Subject::Tracepoint,
-        several: Several::Never,
+        several: FunctionCount::Never,
         mechanisms: &[MECHANISM],
     },
     parse: |text| names(text, &[2]),
@@ -62,14 +63,14 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
         if !is_char(&field.ctype) {
             return Err(format!("it is a `{}`, and only texts (`char[]`) can be read so", field.ctype));
         }
-        let node = Node::TextLocated { offset, relative };
+        let node = TypedKind::TextLocated { offset, relative };
         return Ok(ArgumentValue::Value(Typed::new(node, Type::Text { capacity: TEXT_CAPACITY })));
     }
     if let Some(count) = field.elements {
         let element_size = size.checked_div(count).unwrap_or(0);
         if is_char(&field.ctype) && element_size == 1 {
             let ty = Type::text(size.min(256));
-            return Ok(ArgumentValue::Value(Typed::new(Node::TextField { offset, size }, ty)));
+            return Ok(ArgumentValue::Value(Typed::new(TypedKind::TextField { offset, size }, ty)));
         }
         let element = Type::integer(element_size, field.signed)
             .ok_or_else(|| format!("`{}` is an array of elements of {element_size} bytes", field.name))?;
@@ -87,24 +88,24 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
             field.name
         ));
     }
-    let field_value = Typed::new(Node::Field { offset, size }, ty);
+    let field_value = Typed::new(TypedKind::Field { offset, size }, ty);
     // Records of system calls keep every argument in a word, whose upper half may hold anything.
     match declared(&field.ctype, btf) {
         Some((bytes, signed)) if bytes < size => {
             let ty = Type::integer(bytes, signed).unwrap_or(Type::U64);
-            Ok(ArgumentValue::Value(Typed::new(Node::Cast(Box::new(field_value)), ty)))
+            Ok(ArgumentValue::Value(Typed::new(TypedKind::Cast(Box::new(field_value)), ty)))
         }
         _ => Ok(ArgumentValue::Value(field_value)),
     }
 }
 
-/// Whether the elements of an array are characters of a text. `unsigned char`, as `u8`, are bytes that may be anything.
+/// Whether the elements of an array are characters of a text. Elements of `unsigned char` or `u8` may be any bytes.
 fn is_char(ctype: &str) -> bool {
     let element = ctype.trim_start_matches("__data_loc ").trim_start_matches("__rel_loc ");
     element.trim_end_matches("[]").trim_start_matches("const ").trim() == "char"
 }
 
-/// Bytes and sign of an integer type narrower than a word, by its name.
+/// Size in bytes and sign of an integer type narrower than a word, by its name.
 fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     let name = ctype.trim_start_matches("const ").trim();
     match name {
@@ -114,17 +115,19 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     }
     let btf = btf?;
     let id = match name.strip_prefix("enum ") {
-        Some(name) => btf.find(name, btf::Kind::Enum)?,
-        None => btf.strip(btf.find(name, btf::Kind::Typedef).or_else(|| btf.find(name, btf::Kind::Int))?),
+        Some(name) => btf.find(name, btf::BtfKind::Enum)?,
+        None => {
+            btf.strip(btf.find(name, btf::BtfKind::Typedef).or_else(|| btf.find(name, btf::BtfKind::Int))?)
+        }
     };
-    if !matches!(btf.kind(id), btf::Kind::Int | btf::Kind::Enum) {
+    if !matches!(btf.kind(id), btf::BtfKind::Int | btf::BtfKind::Enum) {
         return None;
     }
     let bytes = btf.size(id).filter(|bytes| matches!(bytes, 1 | 2 | 4))?;
     Some((bytes, btf.is_signed(id)))
 }
 
-/// The type behind `const struct foo *`; 0 where it is not known.
+/// The type that `const struct foo *` points to; 0 if it is unknown.
 fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
     let Some(btf) = btf else { return 0 };
     let inner = ctype.trim_end_matches('*').replace("const ", "");
@@ -133,9 +136,9 @@ fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
         return 0;
     }
     if let Some(name) = inner.strip_prefix("struct ") {
-        return btf.find(name.trim(), btf::Kind::Struct).unwrap_or(0);
+        return btf.find(name.trim(), btf::BtfKind::Struct).unwrap_or(0);
     }
-    btf.find(inner, btf::Kind::Int).or_else(|| btf.find(inner, btf::Kind::Typedef)).unwrap_or(0)
+    btf.find(inner, btf::BtfKind::Int).or_else(|| btf.find(inner, btf::BtfKind::Typedef)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -176,7 +179,7 @@ mod tests {
             let Ok(ArgumentValue::Value(typed)) = value(&field(ctype, size), None) else { panic!("{ctype}") };
             assert_eq!(typed.ty, Type::Int { bits, signed }, "{ctype} of {size} bytes");
             assert_eq!(
-                matches!(typed.kind, Node::Cast(_)),
+                matches!(typed.kind, TypedKind::Cast(_)),
                 bits < 64 && size == 8,
                 "{ctype} of {size} bytes"
             );

@@ -1,29 +1,29 @@
-//! `usdt:BINARY:PROVIDER:NAME`: probes that programs bring along. Their notes say where each argument is and how wide.
-//! The compiler chose that anew for each place that passes the probe, so places with other operands are other events.
+//! `usdt:BINARY:PROVIDER:NAME`: probes that programs contain. Their notes have the place and size of each argument. The
+//! compiler of the program chose these for each place of the probe, so places with other operands are events of their own.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Target, never_untracked, user::UNTRIED,
 };
 use crate::{
-    expr::Binary,
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
-    typed::{AccessMode, Node, Type, Typed},
-    usdt::{self, Extend, Found, Index, Location, Operand, Sites},
+    expr::BinaryOperator,
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
+    typed::{AccessMode, Type, Typed, TypedKind},
+    usdt::{self, Extend, Index, Location, UsdtOperand, UsdtProbe, UsdtSites},
 };
 
-/// With a semaphore, 4.20.
+/// With a semaphore since 4.20.
 pub(crate) const USDT: Mechanism = Mechanism {
     untried: Some(UNTRIED),
-    ..Mechanism::new("usdt", Section::Plain("uprobe"), Link::UserProbe { at_return: false })
+    ..Mechanism::new("usdt", ProgramSection::Plain("uprobe"), LinkKind::UserProbe { at_return: false })
 };
 
 pub(super) static DESCRIPTION: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "usdt",
         short: "U",
         form: "usdt:BINARY:PROVIDER:NAME",
         subject: Subject::UserProbe,
-        several: Several::Never,
+        several: FunctionCount::Never,
         mechanisms: &[USDT],
     },
     parse,
@@ -31,13 +31,13 @@ pub(super) static DESCRIPTION: Description = Description {
     untracked: never_untracked,
 };
 
-/// The binary, who defines the probe, which may be left out, and its name.
+/// Parses the binary, the provider of the probe, which may be left out, and its name.
 fn parse(text: &str) -> Parsed {
     let parts: Vec<String> = text.split(':').map(str::to_owned).collect();
     (matches!(parts.len(), 2 | 3) && parts.iter().all(|part| !part.is_empty())).then_some(Ok(parts))
 }
 
-fn find(at: &AttachPoint, target: &Target<'_>) -> Result<Found, Missing> {
+fn find(at: &AttachPoint, target: &Target<'_>) -> Result<UsdtProbe, Missing> {
     let (root, binary) = at.binary().expect("a probe of a program is in a binary");
     let provider = (at.parts().len() == 3).then(|| at.parts()[1].as_str());
     target.functions.usdt(root, binary, provider, at.name())
@@ -46,13 +46,13 @@ fn find(at: &AttachPoint, target: &Target<'_>) -> Result<Found, Missing> {
 /// Most programs of one probe.
 const MOST_FORMS: usize = 64;
 
-fn programs(found: &Found, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
-    let mut forms: Vec<(&Location, Sites)> = Vec::new();
+fn programs(found: &UsdtProbe, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let mut forms: Vec<(&Location, UsdtSites)> = Vec::new();
     for location in &found.locations {
         if let Some((_, sites)) = forms.iter_mut().find(|(first, _)| first.arguments == location.arguments) {
             sites.list.push(location.site);
         } else {
-            forms.push((location, Sites { file: found.file, list: vec![location.site] }));
+            forms.push((location, UsdtSites { file: found.file, list: vec![location.site] }));
         }
     }
     if forms.len() > MOST_FORMS {
@@ -77,22 +77,22 @@ fn arguments(location: &Location, target: &Target<'_>) -> Vec<Argument> {
             let value = argument.as_ref().map_err(Clone::clone).and_then(|argument| value(argument, target));
             Argument {
                 name: format!("arg{index}"),
-                ctype: argument.as_ref().map_or_else(|_| "?".into(), usdt::Argument::ctype),
+                ctype: argument.as_ref().map_or_else(|_| "?".into(), usdt::UsdtArgument::ctype),
                 value: value.map(ArgumentValue::Value),
             }
         })
         .collect()
 }
 
-fn value(argument: &usdt::Argument, target: &Target<'_>) -> Result<Typed, String> {
+fn value(argument: &usdt::UsdtArgument, target: &Target<'_>) -> Result<Typed, String> {
     let ty = Type::integer(argument.size, argument.signed)
         .ok_or_else(|| format!("{} bytes are no size of a number", argument.size))?;
-    let register = |offset| Typed::new(Node::Field { offset, size: 8 }, Type::U64);
+    let register = |offset| Typed::new(TypedKind::Field { offset, size: 8 }, Type::U64);
     let binary = |operator, left, right| {
-        Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::U64)
+        Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), Type::U64)
     };
     let memory = |base: Typed, displacement| {
-        let node = Node::Load {
+        let node = TypedKind::Load {
             base: Box::new(base),
             offset: displacement,
             size: argument.size,
@@ -101,37 +101,41 @@ fn value(argument: &usdt::Argument, target: &Target<'_>) -> Result<Typed, String
         };
         Typed::new(node, ty.clone())
     };
-    let cut = |value: Typed| Typed::new(Node::Cast(Box::new(value)), ty.clone());
-    let constant = |value: i64| Typed::new(Node::Constant(value.cast_unsigned()), Type::U64);
+    let cut = |value: Typed| Typed::new(TypedKind::Cast(Box::new(value)), ty.clone());
+    let constant = |value: i64| Typed::new(TypedKind::Constant(value.cast_unsigned()), Type::U64);
     Ok(match &argument.operand {
-        Operand::Constant(value) => cut(constant(*value)),
-        Operand::Register { offset, shift: 0 } => cut(register(*offset)),
-        Operand::Register { offset, shift } => {
-            cut(binary(Binary::Shr, register(*offset), Typed::constant(u64::from(*shift))))
+        UsdtOperand::Constant(value) => cut(constant(*value)),
+        UsdtOperand::Register { offset, shift: 0 } => cut(register(*offset)),
+        UsdtOperand::Register { offset, shift } => {
+            cut(binary(BinaryOperator::Shr, register(*offset), Typed::constant(u64::from(*shift))))
         }
-        Operand::Memory { base, index, displacement } => {
+        UsdtOperand::Memory { base, index, displacement } => {
             let index = index.map(|Index { offset, shift, extend }| {
                 let whole = register(offset);
                 let index = match extend {
                     Extend::Whole => whole,
-                    Extend::Unsigned => Typed::new(Node::Cast(Box::new(whole)), Type::U32),
+                    Extend::Unsigned => Typed::new(TypedKind::Cast(Box::new(whole)), Type::U32),
                     Extend::Signed => {
-                        Typed::new(Node::Cast(Box::new(whole)), Type::Int { bits: 32, signed: true })
+                        Typed::new(TypedKind::Cast(Box::new(whole)), Type::Int { bits: 32, signed: true })
                     }
                 };
-                if shift == 0 { index } else { binary(Binary::Shl, index, Typed::constant(u64::from(shift))) }
+                if shift == 0 {
+                    index
+                } else {
+                    binary(BinaryOperator::Shl, index, Typed::constant(u64::from(shift)))
+                }
             });
             match (base.map(register), index) {
-                (Some(base), Some(index)) => memory(binary(Binary::Add, base, index), *displacement),
+                (Some(base), Some(index)) => memory(binary(BinaryOperator::Add, base, index), *displacement),
                 (Some(address), None) | (None, Some(address)) => memory(address, *displacement),
                 (None, None) => return Err("it is at no address".into()),
             }
         }
         // What the program stopped at is known, and so is how far that is from the symbol, wherever the file was mapped.
-        Operand::Relative { distance } => {
+        UsdtOperand::Relative { distance } => {
             let here = register(target.arch.instruction_pointer());
-            memory(binary(Binary::Add, here, constant(*distance)), 0)
+            memory(binary(BinaryOperator::Add, here, constant(*distance)), 0)
         }
-        Operand::Symbol { name, .. } => return Err(format!("the file has no symbol `{name}`")),
+        UsdtOperand::Symbol { name, .. } => return Err(format!("the file has no symbol `{name}`")),
     })
 }

@@ -1,42 +1,43 @@
-//! `uprobe:BINARY:FUNCTION` and `uretprobe:BINARY:FUNCTION`: functions of programs and libraries. Nothing is known of
-//! their types, so arguments are numbers by their position, and so is the result.
+//! `uprobe:BINARY:FUNCTION` and `uretprobe:BINARY:FUNCTION`: functions of programs and libraries. Their types are unknown, so
+//! arguments and results are numbers, and arguments are found by their position.
 //!
-//! A return is taken at the instructions that return, where they are known: there the stack is as the program expects
-//! it (docs/adr/0012). Where they are not, by the kernel's return probes, but never in programs built by Go.
+//! A return is probed at the instructions that return, if these are known: there the stack is as the program expects it
+//! (docs/adr/0012). Otherwise the kernel's return probe is used, but never in programs built by Go.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Sites, Target, Wanted, never_untracked,
+    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, SiteRequest, Sites, Target,
+    never_untracked,
     prototype::{MAX_ARGUMENTS, Words},
 };
 use crate::{
-    expr::Binary,
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
-    typed::{AccessMode, Node, Type, Typed},
+    expr::BinaryOperator,
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// Section names: loaders read more out of longer ones; where to attach is said when it is attached.
+/// Section names without the place: loaders read more out of longer names, and the place is passed with the attachment.
 const fn mechanism(name: &'static str, section: &'static str, at_return: bool) -> Mechanism {
     Mechanism {
         untried: Some(UNTRIED),
-        ..Mechanism::new(name, Section::Plain(section), Link::UserProbe { at_return })
+        ..Mechanism::new(name, ProgramSection::Plain(section), LinkKind::UserProbe { at_return })
     }
 }
 
 pub(super) const UNTRIED: &str = "uprobes";
 
 const ENTRY: Mechanism = mechanism("uprobe", "uprobe", false);
-/// At the instructions that return.
+/// The mechanism of a probe at the instructions that return.
 const RETURN: Mechanism = mechanism("uprobe_ret", "uprobe", false);
-/// By the kernel's return probe.
+/// The mechanism of the kernel's return probe.
 const RETURN_PROBE: Mechanism = mechanism("uretprobe", "uretprobe", true);
 
 pub(super) static UPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "uprobe",
         short: "u",
         form: "uprobe:BINARY:FUNCTION",
         subject: Subject::UserFunction { at_return: false },
-        several: Several::Always,
+        several: FunctionCount::Always,
         mechanisms: &[ENTRY],
     },
     parse,
@@ -45,12 +46,12 @@ pub(super) static UPROBE: Description = Description {
 };
 
 pub(super) static URETPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "uretprobe",
         short: "ur",
         form: "uretprobe:BINARY:FUNCTION",
         subject: Subject::UserFunction { at_return: true },
-        several: Several::Always,
+        several: FunctionCount::Always,
         mechanisms: &[RETURN, RETURN_PROBE],
     },
     parse,
@@ -58,18 +59,22 @@ pub(super) static URETPROBE: Description = Description {
     untracked: never_untracked,
 };
 
-/// The binary, and the function: its symbol, its name as the source has it, a pattern of either, or `0x…`, its address as `nm`
-/// shows it. Names of C++ and Rust have pairs of colons within them.
+/// Parses the binary and the function: its symbol, its name in the source, a pattern of either, or `0x…`, its address as `nm`
+/// shows it. Names of C++ and Rust contain pairs of colons.
 fn parse(text: &str) -> Parsed {
     let (binary, function) = text.split_once(':')?;
     let whole = !function.replace("::", "").contains(':');
     (whole && !binary.is_empty() && !function.is_empty()).then(|| Ok(vec![binary.into(), function.into()]))
 }
 
-/// `g.stack.hi`, the second word of what the goroutine's register points to.
+/// Offset of `g.stack.hi`: the second word of the struct that the goroutine's register points to.
 const GOROUTINE_STACK_END: i32 = 8;
 
-fn resolve(at: &AttachPoint, wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+fn resolve(
+    at: &AttachPoint,
+    wanted: &SiteRequest<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<Resolved>, Missing> {
     let (root, binary) = at.binary().expect("a function of a program is in a binary");
     let mut found = target.functions.user(root, binary, wanted)?;
     let words = if found.go { Words::Go(target.arch) } else { Words::Registers(target.arch) };
@@ -85,9 +90,9 @@ fn resolve(at: &AttachPoint, wanted: &Wanted<'_>, target: &Target<'_>) -> Result
     Ok(programs)
 }
 
-/// What registers hold at the entry of a function or at its return, where no types are known.
+/// The registers at the entry of a function or at its return, without types.
 pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> Resolved {
-    let register = |offset| Typed::new(Node::Field { offset, size: 8 }, Type::U64);
+    let register = |offset| Typed::new(TypedKind::Field { offset, size: 8 }, Type::U64);
     let argument = |index| {
         Some(Argument {
             name: format!("arg{index}"),
@@ -95,8 +100,9 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> 
             value: Ok(ArgumentValue::Value(Typed::new(words.argument(index)?, Type::U64))),
         })
     };
-    let minus =
-        |a: Typed, b: Typed| Typed::new(Node::Binary(Binary::Sub, Box::new(a), Box::new(b)), Type::U64);
+    let minus = |a: Typed, b: Typed| {
+        Typed::new(TypedKind::Binary(BinaryOperator::Sub, Box::new(a), Box::new(b)), Type::U64)
+    };
     let (arch, is_go) = match words {
         Words::Registers(arch) => (arch, false),
         Words::Go(arch) => (arch, true),
@@ -108,7 +114,7 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> 
     let frame = match &goroutine {
         // Stacks of goroutines are moved when they grow: what stays is the distance from the end.
         Some(goroutine) => {
-            let end = Node::Load {
+            let end = TypedKind::Load {
                 base: Box::new(goroutine.clone()),
                 offset: GOROUTINE_STACK_END,
                 size: 8,

@@ -1,22 +1,22 @@
-//! Whether the verifier lets a program load from a BTF-typed pointer directly.
+//! Whether the verifier allows a program to load from a BTF-typed pointer directly.
 //!
-//! It walks the struct by offset, not by name (`btf_struct_walk` in `kernel/bpf/btf.c`), so what it
-//! finds at an offset can differ from the member that was named: the first member of a union, say.
-//! Where the two differ a helper call reads the memory instead.
+//! The verifier walks the struct by offset, not by name (`btf_struct_walk` in `kernel/bpf/btf.c`), so it may find another
+//! member at an offset than the named one: the first member of a union, for example. Then a helper call reads the memory
+//! instead.
 
-use super::{Btf, Kind, TypeId};
+use super::{Btf, BtfKind, TypeId};
 
-/// What the verifier takes a load for.
+/// The type that the verifier gives to the result of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// A number.
     Scalar,
-    /// A pointer to that type. If it is a struct or union it may be loaded from directly in turn; one to a
-    /// number is tracked as well since 6.17 (`rdonly_untrusted_mem`), and before that was a number.
+    /// A pointer to that type. A pointer to a struct or union allows direct loads in turn. A pointer to a number is tracked
+    /// since 6.17 (`rdonly_untrusted_mem`), and was a number before.
     Pointer(TypeId),
 }
 
-/// What the verifier makes of loading `size` bytes at `offset` of a struct; `None` if it refuses.
+/// The verifier's result for a load of `size` bytes at `offset` of a struct; `None` if it refuses the load.
 pub fn direct_access(btf: &Btf, structure: TypeId, offset: u32, size: u32) -> Option<Access> {
     let mut id = btf.strip(structure);
     let mut offset = offset;
@@ -24,8 +24,8 @@ pub fn direct_access(btf: &Btf, structure: TypeId, offset: u32, size: u32) -> Op
     for _ in 0..32 {
         let next = step(btf, id, offset, size)?;
         match next {
-            Step::Done(access) => return Some(access),
-            Step::Into(inner, distance) => {
+            AccessStep::Done(access) => return Some(access),
+            AccessStep::Into(inner, distance) => {
                 id = inner;
                 offset -= distance;
             }
@@ -34,13 +34,13 @@ pub fn direct_access(btf: &Btf, structure: TypeId, offset: u32, size: u32) -> Op
     None
 }
 
-enum Step {
+enum AccessStep {
     Done(Access),
-    /// Go on in that struct, that many bytes further.
+    /// The search continues in that struct, at that offset.
     Into(TypeId, u32),
 }
 
-fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
+fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<AccessStep> {
     if !btf.kind(id).is_composite() || offset.checked_add(size)? > btf.size(id)? {
         return None;
     }
@@ -52,7 +52,7 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
         }
         if let Some(bits) = member.bitfield_bits {
             if offset <= start && (member.bit_offset + bits).div_ceil(8) <= end {
-                return Some(Step::Done(Access::Scalar));
+                return Some(AccessStep::Done(Access::Scalar));
             }
             continue;
         }
@@ -66,15 +66,15 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
         }
         let mut start = start;
         let mut length = length;
-        while btf.kind(type_id) == Kind::Array {
+        while btf.kind(type_id) == BtfKind::Array {
             type_id = btf.strip(btf.array(type_id).0);
             let element = btf.size(type_id).filter(|element| *element > 0)?;
             start += (offset - start) / element * element;
             length = element;
         }
         return match btf.kind(type_id) {
-            Kind::Struct | Kind::Union => Some(Step::Into(type_id, start)),
-            Kind::Ptr => {
+            BtfKind::Struct | BtfKind::Union => Some(AccessStep::Into(type_id, start)),
+            BtfKind::Ptr => {
                 let target = btf.target(type_id);
                 if offset != start
                     || size != 8
@@ -83,10 +83,10 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
                 {
                     return None;
                 }
-                Some(Step::Done(Access::Pointer(btf.strip(target))))
+                Some(AccessStep::Done(Access::Pointer(btf.strip(target))))
             }
             _ if end > start + length => None,
-            _ => Some(Step::Done(Access::Scalar)),
+            _ => Some(AccessStep::Done(Access::Scalar)),
         };
     }
     None

@@ -1,45 +1,45 @@
-//! The index: where each type's bytes are, and how to find one by name.
+//! The index over BTF: the place of each type's bytes, and lookups by name.
 
-use super::{Kind, TypeId};
+use super::{BtfKind, TypeId};
 use std::{
     cell::{OnceCell, RefCell},
     collections::HashMap,
     fmt,
 };
 
-/// Why bytes are not BTF.
+/// The reason why bytes are not BTF.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
-    /// No BTF header, or of a foreign byte order or version.
+    /// There is no BTF header, or its byte order or version is unknown.
     #[error("not BTF of version 1 in this machine's byte order")]
     Header,
-    /// A section or a type reaches past the end.
+    /// A section or a type reaches beyond the end.
     #[error("truncated BTF: {0} reaches past the end")]
     Truncated(&'static str),
-    /// A kind of type that is not known, so its size is not either.
+    /// A kind of type is unknown, and so is its size.
     #[error("BTF type {id} has the unknown kind {kind}")]
     UnknownKind {
         /// The type.
         id: TypeId,
-        /// Its kind's number.
+        /// The number of its kind.
         kind: u32,
     },
 }
 
-/// After so many names were looked up one by one, functions get a table: a pattern may match thousands.
+/// Number of lookups by name after which functions get a table: a pattern may match thousands.
 const MANY: usize = 64;
 
-/// BTF bytes and where each type starts in them.
+/// BTF bytes, and the start of each type in them.
 pub struct Btf {
     data: Box<dyn AsRef<[u8]> + Send>,
     /// Byte offset of each type; `[0]` is unused.
     offsets: Vec<u32>,
     strings: std::ops::Range<usize>,
-    /// Names looked up before; scanning all types costs about a third of a millisecond.
-    found: RefCell<HashMap<(String, Kind), Option<TypeId>>>,
-    /// Functions by name, once many were looked up.
+    /// Names that were looked up before; a scan of all types takes about a third of a millisecond.
+    found: RefCell<HashMap<(String, BtfKind), Option<TypeId>>>,
+    /// Functions by name, after many were looked up.
     functions: OnceCell<HashMap<Box<str>, TypeId>>,
-    /// All enumerations, once asked for.
+    /// All enumerations, after the first lookup.
     enums: OnceCell<Vec<TypeId>>,
 }
 
@@ -59,7 +59,7 @@ fn size_of(number: u32) -> usize {
 }
 
 impl Btf {
-    /// Indexes little-endian BTF as in `/sys/kernel/btf/vmlinux` (5.2), without copying it.
+    /// Indexes little-endian BTF as in `/sys/kernel/btf/vmlinux` (5.2), without a copy.
     pub fn parse(data: impl AsRef<[u8]> + Send + 'static) -> Result<Self, BtfError> {
         let bytes = data.as_ref();
         let field = |at| read_u32(bytes, at).ok_or(BtfError::Header).map(size_of);
@@ -85,12 +85,12 @@ impl Btf {
             let vlen = size_of(info & 0xffff);
             let id = TypeId::try_from(offsets.len()).map_err(|_| BtfError::Truncated("the type table"))?;
             let kind = info >> 24 & 0x1f;
-            let extra = match Kind::from_number(kind) {
-                Kind::Int | Kind::Var | Kind::DeclTag => 4,
-                Kind::Array => 12,
-                Kind::Struct | Kind::Union | Kind::Datasec | Kind::Enum64 => 12 * vlen,
-                Kind::Enum | Kind::FuncProto => 8 * vlen,
-                Kind::Void => return Err(BtfError::UnknownKind { id, kind }),
+            let extra = match BtfKind::from_number(kind) {
+                BtfKind::Int | BtfKind::Var | BtfKind::DeclTag => 4,
+                BtfKind::Array => 12,
+                BtfKind::Struct | BtfKind::Union | BtfKind::Datasec | BtfKind::Enum64 => 12 * vlen,
+                BtfKind::Enum | BtfKind::FuncProto => 8 * vlen,
+                BtfKind::Void => return Err(BtfError::UnknownKind { id, kind }),
                 _ => 0,
             };
             offsets.push(u32::try_from(at).map_err(|_| BtfError::Truncated("the type section"))?);
@@ -113,7 +113,7 @@ impl Btf {
         (*self.data).as_ref()
     }
 
-    /// The word at `index` (in units of 4 bytes) of a type's record; 0 where there is none.
+    /// The word at `index` (in units of 4 bytes) of a type's record; 0 if it does not exist.
     pub(super) fn word(&self, id: TypeId, index: usize) -> u32 {
         let offset = self.offsets.get(size_of(id)).copied().unwrap_or(0);
         if offset == 0 {
@@ -122,17 +122,17 @@ impl Btf {
         read_u32(self.bytes(), size_of(offset) + index * 4).unwrap_or(0)
     }
 
-    /// Number of types, `void` not counted.
+    /// Number of types, without `void`.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// Whether there is no type.
+    /// Whether there are no types.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The text at an offset of the string section; empty if it is not text.
+    /// The text at an offset of the string section; empty if it is not UTF-8.
     pub(super) fn text(&self, offset: u32) -> &str {
         let strings = &self.bytes()[self.strings.clone()];
         let rest = strings.get(size_of(offset)..).unwrap_or(&[]);
@@ -140,12 +140,12 @@ impl Btf {
         std::str::from_utf8(&rest[..end]).unwrap_or("")
     }
 
-    /// Kind of a type.
-    pub fn kind(&self, id: TypeId) -> Kind {
-        Kind::from_number(self.word(id, 1) >> 24 & 0x1f)
+    /// The kind of a type.
+    pub fn kind(&self, id: TypeId) -> BtfKind {
+        BtfKind::from_number(self.word(id, 1) >> 24 & 0x1f)
     }
 
-    /// Name of a type; empty for an anonymous one.
+    /// The name of a type; empty for an anonymous one.
     pub fn name(&self, id: TypeId) -> &str {
         self.text(self.word(id, 0))
     }
@@ -154,7 +154,7 @@ impl Btf {
         size_of(self.word(id, 1) & 0xffff)
     }
 
-    /// The flag whose meaning depends on the kind: bitfield members, signed enumerations, `union` forwards.
+    /// The flag whose meaning depends on the kind: bitfield members, signed enumerations, forward declarations of a `union`.
     pub(super) fn kind_flag(&self, id: TypeId) -> bool {
         self.word(id, 1) >> 31 == 1
     }
@@ -180,7 +180,7 @@ impl Btf {
     pub fn has_tag(&self, mut id: TypeId, name: &str) -> bool {
         for _ in 0..64 {
             match self.kind(id) {
-                Kind::TypeTag if self.name(id) == name => return true,
+                BtfKind::TypeTag if self.name(id) == name => return true,
                 kind if kind.is_modifier() => id = self.target(id),
                 _ => return false,
             }
@@ -193,7 +193,7 @@ impl Btf {
         (self.word(id, 3), self.word(id, 5))
     }
 
-    /// Size in bytes; `None` for functions, `void` and what is not defined.
+    /// Size in bytes; `None` for functions, `void` and types that are not defined.
     pub fn size(&self, id: TypeId) -> Option<u32> {
         self.size_within(id, 32)
     }
@@ -201,11 +201,14 @@ impl Btf {
     fn size_within(&self, id: TypeId, depth: u32) -> Option<u32> {
         let id = self.strip(id);
         match self.kind(id) {
-            Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => {
-                Some(self.word(id, 2))
-            }
-            Kind::Ptr => Some(8),
-            Kind::Array => {
+            BtfKind::Int
+            | BtfKind::Struct
+            | BtfKind::Union
+            | BtfKind::Enum
+            | BtfKind::Enum64
+            | BtfKind::Float => Some(self.word(id, 2)),
+            BtfKind::Ptr => Some(8),
+            BtfKind::Array => {
                 let (element, count) = self.array(id);
                 self.size_within(element, depth.checked_sub(1)?)?.checked_mul(count)
             }
@@ -213,11 +216,11 @@ impl Btf {
         }
     }
 
-    /// Whether an integer or enumeration type is signed. C's plain `char` is on x86-64; BTF says it is.
+    /// Whether an integer or enumeration type is signed. BTF marks C's plain `char`, which is signed on x86-64.
     pub fn is_signed(&self, id: TypeId) -> bool {
         match self.kind(id) {
-            Kind::Int => self.word(id, 3) >> 24 & 1 == 1,
-            Kind::Enum | Kind::Enum64 => self.kind_flag(id),
+            BtfKind::Int => self.word(id, 3) >> 24 & 1 == 1,
+            BtfKind::Enum | BtfKind::Enum64 => self.kind_flag(id),
             _ => false,
         }
     }
@@ -227,13 +230,13 @@ impl Btf {
         self.word(id, 3) & 0xff
     }
 
-    /// The first type of that name and kind.
-    pub fn find(&self, name: &str, kind: Kind) -> Option<TypeId> {
+    /// The first type with that name and kind.
+    pub fn find(&self, name: &str, kind: BtfKind) -> Option<TypeId> {
         let key = (name.to_owned(), kind);
         if let Some(found) = self.found.borrow().get(&key) {
             return *found;
         }
-        let is_one_of_many = kind == Kind::Func && self.found.borrow().len() >= MANY;
+        let is_one_of_many = kind == BtfKind::Func && self.found.borrow().len() >= MANY;
         let found = if is_one_of_many { self.functions().get(name).copied() } else { self.scan(name, kind) };
         self.found.borrow_mut().insert(key, found);
         found
@@ -243,13 +246,13 @@ impl Btf {
         self.functions.get_or_init(|| {
             // Backwards, so that the first of a name stays.
             let ids = (1..self.offsets.len()).rev().filter_map(|id| TypeId::try_from(id).ok());
-            let functions = ids.filter(|id| self.kind(*id) == Kind::Func);
+            let functions = ids.filter(|id| self.kind(*id) == BtfKind::Func);
             functions.map(|id| (self.name(id).into(), id)).collect()
         })
     }
 
-    /// Names are stored once, so the name is sought in the strings and then compared as a number.
-    fn scan(&self, name: &str, kind: Kind) -> Option<TypeId> {
+    /// Finds a type by name. A name is stored once, so this finds its offset in the strings and then compares numbers.
+    fn scan(&self, name: &str, kind: BtfKind) -> Option<TypeId> {
         let places = self.places(name);
         if places.is_empty() {
             return None;
@@ -263,7 +266,7 @@ impl Btf {
     }
 
     /// Names of all types of a kind, for suggestions and lists.
-    pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> + '_ {
+    pub fn names(&self, kind: BtfKind) -> impl Iterator<Item = &str> + '_ {
         self.ids()
             .filter(move |id| self.kind(*id) == kind)
             .map(|id| self.name(id))
@@ -272,7 +275,7 @@ impl Btf {
 
     /// Parameters of a function prototype: name and type.
     pub fn parameters(&self, prototype: TypeId) -> Vec<(&str, TypeId)> {
-        let count = if self.kind(prototype) == Kind::FuncProto { self.vlen(prototype) } else { 0 };
+        let count = if self.kind(prototype) == BtfKind::FuncProto { self.vlen(prototype) } else { 0 };
         (0..count)
             .map(|index| {
                 (self.text(self.word(prototype, 3 + index * 2)), self.word(prototype, 4 + index * 2))
@@ -285,14 +288,14 @@ impl Btf {
         let id = self.strip(id);
         let signed = self.kind_flag(id);
         match self.kind(id) {
-            Kind::Enum => (0..self.vlen(id))
+            BtfKind::Enum => (0..self.vlen(id))
                 .map(|index| {
                     let raw = self.word(id, 4 + index * 2);
                     let value = if signed { i64::from(raw.cast_signed()) } else { i64::from(raw) };
                     (self.text(self.word(id, 3 + index * 2)), value)
                 })
                 .collect(),
-            Kind::Enum64 => (0..self.vlen(id))
+            BtfKind::Enum64 => (0..self.vlen(id))
                 .map(|index| {
                     let low = u64::from(self.word(id, 4 + index * 3));
                     let high = u64::from(self.word(id, 5 + index * 3));
@@ -310,17 +313,17 @@ impl Btf {
             return None;
         }
         let enums = self.enums.get_or_init(|| {
-            self.ids().filter(|id| matches!(self.kind(*id), Kind::Enum | Kind::Enum64)).collect()
+            self.ids().filter(|id| matches!(self.kind(*id), BtfKind::Enum | BtfKind::Enum64)).collect()
         });
         enums.iter().find_map(|id| {
-            let words = if self.kind(*id) == Kind::Enum { 2 } else { 3 };
+            let words = if self.kind(*id) == BtfKind::Enum { 2 } else { 3 };
             let index =
                 (0..self.vlen(*id)).find(|index| places.contains(&self.word(*id, 3 + index * words)))?;
             self.enumerators(*id).get(index).map(|(_, value)| *value)
         })
     }
 
-    /// Offsets of a name in the string section; it is stored once, but nothing forbids twice.
+    /// Offsets of a name in the string section. It is stored once, but the format allows copies.
     fn places(&self, name: &str) -> Vec<u32> {
         if name.is_empty() || name.contains('\0') {
             return Vec::new();
@@ -339,22 +342,24 @@ impl Btf {
         let Some(depth) = depth.checked_sub(1) else { return "…".into() };
         let name = || if self.name(id).is_empty() { "(anonymous)" } else { self.name(id) };
         match self.kind(id) {
-            Kind::Void => "void".into(),
-            Kind::Union => format!("union {}", name()),
-            Kind::Enum | Kind::Enum64 => format!("enum {}", name()),
-            Kind::Fwd if self.kind_flag(id) => format!("union {}", name()),
-            Kind::Struct | Kind::Fwd => format!("struct {}", name()),
-            Kind::Ptr => {
+            BtfKind::Void => "void".into(),
+            BtfKind::Union => format!("union {}", name()),
+            BtfKind::Enum | BtfKind::Enum64 => format!("enum {}", name()),
+            BtfKind::Fwd if self.kind_flag(id) => format!("union {}", name()),
+            BtfKind::Struct | BtfKind::Fwd => format!("struct {}", name()),
+            BtfKind::Ptr => {
                 let inner = self.display_within(self.target(id), depth);
                 if inner.ends_with('*') { inner + "*" } else { inner + " *" }
             }
-            Kind::Array => {
+            BtfKind::Array => {
                 let (element, count) = self.array(id);
                 format!("{}[{count}]", self.display_within(element, depth))
             }
-            Kind::Const => format!("const {}", self.display_within(self.target(id), depth)),
-            Kind::Volatile | Kind::Restrict | Kind::TypeTag => self.display_within(self.target(id), depth),
-            Kind::FuncProto => "(function)".into(),
+            BtfKind::Const => format!("const {}", self.display_within(self.target(id), depth)),
+            BtfKind::Volatile | BtfKind::Restrict | BtfKind::TypeTag => {
+                self.display_within(self.target(id), depth)
+            }
+            BtfKind::FuncProto => "(function)".into(),
             _ => name().to_owned(),
         }
     }

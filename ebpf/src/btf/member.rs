@@ -1,33 +1,33 @@
-//! Members of structs and unions, also through anonymous ones.
+//! Members of structs and unions, including those of anonymous ones.
 
-use super::{Btf, Kind, TypeId};
+use super::{Btf, BtfKind, TypeId};
 
 /// One member as declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
-    /// Empty for an anonymous struct or union.
+    /// Its name; empty for an anonymous struct or union.
     pub name: &'a str,
     /// Its type.
     pub type_id: TypeId,
-    /// Distance from the start of the struct that declares it.
+    /// Offset in the struct that declares it, bits.
     pub bit_offset: u32,
-    /// Width if it is a bitfield.
+    /// Width in bits, for a bitfield.
     pub bitfield_bits: Option<u32>,
 }
 
-/// A member found by name, its offset counted from the outermost struct.
+/// A member found by name, with its offset in the outermost struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundMember {
     /// Its type.
     pub type_id: TypeId,
-    /// Distance from the start of the struct that was searched.
+    /// Offset in the struct that was searched, bits.
     pub bit_offset: u32,
-    /// Width if it is a bitfield.
+    /// Width in bits, for a bitfield.
     pub bitfield_bits: Option<u32>,
 }
 
 impl Btf {
-    /// Members of a struct or union, in order.
+    /// Members of a struct or union, in order of declaration.
     pub fn members(&self, id: TypeId) -> impl Iterator<Item = Member<'_>> + '_ {
         let id = self.strip(id);
         let count = if self.kind(id).is_composite() { self.vlen(id) } else { 0 };
@@ -38,7 +38,7 @@ impl Btf {
             let (bit_offset, mut bits) = if packed { (raw & 0x00ff_ffff, raw >> 24) } else { (raw, 0) };
             // Before 5.0 compilers described a bitfield by an integer narrower than its storage.
             let stripped = self.strip(type_id);
-            if bits == 0 && self.kind(stripped) == Kind::Int {
+            if bits == 0 && self.kind(stripped) == BtfKind::Int {
                 let width = self.int_bits(stripped);
                 if width != self.word(stripped, 2).saturating_mul(8) {
                     bits = width;
@@ -49,23 +49,23 @@ impl Btf {
         })
     }
 
-    /// The member `name`, sought in anonymous members too.
-    pub fn member(&self, id: TypeId, name: &str) -> Option<Found> {
+    /// Finds the member `name`, including in anonymous members.
+    pub fn member(&self, id: TypeId, name: &str) -> Option<FoundMember> {
         self.member_within(id, name, 16)
     }
 
-    fn member_within(&self, id: TypeId, name: &str, depth: u32) -> Option<Found> {
+    fn member_within(&self, id: TypeId, name: &str, depth: u32) -> Option<FoundMember> {
         let depth = depth.checked_sub(1)?;
         self.members(id).find_map(|member| {
             if member.name == name {
                 let Member { type_id, bit_offset, bitfield_bits, .. } = member;
-                return Some(Found { type_id, bit_offset, bitfield_bits });
+                return Some(FoundMember { type_id, bit_offset, bitfield_bits });
             }
             if !member.name.is_empty() {
                 return None;
             }
             let inner = self.member_within(member.type_id, name, depth)?;
-            Some(Found { bit_offset: member.bit_offset.checked_add(inner.bit_offset)?, ..inner })
+            Some(FoundMember { bit_offset: member.bit_offset.checked_add(inner.bit_offset)?, ..inner })
         })
     }
 

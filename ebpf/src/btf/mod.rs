@@ -1,7 +1,7 @@
 //! BTF, the kernel's own description of its types: an index over the raw bytes, decoded on demand.
 //!
-//! Only what expressions need is here: finding a type by name, its size, its members (also through
-//! anonymous structs and unions) and function prototypes. Format: `Documentation/bpf/btf.rst`.
+//! This module has only what expressions need: lookup of a type by name, its size, its members (including those of anonymous
+//! structs and unions) and function prototypes. Format: `Documentation/bpf/btf.rst`.
 
 mod access;
 mod index;
@@ -9,18 +9,18 @@ mod member;
 
 pub use access::{Access, direct_access};
 pub use index::{Btf, BtfError};
-pub use member::{Found, Member};
+pub use member::{FoundMember, Member};
 
 /// Number of a type; 0 is `void`.
 pub type TypeId = u32;
 
-/// Kind of a type, as numbered by BTF.
+/// Kind of a type, with BTF's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Kind {
-    /// Also what no number means.
+pub enum BtfKind {
+    /// `void`, and unknown numbers.
     Void = 0,
-    /// Integer, also `char` and `_Bool`.
+    /// Integer, including `char` and `_Bool`.
     Int = 1,
     /// Pointer.
     Ptr = 2,
@@ -32,7 +32,7 @@ pub enum Kind {
     Union = 5,
     /// Enumeration of 32-bit values.
     Enum = 6,
-    /// Declared, not defined.
+    /// Forward declaration of a struct or union.
     Fwd = 7,
     /// Type alias.
     Typedef = 8,
@@ -60,39 +60,39 @@ pub enum Kind {
     Enum64 = 19,
 }
 
-impl Kind {
+impl BtfKind {
     fn from_number(number: u32) -> Self {
-        const KINDS: [Kind; 20] = [
-            Kind::Void,
-            Kind::Int,
-            Kind::Ptr,
-            Kind::Array,
-            Kind::Struct,
-            Kind::Union,
-            Kind::Enum,
-            Kind::Fwd,
-            Kind::Typedef,
-            Kind::Volatile,
-            Kind::Const,
-            Kind::Restrict,
-            Kind::Func,
-            Kind::FuncProto,
-            Kind::Var,
-            Kind::Datasec,
-            Kind::Float,
-            Kind::DeclTag,
-            Kind::TypeTag,
-            Kind::Enum64,
+        const KINDS: [BtfKind; 20] = [
+            BtfKind::Void,
+            BtfKind::Int,
+            BtfKind::Ptr,
+            BtfKind::Array,
+            BtfKind::Struct,
+            BtfKind::Union,
+            BtfKind::Enum,
+            BtfKind::Fwd,
+            BtfKind::Typedef,
+            BtfKind::Volatile,
+            BtfKind::Const,
+            BtfKind::Restrict,
+            BtfKind::Func,
+            BtfKind::FuncProto,
+            BtfKind::Var,
+            BtfKind::Datasec,
+            BtfKind::Float,
+            BtfKind::DeclTag,
+            BtfKind::TypeTag,
+            BtfKind::Enum64,
         ];
         usize::try_from(number).ok().and_then(|number| KINDS.get(number).copied()).unwrap_or(Self::Void)
     }
 
-    /// Whether it only qualifies another type.
+    /// Whether the kind only qualifies another type.
     pub fn is_modifier(self) -> bool {
         matches!(self, Self::Typedef | Self::Volatile | Self::Const | Self::Restrict | Self::TypeTag)
     }
 
-    /// `struct` or `union`.
+    /// Whether the kind is `struct` or `union`.
     pub fn is_composite(self) -> bool {
         matches!(self, Self::Struct | Self::Union)
     }

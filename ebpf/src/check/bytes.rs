@@ -1,21 +1,22 @@
-//! Bytes: `bytes`, for what is neither a number nor a text, such as an address of IPv6 or a UUID.
+//! `bytes`: values that are neither numbers nor texts, such as an IPv6 address or a UUID.
 
 use super::{
     lvalue::helper_access,
     scope::{Operand, Problems, Scope},
 };
 use crate::{
-    btf::Kind,
+    btf::BtfKind,
     expr::Expr,
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 /// Most bytes of a value.
 const MAX_BYTES: u32 = 64;
 
 impl Scope<'_> {
-    /// `bytes(FIELD)`, all of an array or struct; `bytes(FIELD, SIZE)`, its beginning; `bytes(POINTER, SIZE)`, those at an address.
+    /// `bytes(FIELD)` is a whole array or struct; `bytes(FIELD, SIZE)` its beginning; `bytes(POINTER, SIZE)` the bytes at an
+    /// address.
     pub(super) fn bytes_of(
         &self,
         expression: &Expression,
@@ -29,7 +30,7 @@ impl Scope<'_> {
         let size = size.map(|size| self.bytes_size(expression, size)).transpose()?;
         let (base, offset, access, whole) = match self.operand(expression, from)? {
             Operand::Array { offset, element_size, count, .. } => {
-                let context = Typed::new(Node::Context, Type::U64);
+                let context = Typed::new(TypedKind::Context, Type::U64);
                 (context, i64::from(offset), AccessMode::Kernel, element_size.checked_mul(count))
             }
             Operand::Lvalue(place) if self.is_whole(place.type_id) => {
@@ -66,19 +67,22 @@ impl Scope<'_> {
         let Ok(offset) = i32::try_from(offset) else {
             return Err(problem("the offset is too large".into(), None));
         };
-        Ok(Typed::new(Node::BytesAt { base: Box::new(base), offset, access, size }, Type::Bytes { size }))
+        Ok(Typed::new(
+            TypedKind::BytesAt { base: Box::new(base), offset, access, size },
+            Type::Bytes { size },
+        ))
     }
 
-    /// Whether a field of this type is taken as a whole, and not for the address of what is meant.
+    /// Whether a field of this type is taken as a whole, and not as the address of the bytes.
     fn is_whole(&self, type_id: crate::btf::TypeId) -> bool {
         let Some(btf) = self.target.btf else { return false };
         let kind = btf.kind(btf.strip(type_id));
-        kind == Kind::Array || kind.is_composite()
+        kind == BtfKind::Array || kind.is_composite()
     }
 
     fn bytes_size(&self, expression: &Expression, size: &Expr) -> Result<u32, Problems> {
         let constant = match self.value(expression, size)?.kind {
-            Node::Constant(value) => u32::try_from(value).ok(),
+            TypedKind::Constant(value) => u32::try_from(value).ok(),
             _ => None,
         };
         constant.filter(|size| (1..=MAX_BYTES).contains(size)).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Functions of the language.
+//! Functions of the expression language.
 
 use super::{
     expression::{join, number},
@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     diagnostic::nearest,
-    expr::{Binary, Expr, ExprKind, FieldName},
+    expr::{BinaryOperator, Expr, ExprKind, FieldName},
     probe::Expression,
-    typed::{Builtin, Node, Type, Typed},
+    typed::{Builtin, Type, Typed, TypedKind},
 };
 
 impl Scope<'_> {
@@ -45,15 +45,18 @@ impl Scope<'_> {
                     .value(expression, device)
                     .and_then(|typed| self.no_text(expression, device, typed, "a device number"))?;
                 // dev_t inside the kernel: 12 bits of major, 20 of minor.
-                let (operator, operand) =
-                    if name == "major" { (Binary::Shr, 20) } else { (Binary::BitAnd, 0xf_ffff) };
+                let (operator, operand) = if name == "major" {
+                    (BinaryOperator::Shr, 20)
+                } else {
+                    (BinaryOperator::BitAnd, 0xf_ffff)
+                };
                 Ok(Typed::new(
-                    Node::Binary(operator, Box::new(number(device)), Box::new(Typed::constant(operand))),
+                    TypedKind::Binary(operator, Box::new(number(device)), Box::new(Typed::constant(operand))),
                     Type::U64,
                 ))
             }
             ("min" | "max", [a, b]) => {
-                let operator = if name == "min" { Binary::Le } else { Binary::Ge };
+                let operator = if name == "min" { BinaryOperator::Le } else { BinaryOperator::Ge };
                 let operands = join(self.value(expression, a), self.value(expression, b))?;
                 // What may not be compared has no smaller one either.
                 let compared = self.operation(expression, operator, (a, b), operands.clone())?;
@@ -61,9 +64,9 @@ impl Scope<'_> {
                 let ty = if a.ty.is_unsigned() || b.ty.is_unsigned() { Type::U64 } else { Type::S64 };
                 let is_time = a.is_time || b.is_time;
                 let node = match compared.kind {
-                    Node::Constant(0) => b.kind,
-                    Node::Constant(_) => a.kind,
-                    _ => Node::Extreme(operator, Box::new(a), Box::new(b)),
+                    TypedKind::Constant(0) => b.kind,
+                    TypedKind::Constant(_) => a.kind,
+                    _ => TypedKind::Extreme(operator, Box::new(a), Box::new(b)),
                 };
                 Ok(Typed { is_time, ..Typed::new(node, ty) })
             }
@@ -81,8 +84,8 @@ impl Scope<'_> {
         }
     }
 
-    /// `traced` and `traced(TASK)`: whether the current process, or that of a task, is the command's. Without a command
-    /// everything is.
+    /// `traced` and `traced(TASK)`: whether the current process, or the process of a task, belongs to the command. Without a
+    /// command it is always true.
     pub(super) fn traced(
         &self,
         expression: &Expression,
@@ -90,7 +93,7 @@ impl Scope<'_> {
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
         let process = match arguments {
-            [] => Typed::new(Node::Builtin(Builtin::Pid), Type::U32),
+            [] => Typed::new(TypedKind::Builtin(Builtin::Pid), Type::U32),
             [task] => self.process(expression, task)?,
             _ => {
                 let message = format!("`traced` does not take {} arguments", arguments.len());
@@ -101,7 +104,7 @@ impl Scope<'_> {
         if !self.target.command {
             return Ok(Typed::constant(1));
         }
-        Ok(Typed::new(Node::Traced(Box::new(process)), Type::S64))
+        Ok(Typed::new(TypedKind::Traced(Box::new(process)), Type::S64))
     }
 
     /// The number of a task's process.

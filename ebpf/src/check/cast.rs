@@ -1,19 +1,19 @@
-//! Casts and the names of types.
+//! Casts, and names of types.
 
 use super::{
     expression::number,
     scope::{Problems, Scope},
 };
 use crate::{
-    btf::Kind,
+    btf::BtfKind,
     diagnostic::nearest,
     expr::{Expr, TypeKind, TypeName},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 use std::ops::Range;
 
-/// Built-in integer types: name, bits, signed.
+/// Built-in integer types: name, bits, whether signed.
 const INTEGERS: [(&str, u8, bool); 40] = [
     ("u8", 8, false),
     ("u16", 16, false),
@@ -81,7 +81,7 @@ impl Scope<'_> {
                 let ty = Type::Pointer { to, access };
                 // A node's type says how its value is cut: that of a number stays below the cast.
                 if matches!(operand.ty, Type::Int { .. }) {
-                    return Ok(Typed::new(Node::Cast(Box::new(operand)), ty));
+                    return Ok(Typed::new(TypedKind::Cast(Box::new(operand)), ty));
                 }
                 // The verifier knows the old type: only helpers may read what the new one says.
                 Ok(Typed { ty, ..operand })
@@ -89,7 +89,7 @@ impl Scope<'_> {
             ty => {
                 let operand = number(operand);
                 let is_time = operand.is_time;
-                Ok(Typed { is_time, ..Typed::new(Node::Cast(Box::new(operand)), ty) })
+                Ok(Typed { is_time, ..Typed::new(TypedKind::Cast(Box::new(operand)), ty) })
             }
         }
     }
@@ -113,28 +113,28 @@ impl Scope<'_> {
         }
         let btf = self.btf(expression, span.clone())?;
         let found = match (name.kind, builtin) {
-            (TypeKind::Struct, _) => btf.find(&name.name, Kind::Struct),
-            (TypeKind::Union, _) => btf.find(&name.name, Kind::Union),
+            (TypeKind::Struct, _) => btf.find(&name.name, BtfKind::Struct),
+            (TypeKind::Union, _) => btf.find(&name.name, BtfKind::Union),
             (TypeKind::Enum, _) => {
-                btf.find(&name.name, Kind::Enum).or_else(|| btf.find(&name.name, Kind::Enum64))
+                btf.find(&name.name, BtfKind::Enum).or_else(|| btf.find(&name.name, BtfKind::Enum64))
             }
             // Any integer type of that width and sign will do as what a pointer points to.
             (TypeKind::Plain, Some((_, bits, signed))) => btf.ids().find(|id| {
-                btf.kind(*id) == Kind::Int
+                btf.kind(*id) == BtfKind::Int
                     && btf.size(*id) == Some(u32::from(*bits) / 8)
                     && btf.is_signed(*id) == *signed
                     && btf.int_bits(*id) == u32::from(*bits)
             }),
             (TypeKind::Plain, None) => {
-                btf.find(&name.name, Kind::Typedef).or_else(|| btf.find(&name.name, Kind::Int))
+                btf.find(&name.name, BtfKind::Typedef).or_else(|| btf.find(&name.name, BtfKind::Int))
             }
         };
         let Some(id) = found.map(|id| btf.strip(id)) else {
             let kind = match name.kind {
-                TypeKind::Struct => Kind::Struct,
-                TypeKind::Union => Kind::Union,
-                TypeKind::Enum => Kind::Enum,
-                TypeKind::Plain => Kind::Typedef,
+                TypeKind::Struct => BtfKind::Struct,
+                TypeKind::Union => BtfKind::Union,
+                TypeKind::Enum => BtfKind::Enum,
+                TypeKind::Plain => BtfKind::Typedef,
             };
             let hint = nearest(&name.name, btf.names(kind)).map(|near| {
                 format!("did you mean `{}`?", TypeName { name: near.to_owned(), pointers: 0, ..name.clone() })
@@ -148,10 +148,10 @@ impl Scope<'_> {
         };
         match name.pointers {
             0 => match (btf.kind(id), btf.size(id)) {
-                (Kind::Int | Kind::Enum | Kind::Enum64, Some(size @ (1 | 2 | 4 | 8))) => {
+                (BtfKind::Int | BtfKind::Enum | BtfKind::Enum64, Some(size @ (1 | 2 | 4 | 8))) => {
                     Ok(Type::integer(size, btf.is_signed(id)).unwrap_or(Type::U64))
                 }
-                (Kind::Ptr, _) => {
+                (BtfKind::Ptr, _) => {
                     Ok(Type::Pointer { to: btf.strip(btf.target(id)), access: AccessMode::Auto })
                 }
                 _ => Err(self.problem(
@@ -165,7 +165,7 @@ impl Scope<'_> {
             // A pointer to a pointer: BTF may not have it as a type, and 8 bytes are all that is needed.
             _ => match btf
                 .ids()
-                .find(|pointer| btf.kind(*pointer) == Kind::Ptr && btf.strip(btf.target(*pointer)) == id)
+                .find(|pointer| btf.kind(*pointer) == BtfKind::Ptr && btf.strip(btf.target(*pointer)) == id)
             {
                 Some(pointer) if name.pointers == 2 => {
                     Ok(Type::Pointer { to: pointer, access: AccessMode::Auto })

@@ -8,11 +8,12 @@ use crate::{
 };
 use std::ops::Range;
 
-/// The cgroup of version 2.
+/// The id of a task's cgroup of version 2.
 const UNIFIED: &str = "task.cgroups.dfl_cgrp.kn.id";
 
-/// Where the processor's controller is in a hierarchy of version 1 and the task in a cgroup of it, that cgroup: containers
-/// have one there. The number of the hierarchy, which is 0 for version 2, stands in the upper 16 bits.
+/// The expression for the id of a task's cgroup: of the CPU controller, if that is in a hierarchy of version 1 and the task in a
+/// cgroup of it, because containers have one there; otherwise of version 2. The number of the hierarchy is in the upper 16
+/// bits; it is 0 for version 2.
 fn key() -> String {
     const OLD: &str = "task.cgroups.subsys[cpu_cgrp_id].cgroup";
     format!(
@@ -44,7 +45,7 @@ impl Scope<'_> {
     }
 }
 
-/// The expression with the task in place of its name, and all of it where the call stands.
+/// Replaces the name by the task in the expression, and gives all of it the span of the call.
 fn filled(expr: Expr, task: &Expr, span: &Range<usize>) -> Expr {
     let fill = |inner: Box<Expr>| Box::new(filled(*inner, task, span));
     let kind = match expr.kind {

@@ -1,24 +1,24 @@
-//! One event: where it attaches, its key, filters and values.
+//! Checks one event: its attach point, key, filters and values.
 
 use super::{
     Checker, MAX_KEY, common,
-    scope::{Kept, Scope, is_reserved},
+    scope::{SavedValue, Scope, is_reserved},
     text::argument,
 };
 use crate::{
-    attach::{self, Missing, Request, Resolved},
+    attach::{self, Missing, ResolveOptions, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
-    expr::{Binary, Expr, ExprKind},
+    expr::{BinaryOperator, Expr, ExprKind},
     point::Subject,
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{AccessMode, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    typed::{AccessMode, Role, Type, Typed, TypedEach, TypedEvent, TypedKind as TypedNode, TypedValue},
     usdt::FileId,
     yaml::{Data, Node},
 };
 
 /// Splits `a && b && c` into its parts.
 fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
-    if let ExprKind::Binary(Binary::And, left, right) = &expr.kind {
+    if let ExprKind::Binary(BinaryOperator::And, left, right) = &expr.kind {
         conjuncts(left, parts);
         conjuncts(right, parts);
     } else {
@@ -31,8 +31,8 @@ fn key_place(event: &Event) -> Span {
     event.key.first().map_or_else(|| event.span.clone(), |part| part.node.span.clone())
 }
 
-/// What tells a call from others besides its key: with `function`, which of several functions it is of; and wherever the
-/// key has the frame, the goroutine that it is in.
+/// Parts of the key that identify a call besides the declared ones: the number of the function, for `function` with several
+/// functions; the goroutine, if the key contains the frame.
 fn call(event: &Event, resolved: &Resolved, several: bool) -> Vec<Typed> {
     let framed =
         event.key.iter().any(|part| matches!(&part.ast.kind, ExprKind::Name(name) if name == "frame"));
@@ -41,7 +41,7 @@ fn call(event: &Event, resolved: &Resolved, several: bool) -> Vec<Typed> {
     function.into_iter().chain(goroutine).collect()
 }
 
-/// The kinds of a key's parts in words.
+/// Names the kinds of a key's parts.
 fn shape(types: &[Type]) -> String {
     let kind = |ty: &Type| match ty {
         Type::Text { capacity } => format!("a text of {capacity} bytes"),
@@ -52,15 +52,15 @@ fn shape(types: &[Type]) -> String {
     types.iter().map(kind).collect::<Vec<_>>().join(" and ")
 }
 
-/// Whether an attach point is found by the kernel's types.
+/// Whether the kernel's types are needed to find an attach point.
 fn needs_types(at: &AttachPoint) -> bool {
     matches!(at.kind.subject, Subject::Function { traced: true, .. }) && !at.may_be_several()
 }
 
 impl Checker<'_> {
-    /// The first alternative that this kernel has.
+    /// Finds the first alternative that this kernel has.
     fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
-        let request = Request {
+        let request = ResolveOptions {
             whole: event.whole,
             most: self.probe.max_functions,
             stacks: self.probe.takes_user_stacks(),
@@ -90,7 +90,7 @@ impl Checker<'_> {
         None
     }
 
-    /// Numbers the functions of an event: one that another event has too, as there.
+    /// Numbers the functions of an event. A function that another event has too gets the same number.
     fn number(&mut self, resolved: &mut Resolved) {
         let file = resolved.sites.id;
         let is_one_file = |of: &Option<FileId>| match (of, &file) {
@@ -107,7 +107,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The programs of an event.
+    /// Checks an event; one result for each of its programs.
     pub(super) fn event(
         &mut self,
         event: &Event,
@@ -148,7 +148,7 @@ impl Checker<'_> {
         all
     }
 
-    /// The condition that keeps other containers out, which may run the same file of a shared layer.
+    /// The condition that excludes other containers, which may run the same file of a shared layer.
     fn namespace(&mut self, event: &Event, at: &AttachPoint) -> Option<Typed> {
         let (root, _) = at.binary()?;
         let number = match self.target.functions.namespace(root) {
@@ -181,7 +181,7 @@ impl Checker<'_> {
         self.keep(condition)
     }
 
-    /// One of them.
+    /// Checks one program of an event.
     fn program(
         &mut self,
         event: &Event,
@@ -424,7 +424,7 @@ impl Checker<'_> {
                 }
                 None => {
                     let (name, is_time) = (name.value.clone(), value.is_time);
-                    self.saved.push(Kept { name, ty, is_time, longest });
+                    self.saved.push(SavedValue { name, ty, is_time, longest });
                 }
             }
             values.push((name, expression, value));
@@ -438,7 +438,7 @@ impl Checker<'_> {
             );
         }
         let mut ordered = Vec::new();
-        for Kept { name, ty, .. } in &self.saved.clone() {
+        for SavedValue { name, ty, .. } in &self.saved.clone() {
             let Some((place, expression, value)) = values.iter().find(|(known, _, _)| known.value == *name)
             else {
                 let message = format!("every start must save `{name}`, and this one does not");
@@ -486,7 +486,7 @@ impl Checker<'_> {
     }
 }
 
-/// The scope's `let` values by number; one that has no meaning here is never used, so any value will do.
+/// The scope's `let` values by number. A value without a meaning in this event is never used, so a placeholder stands for it.
 pub(super) fn placeholder_lets(scope: &Scope<'_>) -> Vec<Typed> {
     scope
         .lets

@@ -6,12 +6,12 @@ use super::{
 };
 use crate::{
     diagnostic::nearest,
-    expr::{Binary, Expr, ExprKind, Unary},
+    expr::{BinaryOperator, Expr, ExprKind, UnaryOperator},
     probe::Expression,
-    typed::{AccessMode, NO_STACK, Node, Type, Typed, unsigned_operation},
+    typed::{AccessMode, NO_STACK, Type, Typed, TypedKind, unsigned_operation},
 };
 
-/// Both sides, or what is wrong with either.
+/// Both results, or the mistakes in both.
 pub(super) fn join(
     left: Result<Typed, Problems>,
     right: Result<Typed, Problems>,
@@ -23,11 +23,11 @@ pub(super) fn join(
     }
 }
 
-/// A pointer as a number: what the verifier tracks cannot be computed with.
+/// A pointer as a number: the verifier allows no arithmetic with pointers that it tracks.
 pub(super) fn number(typed: Typed) -> Typed {
     match typed.ty {
         Type::Pointer { access: AccessMode::Direct, .. } => {
-            Typed::new(Node::Number(Box::new(typed)), Type::U64)
+            Typed::new(TypedKind::Number(Box::new(typed)), Type::U64)
         }
         Type::Pointer { .. } => Typed { ty: Type::U64, ..typed },
         _ => typed,
@@ -35,23 +35,23 @@ pub(super) fn number(typed: Typed) -> Typed {
 }
 
 impl Scope<'_> {
-    /// The value of a whole expression.
+    /// Checks a whole expression.
     pub(super) fn check(&self, expression: &Expression) -> Result<Typed, Problems> {
         self.value(expression, &expression.ast)
     }
 
-    /// The same, which must be a number or pointer.
+    /// Checks a whole expression that must be a number or pointer.
     pub(super) fn check_number(&self, expression: &Expression, what: &str) -> Result<Typed, Problems> {
         let typed = self.check(expression)?;
         self.no_text(expression, &expression.ast, typed, what)
     }
 
-    /// The same as a plain number, which can be computed with: no pointer that the verifier tracks.
+    /// Checks a whole expression as a plain number, for arithmetic: it is no pointer that the verifier tracks.
     pub(super) fn check_amount(&self, expression: &Expression, what: &str) -> Result<Typed, Problems> {
         self.check_number(expression, what).map(number)
     }
 
-    /// A value that is needed before the start of the pair is looked up.
+    /// Checks an expression whose value is needed before the start of the pair is looked up.
     pub(super) fn before_start(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
         if typed.needs_start(&super::event::placeholder_lets(self)) {
             let span = expression.ast.span.clone();
@@ -125,12 +125,12 @@ impl Scope<'_> {
                         None,
                     ));
                 }
-                Typed::new(Node::Text(bytes), Type::text(needed))
+                Typed::new(TypedKind::Text(bytes), Type::text(needed))
             }
             ExprKind::Name(name) => return self.name(expression, expr, name),
             ExprKind::Member(base, field) => return self.member(expression, base, field),
             ExprKind::Index(base, index) => return self.index(expression, expr, base, index),
-            ExprKind::Unary(Unary::Deref, inner) => {
+            ExprKind::Unary(UnaryOperator::Deref, inner) => {
                 let base = self.value(expression, inner)?;
                 return self.pointed(expression, inner, base).map(Operand::Lvalue);
             }
@@ -156,32 +156,33 @@ impl Scope<'_> {
     pub(super) fn unary(
         &self,
         expression: &Expression,
-        operator: Unary,
+        operator: UnaryOperator,
         inner: &Expr,
     ) -> Result<Typed, Problems> {
         let operand = self.value(expression, inner).and_then(|typed| {
             self.no_text(expression, inner, typed, &format!("the operand of `{}`", operator.symbol()))
         })?;
-        if operator == Unary::Not {
-            return Ok(Typed::new(Node::Unary(operator, Box::new(operand)), Type::S64));
+        if operator == UnaryOperator::Not {
+            return Ok(Typed::new(TypedKind::Unary(operator, Box::new(operand)), Type::S64));
         }
         let operand = number(operand);
-        if let Node::Constant(value) = operand.kind {
-            let folded = if operator == Unary::Neg { value.wrapping_neg() } else { !value };
+        if let TypedKind::Constant(value) = operand.kind {
+            let folded = if operator == UnaryOperator::Neg { value.wrapping_neg() } else { !value };
             // A negated constant is negative, whatever its bits.
-            let ty = if operator == Unary::Neg || operand.ty.is_signed() { Type::S64 } else { Type::U64 };
-            return Ok(Typed::new(Node::Constant(folded), ty));
+            let ty =
+                if operator == UnaryOperator::Neg || operand.ty.is_signed() { Type::S64 } else { Type::U64 };
+            return Ok(Typed::new(TypedKind::Constant(folded), ty));
         }
         let ty = if operand.ty.is_unsigned() { Type::U64 } else { Type::S64 };
         let is_time = operand.is_time;
-        Ok(Typed { is_time, ..Typed::new(Node::Unary(operator, Box::new(operand)), ty) })
+        Ok(Typed { is_time, ..Typed::new(TypedKind::Unary(operator, Box::new(operand)), ty) })
     }
 
-    /// `func == "NAME"`: its number is that of a function of this name, of which C++ may have several.
+    /// `func == "NAME"`: compares the number with those of the functions of this name; C++ may have several.
     fn is_function(
         &self,
         expression: &Expression,
-        operator: Binary,
+        operator: BinaryOperator,
         function: &Typed,
         name_expr: &Expr,
         name: &[u8],
@@ -189,15 +190,15 @@ impl Scope<'_> {
         let name = String::from_utf8_lossy(name);
         let named = &self.resolved.named;
         let compare = |number: u32| {
-            let number = Typed::new(Node::Constant(number.into()), Type::U64);
-            Typed::new(Node::Binary(operator, Box::new(function.clone()), Box::new(number)), Type::S64)
+            let number = Typed::new(TypedKind::Constant(number.into()), Type::U64);
+            Typed::new(TypedKind::Binary(operator, Box::new(function.clone()), Box::new(number)), Type::S64)
         };
-        let join = if operator == Binary::Eq { Binary::Or } else { Binary::And };
+        let join = if operator == BinaryOperator::Eq { BinaryOperator::Or } else { BinaryOperator::And };
         named
             .iter()
             .filter(|(known, _)| *known == name)
             .map(|(_, number)| compare(*number))
-            .reduce(|all, one| Typed::new(Node::Binary(join, Box::new(all), Box::new(one)), Type::S64))
+            .reduce(|all, one| Typed::new(TypedKind::Binary(join, Box::new(all), Box::new(one)), Type::S64))
             .ok_or_else(|| {
                 let near = nearest(&name, named.iter().map(|(known, _)| known.as_str()));
                 let hint = near.map(|near| format!("did you mean `{near}`?"));
@@ -209,7 +210,7 @@ impl Scope<'_> {
     pub(super) fn binary(
         &self,
         expression: &Expression,
-        operator: Binary,
+        operator: BinaryOperator,
         left: &Expr,
         right: &Expr,
     ) -> Result<Typed, Problems> {
@@ -217,21 +218,21 @@ impl Scope<'_> {
         self.operation(expression, operator, (left, right), operands)
     }
 
-    /// The same of operands whose values are known.
+    /// Makes a comparison of operands that are already checked.
     pub(super) fn operation(
         &self,
         expression: &Expression,
-        operator: Binary,
+        operator: BinaryOperator,
         (left_expr, right_expr): (&Expr, &Expr),
         (left, right): (Typed, Typed),
     ) -> Result<Typed, Problems> {
         let texts = (matches!(left.ty, Type::Text { .. }), matches!(right.ty, Type::Text { .. }));
-        if texts == (true, true) && matches!(operator, Binary::Eq | Binary::Ne) {
+        if texts == (true, true) && matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne) {
             self.can_be_equal(expression, (left_expr, right_expr), (&left, &right))?;
-            return Ok(Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
+            return Ok(Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
         }
-        if let (true, Node::Function(_), Node::Text(name)) =
-            (matches!(operator, Binary::Eq | Binary::Ne), &left.kind, &right.kind)
+        if let (true, TypedKind::Function(_), TypedKind::Text(name)) =
+            (matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne), &left.kind, &right.kind)
         {
             return self.is_function(expression, operator, &left, right_expr, name);
         }
@@ -251,46 +252,47 @@ impl Scope<'_> {
         }
         let left = self.no_text(expression, left_expr, left, &what)?;
         let right = self.no_text(expression, right_expr, right, &what)?;
-        if matches!(operator, Binary::And | Binary::Or) {
-            return Ok(Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
+        if matches!(operator, BinaryOperator::And | BinaryOperator::Or) {
+            return Ok(Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
         }
         // A typed pointer may be compared with 0 as it is.
-        let against_zero =
-            matches!(operator, Binary::Eq | Binary::Ne) && matches!(right.kind, Node::Constant(0));
+        let against_zero = matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne)
+            && matches!(right.kind, TypedKind::Constant(0));
         let (left, right) = if against_zero { (left, right) } else { (number(left), number(right)) };
         self.never_true(expression, operator, (&left, left_expr), (&right, right_expr))?;
-        let shifts = matches!(operator, Binary::Shl | Binary::Shr);
+        let shifts = matches!(operator, BinaryOperator::Shl | BinaryOperator::Shr);
         let unsigned = left.ty.is_unsigned() || !shifts && right.ty.is_unsigned();
         let ty = if operator.compares() || !unsigned { Type::S64 } else { Type::U64 };
         let is_time = match operator {
-            Binary::Add | Binary::Sub => left.is_time || right.is_time,
-            Binary::Mul => left.is_time != right.is_time,
-            Binary::Div | Binary::Mod => left.is_time && !right.is_time,
+            BinaryOperator::Add | BinaryOperator::Sub => left.is_time || right.is_time,
+            BinaryOperator::Mul => left.is_time != right.is_time,
+            BinaryOperator::Div | BinaryOperator::Mod => left.is_time && !right.is_time,
             _ => false,
         };
-        if let (Node::Constant(a), Node::Constant(b)) = (&left.kind, &right.kind) {
+        if let (TypedKind::Constant(a), TypedKind::Constant(b)) = (&left.kind, &right.kind) {
             let folded = crate::eval::binary(operator, unsigned_operation(operator, &left, &right), *a, *b);
-            return Ok(Typed { is_time, ..Typed::new(Node::Constant(folded), ty) });
+            return Ok(Typed { is_time, ..Typed::new(TypedKind::Constant(folded), ty) });
         }
-        Ok(Typed { is_time, ..Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), ty) })
+        Ok(Typed { is_time, ..Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), ty) })
     }
 
-    /// `unsigned < 0` and `u8 == 300` can be written, but never meant. The constant may stand on either side.
+    /// Refuses comparisons such as `unsigned < 0` and `u8 == 300`, which have one result always. The constant may stand on
+    /// either side.
     pub(super) fn never_true(
         &self,
         expression: &Expression,
-        operator: Binary,
+        operator: BinaryOperator,
         (left, left_expr): (&Typed, &Expr),
         (right, right_expr): (&Typed, &Expr),
     ) -> Result<(), Problems> {
         let (value, constant, at, operator) = match (&left.kind, &right.kind) {
-            (Node::Constant(_), Node::Constant(_)) => return Ok(()),
-            (_, Node::Constant(value)) => (left, (*value, &right.ty), right_expr, operator),
-            (Node::Constant(value), _) => (right, (*value, &left.ty), left_expr, mirrored(operator)),
+            (TypedKind::Constant(_), TypedKind::Constant(_)) => return Ok(()),
+            (_, TypedKind::Constant(value)) => (left, (*value, &right.ty), right_expr, operator),
+            (TypedKind::Constant(value), _) => (right, (*value, &left.ty), left_expr, mirrored(operator)),
             _ => return Ok(()),
         };
         let (Some((bits, signed)), true) = (width(value), operator.compares()) else { return Ok(()) };
-        let equals = matches!(operator, Binary::Eq | Binary::Ne);
+        let equals = matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne);
         // `u64 == -1` asks for all ones, as in C.
         if bits == 64 && equals {
             return Ok(());
@@ -302,9 +304,9 @@ impl Scope<'_> {
         let outside = constant < least || constant > most;
         // What is known only here, such as `tracing`, may come to such a bound and be meant all the same.
         let bound = match operator {
-            Binary::Lt => constant == least,
-            Binary::Ge => constant == least && is_written(at),
-            Binary::Gt | Binary::Le => constant == most && is_written(at),
+            BinaryOperator::Lt => constant == least,
+            BinaryOperator::Ge => constant == least && is_written(at),
+            BinaryOperator::Gt | BinaryOperator::Le => constant == most && is_written(at),
             _ => false,
         };
         if !outside && !bound {
@@ -364,11 +366,11 @@ impl Scope<'_> {
             }
             (Type::Stack { .. }, Type::Stack { .. }) if let Some(ty) = a.ty.longer_stack(&b.ty) => (a, b, ty),
             // No stack.
-            (Type::Stack { .. }, _) if matches!(b.kind, Node::Constant(NO_STACK)) => {
+            (Type::Stack { .. }, _) if matches!(b.kind, TypedKind::Constant(NO_STACK)) => {
                 let ty = a.ty.clone();
                 (a, b, ty)
             }
-            (_, Type::Stack { .. }) if matches!(a.kind, Node::Constant(NO_STACK)) => {
+            (_, Type::Stack { .. }) if matches!(a.kind, TypedKind::Constant(NO_STACK)) => {
                 let ty = b.ty.clone();
                 (a, b, ty)
             }
@@ -391,42 +393,42 @@ impl Scope<'_> {
             }
         };
         // What is known is a constant, so that a comparison with it is one instruction.
-        if let (Node::Constant(truth), Type::Int { .. }) = (&condition.kind, &ty) {
+        if let (TypedKind::Constant(truth), Type::Int { .. }) = (&condition.kind, &ty) {
             let taken = if *truth != 0 { &a } else { &b };
-            if let Node::Constant(value) = taken.kind {
-                return Ok(Typed { is_time, ..Typed::new(Node::Constant(value), ty) });
+            if let TypedKind::Constant(value) = taken.kind {
+                return Ok(Typed { is_time, ..Typed::new(TypedKind::Constant(value), ty) });
             }
         }
-        let node = Node::Conditional(Box::new(condition), Box::new(a), Box::new(b));
+        let node = TypedKind::Conditional(Box::new(condition), Box::new(a), Box::new(b));
         Ok(Typed { is_time, ..Typed::new(node, ty) })
     }
 }
 
-/// The comparison that says the same with its sides exchanged.
-pub(super) fn mirrored(operator: Binary) -> Binary {
+/// The equivalent comparison with its sides exchanged.
+pub(super) fn mirrored(operator: BinaryOperator) -> BinaryOperator {
     match operator {
-        Binary::Lt => Binary::Gt,
-        Binary::Le => Binary::Ge,
-        Binary::Gt => Binary::Lt,
-        Binary::Ge => Binary::Le,
+        BinaryOperator::Lt => BinaryOperator::Gt,
+        BinaryOperator::Le => BinaryOperator::Ge,
+        BinaryOperator::Gt => BinaryOperator::Lt,
+        BinaryOperator::Ge => BinaryOperator::Le,
         other => other,
     }
 }
 
-/// Bits that a number can have, and whether one of them is a sign: a bitfield has fewer than its type.
+/// Number of bits of a value, and whether one is the sign: a bitfield has fewer than its type.
 fn width(typed: &Typed) -> Option<(u32, bool)> {
     let Type::Int { bits, signed } = typed.ty else { return None };
     match typed.kind {
-        Node::Load { bits: Some((_, width)), .. } => Some((width, signed)),
+        TypedKind::Load { bits: Some((_, width)), .. } => Some((width, signed)),
         _ => Some((bits.into(), signed)),
     }
 }
 
-/// Whether a constant stands there as a number.
+/// Whether the expression is a numeric constant.
 fn is_written(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Integer(_) => true,
-        ExprKind::Unary(Unary::Neg, inner) => is_written(inner),
+        ExprKind::Unary(UnaryOperator::Neg, inner) => is_written(inner),
         _ => false,
     }
 }

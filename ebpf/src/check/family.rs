@@ -1,30 +1,31 @@
-//! What the events have in common: labels and metrics.
+//! Checks labels and metrics, which the events of a probe share.
 
 use super::{Checker, common};
 use crate::{
     diagnostic::Spanned,
-    probe::{Decoder, Metric, Takes, Unit},
-    typed::{Node, Side, Type, Typed, TypedEvent, TypedLabel, TypedMetric},
+    probe::{Decoder, DecoderInput, Metric, Unit},
+    typed::{Side, Type, Typed, TypedEvent, TypedKind, TypedLabel, TypedMetric},
 };
 
-/// Whether a value at an event is `func`, by itself, by a `let`, or kept from a start.
+/// Whether a value at an event is `func`: directly, through a `let`, or saved by a start.
 fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool {
     match typed.kind {
-        Node::Function(_) => true,
-        Node::Let(index) => is_function(&event.lets[index], event, events),
-        Node::Saved(index) => events
+        TypedKind::Function(_) => true,
+        TypedKind::Let(index) => is_function(&event.lets[index], event, events),
+        TypedKind::Saved(index) => events
             .iter()
             .any(|start| start.saves.get(index).is_some_and(|saved| is_function(saved, start, events))),
         _ => false,
     }
 }
 
-/// Why a decoder does not take values of a type: what they are, and what to do. `None` if it takes them.
-fn refusal(ty: &Type, takes: Takes) -> Option<(&'static str, String)> {
+/// The reason why a decoder does not accept values of a type, and the remedy; `None` if it accepts them.
+fn refusal(ty: &Type, takes: DecoderInput) -> Option<(&'static str, String)> {
     match (ty, takes) {
-        (Type::Text { .. }, Takes::Text) | (Type::Stack { side: Side::Kernel, .. }, Takes::Sleep) => None,
-        (Type::Stack { side, .. }, Takes::Stack(taken)) if *side == taken => None,
-        (Type::Bytes { size }, Takes::Bytes(taken)) => {
+        (Type::Text { .. }, DecoderInput::Text)
+        | (Type::Stack { side: Side::Kernel, .. }, DecoderInput::Sleep) => None,
+        (Type::Stack { side, .. }, DecoderInput::Stack(taken)) if *side == taken => None,
+        (Type::Bytes { size }, DecoderInput::Bytes(taken)) => {
             let taken = taken.filter(|taken| taken != size)?;
             Some(("so many bytes", format!("it takes {taken}: bytes(pointer, {taken})")))
         }
@@ -35,11 +36,11 @@ fn refusal(ty: &Type, takes: Takes) -> Option<(&'static str, String)> {
         }
         (Type::Int { .. } | Type::Pointer { .. }, takes) => {
             let hint = match takes {
-                Takes::Number => return None,
-                Takes::Bytes(size) => format!("read them with bytes(pointer, {})", size.unwrap_or(16)),
-                Takes::Text => "read a text with str(pointer)".to_owned(),
-                Takes::Stack(side) => format!("a stack is taken by `{}`", side.name()),
-                Takes::Sleep => {
+                DecoderInput::Number => return None,
+                DecoderInput::Bytes(size) => format!("read them with bytes(pointer, {})", size.unwrap_or(16)),
+                DecoderInput::Text => "read a text with str(pointer)".to_owned(),
+                DecoderInput::Stack(side) => format!("a stack is taken by `{}`", side.name()),
+                DecoderInput::Sleep => {
                     "a reason is told from a stack: `kstack`, or `kstack(args.p)` of another task".to_owned()
                 }
             };
@@ -101,7 +102,7 @@ impl Checker<'_> {
         labels
     }
 
-    /// Refuses a table with a number that the value cannot have.
+    /// Refuses a table that contains a number outside the value's range.
     fn reachable(&mut self, ty: &Type, decoder: &Spanned<Decoder>) {
         let (Type::Int { bits, signed }, Decoder::Table { rows, .. }) = (ty, &decoder.value) else { return };
         if *bits == 64 {
@@ -115,13 +116,13 @@ impl Checker<'_> {
         }
     }
 
-    /// The names of functions by their numbers.
+    /// A table of the names of functions by their numbers.
     fn function_names(&self) -> Decoder {
         let names = self.functions.iter().map(|(_, site)| site.name.clone());
         Decoder::Table { rows: (0..).zip(names).collect(), named: Vec::new(), default: None }
     }
 
-    /// A table with the numbers of its enumerators on this kernel.
+    /// A table whose enumerators are replaced by their numbers on this kernel.
     pub(super) fn known_rows(&self, decoder: &Decoder) -> Decoder {
         let Decoder::Table { rows, named, default } = decoder else { return decoder.clone() };
         let mut rows = rows.clone();
@@ -138,8 +139,9 @@ impl Checker<'_> {
         for (index, metric) in self.probe.metrics.iter().enumerate() {
             let values: Vec<&Typed> = ends.iter().map(|event| &event.metrics[index].value).collect();
             let is_time = values.iter().any(|value| value.is_time);
-            let signed =
-                values.iter().any(|value| value.ty.is_signed() && !matches!(value.kind, Node::Constant(1)));
+            let signed = values
+                .iter()
+                .any(|value| value.ty.is_signed() && !matches!(value.kind, TypedKind::Constant(1)));
             let unit = metric
                 .unit
                 .as_ref()
@@ -163,7 +165,7 @@ impl Checker<'_> {
         metrics
     }
 
-    /// A name that promises seconds must get a time, and one that promises bytes must not.
+    /// Refuses a metric whose name promises seconds and whose value is no time, and likewise for bytes.
     pub(super) fn check_unit(&mut self, metric: &Metric, unit: Unit) {
         let name = metric.name.value.trim_end_matches("_total");
         let mut wrong = |message: &str, hint: &str| {

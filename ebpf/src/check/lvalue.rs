@@ -1,4 +1,4 @@
-//! Memory that an expression names: members, elements, what pointers point to, and how it is read.
+//! Memory that an expression names: members, elements, targets of pointers; and how programs read it.
 
 use super::{
     expression::number,
@@ -6,11 +6,11 @@ use super::{
     text::{MAX_TEXT, TEXT_CAPACITY},
 };
 use crate::{
-    btf::{Access, Btf, Kind, TypeId, direct_access},
+    btf::{Access, Btf, BtfKind, TypeId, direct_access},
     diagnostic::nearest,
-    expr::{Binary, Expr, ExprKind, FieldName},
+    expr::{BinaryOperator, Expr, ExprKind, FieldName},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 impl Scope<'_> {
@@ -31,7 +31,7 @@ impl Scope<'_> {
         let btf = self.btf(expression, base.span.clone())?;
         // `.` goes through a pointer as it does into a struct.
         if let Operand::Lvalue(place) = &operand
-            && btf.kind(btf.strip(place.type_id)) == Kind::Ptr
+            && btf.kind(btf.strip(place.type_id)) == BtfKind::Ptr
         {
             operand = Operand::Value(self.load(expression, base, place)?);
         }
@@ -51,7 +51,7 @@ impl Scope<'_> {
         if !btf.kind(id).is_composite() {
             let shown = btf.display(place.type_id);
             let (message, hint) = match btf.kind(id) {
-                Kind::Fwd => (format!("this kernel's BTF does not define `{shown}`"), None),
+                BtfKind::Fwd => (format!("this kernel's BTF does not define `{shown}`"), None),
                 _ => (
                     format!("a `{shown}` has no fields"),
                     Some("cast it to a struct, or read what it points to with `*`".into()),
@@ -95,7 +95,7 @@ impl Scope<'_> {
         };
         let btf = self.btf(expression, expr.span.clone())?;
         let size = btf.size(to);
-        if to == 0 || size.is_none() && !(btf.kind(to) == Kind::Fwd) {
+        if to == 0 || size.is_none() && !(btf.kind(to) == BtfKind::Fwd) {
             let message = format!("a `{} *` points to nothing that can be read", btf.display(to));
             return Err(self.problem(
                 expression,
@@ -118,7 +118,7 @@ impl Scope<'_> {
             .value(expression, index)
             .and_then(|typed| self.no_text(expression, index, typed, "an index"))?;
         let constant = match index_value.kind {
-            Node::Constant(value) => i64::try_from(value).ok(),
+            TypedKind::Constant(value) => i64::try_from(value).ok(),
             _ => None,
         };
         let operand = self.operand(expression, base)?;
@@ -129,12 +129,12 @@ impl Scope<'_> {
                 let message = format!("the index must be a constant from 0 to {}", count.saturating_sub(1));
                 return Err(self.problem(expression, index.span.clone(), message, None));
             };
-            let node = Node::Field { offset: offset + constant * element_size, size: element_size };
+            let node = TypedKind::Field { offset: offset + constant * element_size, size: element_size };
             return Ok(Operand::Value(Typed::new(node, element)));
         }
         let btf = self.btf(expression, expr.span.clone())?;
         let place = match operand {
-            Operand::Lvalue(place) if btf.kind(btf.strip(place.type_id)) == Kind::Array => {
+            Operand::Lvalue(place) if btf.kind(btf.strip(place.type_id)) == BtfKind::Array => {
                 let (element, count) = btf.array(btf.strip(place.type_id));
                 if let Some(value) = constant
                     && count > 0
@@ -169,23 +169,23 @@ impl Scope<'_> {
                 AccessMode::Kernel
             };
             let start = Typed::new(
-                Node::Binary(
-                    Binary::Add,
+                TypedKind::Binary(
+                    BinaryOperator::Add,
                     Box::new(number(place.base)),
-                    Box::new(Typed::new(Node::Constant(place.offset.cast_unsigned()), Type::S64)),
+                    Box::new(Typed::new(TypedKind::Constant(place.offset.cast_unsigned()), Type::S64)),
                 ),
                 Type::U64,
             );
             let distance = Typed::new(
-                Node::Binary(
-                    Binary::Mul,
+                TypedKind::Binary(
+                    BinaryOperator::Mul,
                     Box::new(number(index_value)),
-                    Box::new(Typed::new(Node::Constant(size.cast_unsigned()), Type::S64)),
+                    Box::new(Typed::new(TypedKind::Constant(size.cast_unsigned()), Type::S64)),
                 ),
                 Type::S64,
             );
             let sum = Typed::new(
-                Node::Binary(Binary::Add, Box::new(start), Box::new(distance)),
+                TypedKind::Binary(BinaryOperator::Add, Box::new(start), Box::new(distance)),
                 Type::Pointer { to, access },
             );
             return Ok(Operand::Lvalue(Lvalue { base: sum, offset: 0, type_id: place.type_id, bits: None }));
@@ -197,21 +197,21 @@ impl Scope<'_> {
         }
     }
 
-    /// An array of bytes as a text, which somebody must have said that it is.
+    /// An array of bytes as a text; the user has to request that.
     pub(super) fn bytes(&self, place: &Lvalue) -> Option<Typed> {
         let btf = self.target.btf?;
         let id = btf.strip(place.type_id);
-        if btf.kind(id) != Kind::Array {
+        if btf.kind(id) != BtfKind::Array {
             return None;
         }
         let (element, count) = btf.array(id);
         let element = btf.strip(element);
-        let is_bytes = btf.kind(element) == Kind::Int && btf.size(element) == Some(1);
+        let is_bytes = btf.kind(element) == BtfKind::Int && btf.size(element) == Some(1);
         let offset = i32::try_from(place.offset).ok()?;
         is_bytes.then(|| text_array(place, offset, count))
     }
 
-    /// Reads a place.
+    /// Reads the memory at a place.
     pub(super) fn load(
         &self,
         expression: &Expression,
@@ -230,12 +230,12 @@ impl Scope<'_> {
         };
         let Ok(offset) = i32::try_from(place.offset) else { return too_far() };
         match btf.kind(id) {
-            Kind::Int | Kind::Enum | Kind::Enum64 => {}
-            Kind::Ptr => return Ok(load_pointer(btf, place, offset, id)),
-            Kind::Array => {
+            BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {}
+            BtfKind::Ptr => return Ok(load_pointer(btf, place, offset, id)),
+            BtfKind::Array => {
                 let (element, count) = btf.array(id);
                 let element = btf.strip(element);
-                if btf.kind(element) == Kind::Int && btf.size(element) == Some(1) {
+                if btf.kind(element) == BtfKind::Int && btf.size(element) == Some(1) {
                     // The compiler's name: `u8` is another one's, of bytes that may be anything.
                     if btf.name(element) == "char" {
                         return Ok(text_array(place, offset, count));
@@ -245,7 +245,7 @@ impl Scope<'_> {
                 }
                 return refuse(format!("`{}` is an array, not a value", shown()), "index it");
             }
-            Kind::Struct | Kind::Union => {
+            BtfKind::Struct | BtfKind::Union => {
                 return refuse(format!("`{}` is not a value", shown()), "name one of its fields");
             }
             _ => {
@@ -272,20 +272,20 @@ impl Scope<'_> {
         };
         let access = load_access(btf, &place.base, offset, size);
         let Ok(offset) = i32::try_from(offset) else { return too_far() };
-        let node = Node::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
+        let node = TypedKind::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
         Ok(Typed::new(node, ty))
     }
 }
 
-/// What the verifier takes a load through a pointer that it tracks for; `None` where it does not track
-/// it or refuses the load.
+/// The verifier's type for a load through a pointer that it tracks; `None` if it does not track the pointer or refuses the
+/// load.
 fn tracked_access(btf: &Btf, base: &Type, offset: i64, size: u32) -> Option<Access> {
     let Type::Pointer { to, access: AccessMode::Direct } = *base else { return None };
     let offset = u32::try_from(offset).ok().filter(|offset| i16::try_from(*offset).is_ok())?;
     direct_access(btf, to, offset, size)
 }
 
-/// How memory behind a pointer is read where no load instruction may.
+/// The helper access for memory behind a pointer that no load instruction may read.
 pub(super) fn helper_access(base: &Type) -> AccessMode {
     match base {
         Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
@@ -297,8 +297,8 @@ pub(super) fn helper_access(base: &Type) -> AccessMode {
     }
 }
 
-/// The access that loads a number of `size` bytes at `offset` of what `base` points to. A number that
-/// shares its place with a pointer (a union) would come as that, and could not be computed with.
+/// The access that loads a number of `size` bytes at `offset` of the target of `base`. A number that shares its place with a
+/// pointer (a union) would be loaded as a pointer, and allow no arithmetic.
 fn load_access(btf: &Btf, base: &Typed, offset: i64, size: u32) -> AccessMode {
     match tracked_access(btf, &base.ty, offset, size) {
         Some(Access::Scalar) => AccessMode::Direct,
@@ -321,18 +321,18 @@ fn load_pointer(btf: &Btf, place: &Lvalue, offset: i32, id: TypeId) -> Typed {
     } else {
         AccessMode::Auto
     };
-    let node = Node::Load { base: Box::new(place.base.clone()), offset, size: 8, access, bits: None };
+    let node = TypedKind::Load { base: Box::new(place.base.clone()), offset, size: 8, access, bits: None };
     Typed::new(node, Type::Pointer { to, access: behind })
 }
 
 fn text_array(place: &Lvalue, offset: i32, count: u32) -> Typed {
     let limit = if count == 0 { TEXT_CAPACITY } else { count.min(MAX_TEXT) };
     let access = helper_access(&place.base.ty);
-    let node = Node::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
+    let node = TypedKind::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
     Typed::new(node, Type::text(limit))
 }
 
-/// The aligned word that holds a bitfield: byte offset, size, and shift from the right.
+/// The aligned word that contains a bitfield: byte offset, size, and shift from the low end.
 fn storage(bit_offset: u32, width: u32, type_size: u32) -> (i64, u32, u32) {
     for size in [type_size, 1, 2, 4, 8] {
         let unit = size * 8;

@@ -1,20 +1,21 @@
-//! Events of one probe that are one event of the kernel. Which of their programs runs first depends on how they are
-//! attached, so what comes of them must not depend on it: either they have other keys, or conditions of which only one can
-//! hold.
+//! Finds events of one probe that are the same event of the kernel. The order of their programs depends on how they are
+//! attached, so the result must not depend on the order: such events need different keys, or conditions that exclude each
+//! other.
 
 use super::Checker;
 use crate::{
     expr::ExprKind,
     point::{AttachPoint, Subject},
     probe::{Event, Expression},
-    typed::{Binary, Node, Role, Type, Typed, TypedEvent, Unary, unsigned_operation},
+    typed::{BinaryOperator, Role, Type, Typed, TypedEvent, TypedKind, UnaryOperator, unsigned_operation},
 };
 use std::collections::{BTreeSet, HashSet};
 
-/// Most steps in which two conditions are compared; what is not known to exclude each other by then is taken not to.
+/// Most steps in which two conditions are compared. Conditions that are not known to exclude each other by then count as
+/// meeting.
 const MOST_STEPS: u32 = 20_000;
 
-/// An event with what it was made of.
+/// A checked event and its declaration.
 pub(super) type Checked<'p> = (&'p Event, TypedEvent);
 
 impl Checker<'_> {
@@ -49,7 +50,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Refuses pairs whose frames are never equal: where the kernel calls a traced function is not where its stack is.
+    /// Refuses pairs whose frames never are equal: `frame` of a function that the kernel traces is another number than at a
+    /// probe on it.
     pub(super) fn frames(&mut self, events: &[Checked<'_>]) {
         let framed = |(event, typed): &&Checked<'_>| {
             let has_frame =
@@ -77,12 +79,12 @@ fn is_of_kernel(event: &TypedEvent) -> bool {
     matches!(event.at.kind.subject, Subject::Function { .. })
 }
 
-/// Where an alternative stands.
+/// The place of an alternative.
 fn at_place(event: &Event, at: &AttachPoint) -> crate::diagnostic::Span {
     event.at.iter().find(|one| one.value == *at).map_or_else(|| event.span.clone(), |one| one.span.clone())
 }
 
-/// Whether both can be the same event with the conditions of both.
+/// Whether both can be the same event of the kernel while the conditions of both hold.
 fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
     let together = |function: Option<u32>| {
         let facts = [a, b].into_iter().flat_map(|event| {
@@ -139,7 +141,7 @@ fn is_one_file(a: &TypedEvent, b: &TypedEvent) -> bool {
     file(a).zip(file(b)).is_some_and(|(one, other)| one.is_one_file(&other))
 }
 
-/// The places in a file at which it stops, but for those of return probes, which are at no instruction.
+/// The places in a file where the event stops programs, except for those of return probes, which are at no instruction.
 fn offsets(event: &TypedEvent) -> BTreeSet<u64> {
     use crate::site::Place;
     let sites = event.sites.list.iter().filter(|_| !event.mechanism.link.is_after_return());
@@ -159,22 +161,24 @@ fn same_key(a: &TypedEvent, b: &TypedEvent) -> bool {
     let same = |(one, other): (&Typed, &Typed)| {
         let (one, other) = (plain(one, a), plain(other, b));
         // Of the function in which they meet both are the number.
-        let are_functions = [one, other].iter().all(|part| matches!(part.kind, Node::Function(_)));
+        let are_functions = [one, other].iter().all(|part| matches!(part.kind, TypedKind::Function(_)));
         are_functions || is_same((one, a), (other, b))
     };
     same_element && a.key.len() == b.key.len() && a.key.iter().zip(&b.key).all(same)
 }
 
-/// An expression without its name and what does not change the number.
+/// Removes the name of an expression, and operations that do not change the number.
 fn plain<'t>(mut typed: &'t Typed, event: &'t TypedEvent) -> &'t Typed {
     loop {
         typed = match &typed.kind {
-            Node::Let(index) => match event.lets.get(*index) {
+            TypedKind::Let(index) => match event.lets.get(*index) {
                 Some(value) => value,
                 None => return typed,
             },
-            Node::Number(inner) => inner,
-            Node::Cast(inner) if matches!(typed.ty, Type::Int { bits: 64, .. } | Type::Pointer { .. }) => {
+            TypedKind::Number(inner) => inner,
+            TypedKind::Cast(inner)
+                if matches!(typed.ty, Type::Int { bits: 64, .. } | Type::Pointer { .. }) =>
+            {
                 inner
             }
             _ => return typed,
@@ -182,7 +186,7 @@ fn plain<'t>(mut typed: &'t Typed, event: &'t TypedEvent) -> &'t Typed {
     }
 }
 
-/// Whether two expressions are the same, with all named ones in them.
+/// Whether two expressions are equal, including the named ones in them.
 fn is_same((one, a): (&Typed, &TypedEvent), (other, b): (&Typed, &TypedEvent)) -> bool {
     if one.kind != other.kind {
         return false;
@@ -202,7 +206,7 @@ fn is_same((one, a): (&Typed, &TypedEvent), (other, b): (&Typed, &TypedEvent)) -
     true
 }
 
-/// A condition of an event that holds, or does not.
+/// A condition of an event, and whether it is true or false.
 #[derive(Clone, Copy)]
 struct Fact<'e> {
     holds: bool,
@@ -210,24 +214,24 @@ struct Fact<'e> {
     event: &'e TypedEvent,
 }
 
-/// What a fact says of a value, if it compares it with a constant.
-enum Says<'e> {
-    /// It lies between these, or is not the only number between them. Whether it is compared as unsigned makes no difference
-    /// where it is only equal to something.
+/// The constraint that a fact puts on a value, if it compares the value with a constant.
+enum Constraint<'e> {
+    /// The number is in this range, or in a range of one number it is not that number. For equality, signedness makes no
+    /// difference.
     Number { least: i128, most: i128, outside: bool, unsigned: Option<bool> },
-    /// It is this text, or it is not.
+    /// The text is equal to this one, or is not.
     Text { text: &'e [u8], is: bool },
 }
 
-/// Whether facts exclude each other.
+/// A search for a contradiction between facts.
 struct Proof {
-    /// The function that they are about.
+    /// The function for which both events are compared.
     function: Option<u32>,
     steps: u32,
 }
 
 impl Proof {
-    /// `open` are facts to be taken apart, `atoms` those that are not.
+    /// Splits the facts in `open` into `atoms`, which cannot be split further.
     fn contradicts<'e>(&mut self, mut open: Vec<Fact<'e>>, mut atoms: Vec<Fact<'e>>) -> bool {
         while let Some(fact) = open.pop() {
             if self.steps == 0 {
@@ -236,14 +240,16 @@ impl Proof {
             self.steps -= 1;
             let Fact { holds, value, event } = fact;
             match &value.kind {
-                Node::Let(index) => match event.lets.get(*index) {
+                TypedKind::Let(index) => match event.lets.get(*index) {
                     Some(value) => open.push(Fact { value, ..fact }),
                     None => return false,
                 },
-                Node::Unary(Unary::Not, inner) => open.push(Fact { holds: !holds, value: inner, event }),
-                Node::Binary(operator @ (Binary::And | Binary::Or), left, right) => {
+                TypedKind::Unary(UnaryOperator::Not, inner) => {
+                    open.push(Fact { holds: !holds, value: inner, event });
+                }
+                TypedKind::Binary(operator @ (BinaryOperator::And | BinaryOperator::Or), left, right) => {
                     let parts = [left, right].map(|value| Fact { holds, value, event });
-                    if holds == (*operator == Binary::And) {
+                    if holds == (*operator == BinaryOperator::And) {
                         open.extend(parts);
                         continue;
                     }
@@ -268,17 +274,17 @@ impl Proof {
         false
     }
 
-    /// A number that is known, that of the function included.
+    /// The value of an expression if it is a known number, including the number of the function.
     fn constant(&self, value: &Typed) -> Option<u64> {
         match value.kind {
-            Node::Constant(value) => Some(value),
-            Node::Function(number) => number.or(self.function).map(u64::from),
+            TypedKind::Constant(value) => Some(value),
+            TypedKind::Function(number) => number.or(self.function).map(u64::from),
             _ => None,
         }
     }
 
     fn truth(&self, value: &Typed) -> Option<bool> {
-        if let Node::Binary(operator, left, right) = &value.kind
+        if let TypedKind::Binary(operator, left, right) = &value.kind
             && operator.compares()
         {
             let (a, b) = (self.constant(left)?, self.constant(right)?);
@@ -289,7 +295,7 @@ impl Proof {
         self.constant(value).map(|value| value != 0)
     }
 
-    /// Whether two facts cannot both be.
+    /// Whether two facts exclude each other.
     fn exclude(&mut self, one: Fact<'_>, other: Fact<'_>) -> bool {
         self.steps = self.steps.saturating_sub(1);
         if one.holds != other.holds && is_same((one.value, one.event), (other.value, other.event)) {
@@ -300,14 +306,21 @@ impl Proof {
             return false;
         }
         match (says, says_other) {
-            (Says::Text { text, is }, Says::Text { text: other, is: is_other }) => match (is, is_other) {
-                (true, true) => text != other,
-                (false, false) => false,
-                _ => text == other,
-            },
+            (Constraint::Text { text, is }, Constraint::Text { text: other, is: is_other }) => {
+                match (is, is_other) {
+                    (true, true) => text != other,
+                    (false, false) => false,
+                    _ => text == other,
+                }
+            }
             (
-                Says::Number { least, most, outside, unsigned },
-                Says::Number { least: low, most: high, outside: other_outside, unsigned: other_unsigned },
+                Constraint::Number { least, most, outside, unsigned },
+                Constraint::Number {
+                    least: low,
+                    most: high,
+                    outside: other_outside,
+                    unsigned: other_unsigned,
+                },
             ) => {
                 // As unsigned, what is negative is another number.
                 let is_negative = |bound: i128| bound < 0 && bound != i128::MIN;
@@ -329,21 +342,21 @@ impl Proof {
         }
     }
 
-    /// What a fact says, and of what.
-    fn says<'e>(&self, fact: Fact<'e>) -> (&'e Typed, Says<'e>) {
+    /// The value that a fact is about, and the constraint on it.
+    fn says<'e>(&self, fact: Fact<'e>) -> (&'e Typed, Constraint<'e>) {
         // That it holds is that it is not 0.
         let bare = |value: &'e Typed| {
-            let says = Says::Number { least: 0, most: 0, outside: fact.holds, unsigned: None };
+            let says = Constraint::Number { least: 0, most: 0, outside: fact.holds, unsigned: None };
             (plain(value, fact.event), says)
         };
-        let Node::Binary(operator, left, right) = &fact.value.kind else { return bare(fact.value) };
+        let TypedKind::Binary(operator, left, right) = &fact.value.kind else { return bare(fact.value) };
         if !operator.compares() {
             return bare(fact.value);
         }
-        let is = (*operator == Binary::Eq) == fact.holds;
+        let is = (*operator == BinaryOperator::Eq) == fact.holds;
         match (&left.kind, &right.kind) {
-            (_, Node::Text(text)) => return (left, Says::Text { text, is }),
-            (Node::Text(text), _) => return (right, Says::Text { text, is }),
+            (_, TypedKind::Text(text)) => return (left, Constraint::Text { text, is }),
+            (TypedKind::Text(text), _) => return (right, Constraint::Text { text, is }),
             _ => {}
         }
         let (of, number, operator) = match (self.constant(left), self.constant(right)) {
@@ -355,28 +368,28 @@ impl Proof {
         let number = if unsigned { i128::from(number) } else { i128::from(number.cast_signed()) };
         let operator = if fact.holds { operator } else { opposite(operator) };
         let (least, most) = match operator {
-            Binary::Lt => (i128::MIN, number - 1),
-            Binary::Le => (i128::MIN, number),
-            Binary::Gt => (number + 1, i128::MAX),
-            Binary::Ge => (number, i128::MAX),
+            BinaryOperator::Lt => (i128::MIN, number - 1),
+            BinaryOperator::Le => (i128::MIN, number),
+            BinaryOperator::Gt => (number + 1, i128::MAX),
+            BinaryOperator::Ge => (number, i128::MAX),
             _ => (number, number),
         };
-        let equals = matches!(operator, Binary::Eq | Binary::Ne);
+        let equals = matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne);
         let unsigned = (!equals).then_some(unsigned);
-        let says = Says::Number { least, most, outside: operator == Binary::Ne, unsigned };
+        let says = Constraint::Number { least, most, outside: operator == BinaryOperator::Ne, unsigned };
         (plain(of, fact.event), says)
     }
 }
 
-/// The comparison that holds where this one does not.
-fn opposite(operator: Binary) -> Binary {
+/// The comparison that is true if this one is false.
+fn opposite(operator: BinaryOperator) -> BinaryOperator {
     match operator {
-        Binary::Eq => Binary::Ne,
-        Binary::Ne => Binary::Eq,
-        Binary::Lt => Binary::Ge,
-        Binary::Le => Binary::Gt,
-        Binary::Gt => Binary::Le,
-        Binary::Ge => Binary::Lt,
+        BinaryOperator::Eq => BinaryOperator::Ne,
+        BinaryOperator::Ne => BinaryOperator::Eq,
+        BinaryOperator::Lt => BinaryOperator::Ge,
+        BinaryOperator::Le => BinaryOperator::Gt,
+        BinaryOperator::Gt => BinaryOperator::Le,
+        BinaryOperator::Ge => BinaryOperator::Lt,
         other => other,
     }
 }

@@ -1,4 +1,4 @@
-//! A declared probe × a kernel → a typed probe, or what is wrong with it.
+//! A declared probe × a kernel → a typed probe, or its mistakes.
 
 mod bytes;
 mod call;
@@ -23,13 +23,13 @@ use crate::{
     typed::{Role, Type, TypedEvent, TypedProbe},
     usdt::FileId,
 };
-use scope::{Kept, Problem, Problems, is_reserved};
+use scope::{Problem, Problems, SavedValue, is_reserved};
 use std::collections::{HashMap, HashSet};
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
 
-/// Gives a probe its meaning on a kernel.
+/// Checks a probe against a kernel.
 pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagnostic>> {
     let mut checker = Checker {
         probe,
@@ -49,7 +49,7 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
     typed.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)).ok_or(diagnostics)
 }
 
-/// Picks from probes of one name the first that is for this kernel, and refuses two that both are.
+/// Selects, from probes of one name, the first for this kernel; refuses two variants that are both for one kernel.
 pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagnostic>) {
     let mut chosen: Vec<Probe> = Vec::new();
     let mut diagnostics = Vec::new();
@@ -89,7 +89,7 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
     (chosen, diagnostics)
 }
 
-/// Variants that no kernel gets, since one before them is for all.
+/// Reports variants that no kernel gets, because one before them is for all kernels.
 fn shadowed(probes: &[Probe]) -> Vec<Diagnostic> {
     let mut for_all: HashMap<&str, &Probe> = HashMap::new();
     let mut diagnostics = Vec::new();
@@ -110,7 +110,7 @@ fn shadowed(probes: &[Probe]) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// Metrics that readers could not tell apart.
+/// Refuses metrics that readers could not tell apart.
 fn collisions(probes: &[Probe]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut owners: HashMap<String, (&str, &Probe)> = HashMap::new();
@@ -145,17 +145,18 @@ struct Checker<'a> {
     probe: &'a Probe,
     target: &'a Target<'a>,
     diagnostics: Vec<Diagnostic>,
-    saved: Vec<Kept>,
-    /// What starts save that are wrong themselves: that nothing is saved by such a name follows from it.
+    saved: Vec<SavedValue>,
+    /// Names of saved values that are wrong themselves: uses of such a name are not reported again.
     unsaved: HashSet<String>,
     /// Functions of all events, by number, with their file.
     functions: Vec<(Option<FileId>, Site)>,
-    /// `let` names that had a meaning at some event.
+    /// `let` names that had a meaning in some event.
     let_worked: HashSet<String>,
     let_problems: Vec<(String, Problems)>,
 }
 
-/// Two types that fill one place in a key: numbers, texts of the larger size, as many bytes, or stacks of one kind.
+/// The common type of two values at one place in a key: numbers, the larger of two texts, equally many bytes, or stacks of
+/// one side; `None` if there is none.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         (Type::Text { capacity: x }, Type::Text { capacity: y }) => Some(Type::Text { capacity: *x.max(y) }),
@@ -208,7 +209,7 @@ impl Checker<'_> {
         }
         // A later start may have added a value, which is not there after an earlier one.
         for (event, saves) in starts {
-            if let Some(Kept { name, .. }) = self.saved.get(saves) {
+            if let Some(SavedValue { name, .. }) = self.saved.get(saves) {
                 let message = format!("every start must save `{name}`, and this one does not");
                 self.error(event.span.clone(), message, "save the same names at each start");
             }
@@ -279,7 +280,8 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let request = attach::Request { whole: false, most: MAX_FUNCTIONS.default_number(), stacks: false };
+    let request =
+        attach::ResolveOptions { whole: false, most: MAX_FUNCTIONS.default_number(), stacks: false };
     let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }

@@ -1,30 +1,30 @@
-//! What names mean in an expression: arguments, built-ins, `let` names, values kept from the start.
+//! The meaning of names in an expression: arguments, built-ins, `let` names, saved values.
 
 use crate::{
     attach::{ArgumentValue, Resolved},
-    btf::{Btf, Kind, TypeId},
+    btf::{Btf, BtfKind, TypeId},
     diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
-    point::Link,
+    point::LinkKind,
     probe::Expression,
     target::Target,
-    typed::{AccessMode, Builtin, Node, Type, Typed},
+    typed::{AccessMode, Builtin, Type, Typed, TypedKind},
 };
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
-/// What is wrong with an expression. `missing` tells "not on this kernel", which `??` gets around,
-/// from what is wrong everywhere.
+/// A mistake in an expression. `missing` distinguishes "not on this kernel", which `??` handles, from mistakes on every
+/// kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     pub(super) diagnostic: Diagnostic,
     pub(super) missing: bool,
 }
 
-/// Several of them: both sides of an operator may be wrong.
+/// Several mistakes: both sides of an operator may be wrong.
 pub(super) type Problems = Vec<Problem>;
 
-/// What is wrong with two parts. A named expression that both use is wrong once: each name that is made of such names would
-/// double it.
+/// Joins the mistakes of two parts. A named expression that both use is reported once; otherwise names that are made of such
+/// names would double it each time.
 pub(super) fn both(mut problems: Problems, more: Problems) -> Problems {
     for problem in more {
         let is_same = |Problem { diagnostic, .. }: &Problem| {
@@ -37,18 +37,18 @@ pub(super) fn both(mut problems: Problems, more: Problems) -> Problems {
     problems
 }
 
-/// Names without a scope of their own.
+/// Names that need no scope.
 const NAMES: [&str; 20] = [
     "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
     "true", "retval", "frame", "func", "kstack", "ustack", "traced", "tracing",
 ];
 
-/// Memory that an expression may name.
+/// An operand of an expression, before it is loaded.
 #[derive(Clone, Debug)]
 pub(super) enum Operand {
-    /// Computed or loaded already.
+    /// A value that is computed or loaded.
     Value(Typed),
-    /// Behind a pointer, not loaded yet.
+    /// Memory behind a pointer, not loaded yet.
     Lvalue(Lvalue),
     /// An array inside the context.
     Array { offset: u32, element_size: u32, element: Type, count: u32 },
@@ -57,18 +57,18 @@ pub(super) enum Operand {
 /// Memory behind a pointer.
 #[derive(Clone, Debug)]
 pub(super) struct Lvalue {
-    /// The pointer; its type says what the verifier takes it for.
+    /// The pointer; its type is the type that the verifier knows.
     pub(super) base: Typed,
     pub(super) offset: i64,
-    /// What stands there.
+    /// The type of the value in memory.
     pub(super) type_id: TypeId,
-    /// Bit offset from the pointer and width, for a bitfield.
+    /// Bit offset from the pointer, and width, for a bitfield.
     pub(super) bits: Option<(u32, u32)>,
 }
 
-/// A value that is kept from the start, as all starts keep it.
+/// A value that all starts save.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct SavedValue {
     pub(super) name: String,
     pub(super) ty: Type,
     pub(super) is_time: bool,
@@ -76,25 +76,25 @@ pub(super) struct Kept {
     pub(super) longest: u32,
 }
 
-/// Where an expression stands, and what it can name.
+/// The scope of an expression: the names that it can use.
 pub(super) struct Scope<'a> {
     pub(super) target: &'a Target<'a>,
     pub(super) file: &'a Arc<SourceFile>,
     pub(super) resolved: &'a Resolved,
-    /// Attach point as written, for messages.
+    /// The attach point as written, for messages.
     pub(super) at: String,
     pub(super) lets: Vec<(String, Result<Typed, Problems>)>,
-    /// Named expressions as they are written.
+    /// Named expressions as written.
     pub(super) declared: &'a [(Spanned<String>, Expression)],
     pub(super) item: Option<(String, Type)>,
-    /// Values kept from the start; `None` outside of a pair's end.
-    pub(super) saved: Option<&'a [Kept]>,
-    /// Names of those that starts save of which it was told already why they are none.
+    /// Saved values; `None` unless the event is the end of a pair.
+    pub(super) saved: Option<&'a [SavedValue]>,
+    /// Names of saved values whose mistakes were already reported at the starts.
     pub(super) unsaved: &'a HashSet<String>,
 }
 
 impl<'a> Scope<'a> {
-    /// BTF or the message that there is none.
+    /// The kernel's BTF, or the message that there is none.
     pub(super) fn btf(&self, expression: &Expression, span: Range<usize>) -> Result<&'a Btf, Problems> {
         self.target.btf.ok_or_else(|| {
             let mut problems = self.problem(
@@ -132,33 +132,37 @@ impl<'a> Scope<'a> {
         problems
     }
 
-    /// A name that stands alone.
+    /// Resolves a name that stands alone.
     pub(super) fn name(&self, expression: &Expression, expr: &Expr, name: &str) -> Result<Operand, Problems> {
         if let Some((item, ty)) = &self.item
             && item == name
         {
-            return Ok(Operand::Value(Typed::new(Node::Item, ty.clone())));
+            return Ok(Operand::Value(Typed::new(TypedKind::Item, ty.clone())));
         }
         if let Some(index) = self.lets.iter().rposition(|(known, _)| known == name) {
             let typed = self.lets[index].1.as_ref().map_err(Clone::clone)?;
             // A constant is what it is by any name, so that what is asked of constants is asked of it.
-            if matches!(typed.kind, Node::Constant(_) | Node::Text(_)) {
+            if matches!(typed.kind, TypedKind::Constant(_) | TypedKind::Text(_)) {
                 return Ok(Operand::Value(typed.clone()));
             }
-            return Ok(Operand::Value(Typed { kind: Node::Let(index), ..typed.clone() }));
+            return Ok(Operand::Value(Typed { kind: TypedKind::Let(index), ..typed.clone() }));
         }
         let value = match name {
-            "pid" => Typed::new(Node::Builtin(Builtin::Pid), Type::U32),
-            "tid" => Typed::new(Node::Builtin(Builtin::Tid), Type::U32),
-            "uid" => Typed::new(Node::Builtin(Builtin::Uid), Type::U32),
-            "gid" => Typed::new(Node::Builtin(Builtin::Gid), Type::U32),
-            "cpu" => Typed::new(Node::Builtin(Builtin::Cpu), Type::U32),
-            "nsecs" => Typed { is_time: true, ..Typed::new(Node::Builtin(Builtin::Nsecs), Type::U64) },
-            "cgroup" => Typed::new(Node::Builtin(Builtin::Cgroup), Type::U64),
-            "comm" => Typed::new(Node::Comm, Type::Text { capacity: 16 }),
+            "pid" => Typed::new(TypedKind::Builtin(Builtin::Pid), Type::U32),
+            "tid" => Typed::new(TypedKind::Builtin(Builtin::Tid), Type::U32),
+            "uid" => Typed::new(TypedKind::Builtin(Builtin::Uid), Type::U32),
+            "gid" => Typed::new(TypedKind::Builtin(Builtin::Gid), Type::U32),
+            "cpu" => Typed::new(TypedKind::Builtin(Builtin::Cpu), Type::U32),
+            "nsecs" => Typed { is_time: true, ..Typed::new(TypedKind::Builtin(Builtin::Nsecs), Type::U64) },
+            "cgroup" => Typed::new(TypedKind::Builtin(Builtin::Cgroup), Type::U64),
+            "comm" => Typed::new(TypedKind::Comm, Type::Text { capacity: 16 }),
             "curtask" => {
-                let to = self.target.btf.and_then(|btf| btf.find("task_struct", Kind::Struct)).unwrap_or(0);
-                Typed::new(Node::Builtin(Builtin::Task), Type::Pointer { to, access: AccessMode::Kernel })
+                let to =
+                    self.target.btf.and_then(|btf| btf.find("task_struct", BtfKind::Struct)).unwrap_or(0);
+                Typed::new(
+                    TypedKind::Builtin(Builtin::Task),
+                    Type::Pointer { to, access: AccessMode::Kernel },
+                )
             }
             "kstack" | "ustack" => return self.stack(expression, expr, name, &[]).map(Operand::Value),
             "traced" => return self.traced(expression, expr, &[]).map(Operand::Value),
@@ -166,7 +170,7 @@ impl<'a> Scope<'a> {
             "true" => Typed::constant(1),
             "false" => Typed::constant(0),
             "duration" if self.saved.is_some() => {
-                Typed { is_time: true, ..Typed::new(Node::Duration, Type::U64) }
+                Typed { is_time: true, ..Typed::new(TypedKind::Duration, Type::U64) }
             }
             "duration" => {
                 let hint = Some("give the probe `start` and `end`".into());
@@ -245,7 +249,7 @@ impl<'a> Scope<'a> {
         }
         if let Some(value) = self.target.btf.and_then(|btf| btf.enumerator(name)) {
             let ty = Type::S64;
-            return Ok(Operand::Value(Typed::new(Node::Constant(value.cast_unsigned()), ty)));
+            return Ok(Operand::Value(Typed::new(TypedKind::Constant(value.cast_unsigned()), ty)));
         }
         let candidates = NAMES.iter().copied().chain(self.lets.iter().map(|(name, _)| name.as_str()));
         let is_argument = self.resolved.arguments.iter().any(|argument| argument.name == name);
@@ -283,8 +287,10 @@ impl<'a> Scope<'a> {
             let message = format!("`{}` has no argument `{name}`", self.at);
             let mut problems = self.missing(expression, span, message, Some(hint));
             // Types of programs are not the kernel's.
-            let is_kernels =
-                matches!(self.resolved.mechanism.link, Link::RawTracepoint | Link::KernelProbe { .. });
+            let is_kernels = matches!(
+                self.resolved.mechanism.link,
+                LinkKind::RawTracepoint | LinkKind::KernelProbe { .. }
+            );
             problems[0].diagnostic.lacks_types =
                 self.resolved.untyped && is_kernels && self.target.btf.is_none();
             return Err(problems);
@@ -327,8 +333,8 @@ impl<'a> Scope<'a> {
         };
         match saved.iter().position(|kept| kept.name == name) {
             Some(index) => {
-                let Kept { ty, is_time, .. } = &saved[index];
-                Ok(Operand::Value(Typed { kind: Node::Saved(index), ty: ty.clone(), is_time: *is_time }))
+                let SavedValue { ty, is_time, .. } = &saved[index];
+                Ok(Operand::Value(Typed { kind: TypedKind::Saved(index), ty: ty.clone(), is_time: *is_time }))
             }
             None if self.unsaved.contains(name) => Err(Vec::new()),
             None => {
@@ -347,22 +353,22 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Bytes of a context that an instruction reaches.
+/// Bytes of a context that a load instruction can address.
 const REACH: u32 = 1 << 15;
 const OUT_OF_REACH: &str = "it is more than 32 KiB from the beginning of what the event passes";
 
-/// Whether all that a value reads of the context can be read by an instruction.
+/// Whether load instructions can read all parts of the context that a value uses.
 fn is_in_reach(typed: &Typed) -> bool {
     !typed.any(&|typed| match typed.kind {
-        Node::Argument(offset)
-        | Node::Field { offset, .. }
-        | Node::TextField { offset, .. }
-        | Node::TextLocated { offset, .. } => offset >= REACH - 8,
+        TypedKind::Argument(offset)
+        | TypedKind::Field { offset, .. }
+        | TypedKind::TextField { offset, .. }
+        | TypedKind::TextLocated { offset, .. } => offset >= REACH - 8,
         _ => false,
     })
 }
 
-/// Whether a name is taken by the language.
+/// Whether the language reserves a name.
 pub(super) fn is_reserved(name: &str) -> bool {
     NAMES.contains(&name)
         || name == "false"

@@ -1,18 +1,17 @@
-//! `kstack` and `ustack`: stacks as values.
+//! `kstack` and `ustack`: values that are stacks.
 
 use super::scope::{Problems, Scope};
 use crate::{
     expr::{Expr, ExprKind},
     probe::Expression,
-    typed::{AccessMode, Node, Side, Type, Typed},
+    typed::{AccessMode, Side, Type, Typed, TypedKind},
 };
 
-/// Most frames of a stack, which is also what is kept where nothing is said; the kernel gives no more unless its
-/// `kernel.perf_event_max_stack` was raised.
+/// Most frames of a stack, and the default; the kernel gives no more unless `kernel.perf_event_max_stack` was raised.
 const MAX_FRAMES: u32 = 127;
 
 impl Scope<'_> {
-    /// `kstack`, `kstack(FRAMES)`, `kstack(TASK)`, `kstack(TASK, FRAMES)`; the same for `ustack` without a task.
+    /// `kstack`, `kstack(FRAMES)`, `kstack(TASK)`, `kstack(TASK, FRAMES)`; likewise `ustack`, without a task.
     pub(super) fn stack(
         &self,
         expression: &Expression,
@@ -35,7 +34,7 @@ impl Scope<'_> {
         let frames = match frames {
             None => MAX_FRAMES,
             Some(frames) => match self.value(expression, frames)?.kind {
-                Node::Constant(count) if (1..=u64::from(MAX_FRAMES)).contains(&count) => {
+                TypedKind::Constant(count) if (1..=u64::from(MAX_FRAMES)).contains(&count) => {
                     u32::try_from(count).expect("it is no more than the most frames")
                 }
                 _ => {
@@ -48,10 +47,10 @@ impl Scope<'_> {
             None => None,
             Some(task) => Some(Box::new(self.task(expression, task, side)?)),
         };
-        Ok(Typed::new(Node::Stack { side, frames, task }, Type::Stack { side, frames }))
+        Ok(Typed::new(TypedKind::Stack { side, frames, task }, Type::Stack { side, frames }))
     }
 
-    /// Refuses a stack where a number or text is wanted.
+    /// Refuses a stack where a number or text is required.
     pub(super) fn no_stack(
         &self,
         expression: &Expression,
@@ -64,13 +63,13 @@ impl Scope<'_> {
         Ok(typed)
     }
 
-    /// Refuses a stack that would be taken for each element of a list: it is that of the event, taken once. One in a
-    /// `let` is, as long as the `let` needs neither element nor start.
+    /// Refuses a stack that would be taken for each element of a list: the stack belongs to the event, and is taken once. A
+    /// stack in a `let` is taken once if the `let` needs neither the element nor the start.
     pub(super) fn outside_of_walk(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
         let lets = super::event::placeholder_lets(self);
         let within = |typed: &Typed| match typed.kind {
-            Node::Stack { .. } => true,
-            Node::Let(index) => {
+            TypedKind::Stack { .. } => true,
+            TypedKind::Let(index) => {
                 let value = &lets[index];
                 value.takes_stack() && (value.needs_item(&lets) || value.needs_start(&lets))
             }
@@ -84,7 +83,7 @@ impl Scope<'_> {
         Ok(typed)
     }
 
-    /// A task whose stack the kernel walks for us.
+    /// A task whose stack the kernel can walk.
     fn task(&self, expression: &Expression, task: &Expr, side: Side) -> Result<Typed, Problems> {
         let problem = |message: String, hint: &str| {
             Err(self.problem(expression, task.span.clone(), message, Some(hint.into())))
@@ -97,9 +96,9 @@ impl Scope<'_> {
         let is_task = |to| self.target.btf.is_some_and(|btf| btf.name(to) == "task_struct");
         let tracing = self.resolved.mechanism.link.is_typed();
         let lets = super::event::placeholder_lets(self);
-        let loaded = |typed: &Typed| matches!(typed.kind, Node::Load { .. } | Node::Item);
+        let loaded = |typed: &Typed| matches!(typed.kind, TypedKind::Load { .. } | TypedKind::Item);
         let as_passed = !value.any(&|typed| match typed.kind {
-            Node::Let(index) => lets[index].any(&loaded),
+            TypedKind::Let(index) => lets[index].any(&loaded),
             _ => loaded(typed),
         });
         match value.ty {

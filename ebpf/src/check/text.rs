@@ -1,22 +1,22 @@
-//! Texts: `str`, how long they can be, and what they are compared with.
+//! Texts: `str`, their greatest length, and their comparisons.
 
 use super::scope::{Operand, Problems, Scope};
 use crate::{
     expr::{Expr, ExprKind},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// Bytes of a text where nothing else is said, and at the most; its NUL is one of them.
+/// Default and greatest size of a text, bytes; its NUL is one of them.
 pub(super) const TEXT_CAPACITY: u32 = 64;
 pub(super) const MAX_TEXT: u32 = 256;
 /// Most bytes of the name of a task, without the NUL.
 const COMM: u32 = 15;
-/// Most parts of an expression that are looked at to find how long it can be.
+/// Most parts of an expression that are visited to find its greatest length.
 const MOST_PARTS: u32 = 1000;
 
 impl Scope<'_> {
-    /// `str(POINTER)`, `str(TEXT)`, both with the most bytes that it takes, the NUL included.
+    /// `str(POINTER)`, `str(TEXT)`; both accept the greatest size in bytes, the NUL included.
     pub(super) fn str(
         &self,
         expression: &Expression,
@@ -31,7 +31,7 @@ impl Scope<'_> {
                 None => self.load(expression, from, &place)?,
             },
             Operand::Array { offset, element_size: 1, count, .. } => {
-                Typed::new(Node::TextField { offset, size: count }, Type::text(count.min(MAX_TEXT)))
+                Typed::new(TypedKind::TextField { offset, size: count }, Type::text(count.min(MAX_TEXT)))
             }
             Operand::Array { .. } => self.value(expression, from)?,
         };
@@ -49,13 +49,13 @@ impl Scope<'_> {
             _ => AccessMode::Auto,
         };
         let limit = size.unwrap_or(TEXT_CAPACITY);
-        let node = Node::TextAt { base: Box::new(base), offset: 0, access, limit };
+        let node = TypedKind::TextAt { base: Box::new(base), offset: 0, access, limit };
         Ok(Typed::new(node, Type::text(limit)))
     }
 
     fn text_size(&self, expression: &Expression, size: &Expr) -> Result<u32, Problems> {
         let constant = match self.value(expression, size)?.kind {
-            Node::Constant(value) => u32::try_from(value).ok(),
+            TypedKind::Constant(value) => u32::try_from(value).ok(),
             _ => None,
         };
         constant.filter(|size| (2..=MAX_TEXT).contains(size)).ok_or_else(|| {
@@ -64,7 +64,7 @@ impl Scope<'_> {
         })
     }
 
-    /// A text of which no more than `size` bytes are kept, the NUL included.
+    /// Truncates a text to `size` bytes, the NUL included.
     fn cut(&self, text: Typed, size: u32) -> Typed {
         if self.longest(&text) < size {
             return text;
@@ -72,21 +72,22 @@ impl Scope<'_> {
         let ty = Type::text(size);
         match text.kind {
             // Less is read in the first place.
-            Node::TextAt { base, offset, access, .. } => {
-                Typed::new(Node::TextAt { base, offset, access, limit: size }, ty)
+            TypedKind::TextAt { base, offset, access, .. } => {
+                Typed::new(TypedKind::TextAt { base, offset, access, limit: size }, ty)
             }
-            Node::TextField { offset, .. } => Typed::new(Node::TextField { offset, size }, ty),
-            _ => Typed::new(Node::Cut { text: Box::new(text), most: size - 1 }, ty),
+            TypedKind::TextField { offset, .. } => Typed::new(TypedKind::TextField { offset, size }, ty),
+            _ => Typed::new(TypedKind::Cut { text: Box::new(text), most: size - 1 }, ty),
         }
     }
 
-    /// Most bytes that a text can have, without its NUL.
+    /// Greatest length of a text, bytes, without its NUL.
     pub(super) fn longest(&self, text: &Typed) -> u32 {
         let mut parts = MOST_PARTS;
         self.longest_within(text, &mut parts)
     }
 
-    /// Whether a text begins or ends with a `*` that was not written as a character of its own, `\\*`, here or where it got its name.
+    /// Whether a text begins or ends with a `*` that was not escaped as `\\*`, in the expression or in the `let` that names
+    /// it.
     fn is_pattern(&self, text: &str, expression: &Expression, written: &Expr) -> bool {
         let named = if let ExprKind::Name(name) = &written.kind {
             self.declared.iter().rfind(|(known, _)| known.value == *name)
@@ -107,27 +108,29 @@ impl Scope<'_> {
         }
         *parts -= 1;
         match &text.kind {
-            Node::Text(bytes) => u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes"),
-            Node::Comm => COMM,
-            Node::TextAt { limit: size, .. } | Node::TextField { size, .. } => {
+            TypedKind::Text(bytes) => {
+                u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes")
+            }
+            TypedKind::Comm => COMM,
+            TypedKind::TextAt { limit: size, .. } | TypedKind::TextField { size, .. } => {
                 (*size).min(MAX_TEXT).saturating_sub(1)
             }
-            Node::Cut { text, most } => self.longest_within(text, parts).min(*most),
-            Node::Conditional(_, then, otherwise) => {
+            TypedKind::Cut { text, most } => self.longest_within(text, parts).min(*most),
+            TypedKind::Conditional(_, then, otherwise) => {
                 self.longest_within(then, parts).max(self.longest_within(otherwise, parts))
             }
-            Node::Let(index) => match self.lets.get(*index) {
+            TypedKind::Let(index) => match self.lets.get(*index) {
                 Some((_, Ok(value))) => self.longest_within(value, parts),
                 _ => room,
             },
-            Node::Saved(index) => {
+            TypedKind::Saved(index) => {
                 self.saved.and_then(|saved| saved.get(*index)).map_or(room, |kept| kept.longest)
             }
             _ => room,
         }
     }
 
-    /// Refuses a comparison of texts that has one result whatever happens.
+    /// Refuses a comparison of texts that has one result always.
     pub(super) fn can_be_equal(
         &self,
         expression: &Expression,
@@ -137,7 +140,8 @@ impl Scope<'_> {
         for (written, written_expr, other, other_expr) in
             [(left, left_expr, right, right_expr), (right, right_expr, left, left_expr)]
         {
-            let (Node::Text(bytes), false) = (&written.kind, matches!(other.kind, Node::Text(_))) else {
+            let (TypedKind::Text(bytes), false) = (&written.kind, matches!(other.kind, TypedKind::Text(_)))
+            else {
                 continue;
             };
             let text = String::from_utf8_lossy(bytes);
@@ -186,7 +190,7 @@ impl Scope<'_> {
     }
 }
 
-/// What `str` is of, or the expression itself.
+/// The argument of `str`, or the expression itself.
 pub(super) fn argument(expr: &Expr) -> &Expr {
     match &expr.kind {
         ExprKind::Call(name, arguments) if name == "str" => arguments.first().unwrap_or(expr),

@@ -1,35 +1,36 @@
-//! Which labels are known of a start that waits for its end.
+//! Finds the labels that are known of a start that waits for its end.
 
 use super::Checker;
 use crate::{
     probe::Probe,
     typed::{
-        Builtin, KnownLabel, Node, Role, Type, Typed, TypedEvent, TypedLabel, Unary, Waiting, WaitingMetric,
+        Builtin, KnownLabel, Role, Type, Typed, TypedEvent, TypedKind, TypedLabel, UnaryOperator, Waiting,
+        WaitingMetric,
     },
 };
 use std::collections::HashMap;
 
-/// One end, as it looks from a start.
+/// An end, from the point of view of a start.
 struct KnownEnd<'e> {
     end: &'e TypedEvent,
-    /// Number of values that are saved.
+    /// Number of saved values.
     saved: usize,
-    /// `let` values by number: where they are among the values of a start, if they are known.
+    /// `let` values by number: their index among the values of a start, if they are known.
     lets: HashMap<usize, Option<usize>>,
     shared: Vec<Typed>,
 }
 
 impl KnownEnd<'_> {
-    /// The same of what an entry has; `None` if that does not say it.
+    /// Rewrites an expression so that it uses only the contents of an entry; `None` if that is impossible.
     fn tell(&mut self, typed: &Typed) -> Option<Typed> {
         let with = |kind| Some(Typed { kind, ..typed.clone() });
         if let Some(part) = self.end.key.iter().position(|part| part.kind == typed.kind) {
-            return with(Node::Saved(self.saved + part));
+            return with(TypedKind::Saved(self.saved + part));
         }
         match &typed.kind {
-            Node::Constant(_) | Node::Text(_) | Node::Saved(_) => Some(typed.clone()),
-            Node::Function(Some(number)) => with(Node::Constant(u64::from(*number))),
-            Node::Let(index) => {
+            TypedKind::Constant(_) | TypedKind::Text(_) | TypedKind::Saved(_) => Some(typed.clone()),
+            TypedKind::Function(Some(number)) => with(TypedKind::Constant(u64::from(*number))),
+            TypedKind::Let(index) => {
                 let known = match self.lets.get(index) {
                     Some(known) => *known,
                     None => {
@@ -42,22 +43,22 @@ impl KnownEnd<'_> {
                         place
                     }
                 };
-                with(Node::Saved(known?))
+                with(TypedKind::Saved(known?))
             }
-            Node::Unary(operator, a) if *operator != Unary::Deref => {
-                with(Node::Unary(*operator, Box::new(self.tell(a)?)))
+            TypedKind::Unary(operator, a) if *operator != UnaryOperator::Deref => {
+                with(TypedKind::Unary(*operator, Box::new(self.tell(a)?)))
             }
-            Node::Cast(a) => with(Node::Cast(Box::new(self.tell(a)?))),
-            Node::Number(a) => with(Node::Number(Box::new(self.tell(a)?))),
-            Node::Binary(operator, a, b) => {
-                with(Node::Binary(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
+            TypedKind::Cast(a) => with(TypedKind::Cast(Box::new(self.tell(a)?))),
+            TypedKind::Number(a) => with(TypedKind::Number(Box::new(self.tell(a)?))),
+            TypedKind::Binary(operator, a, b) => {
+                with(TypedKind::Binary(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
             }
-            Node::Extreme(operator, a, b) => {
-                with(Node::Extreme(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
+            TypedKind::Extreme(operator, a, b) => {
+                with(TypedKind::Extreme(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
             }
-            Node::Conditional(c, a, b) => {
+            TypedKind::Conditional(c, a, b) => {
                 let [c, a, b] = [self.tell(c)?, self.tell(a)?, self.tell(b)?].map(Box::new);
-                with(Node::Conditional(c, a, b))
+                with(TypedKind::Conditional(c, a, b))
             }
             _ => None,
         }
@@ -65,8 +66,7 @@ impl KnownEnd<'_> {
 }
 
 impl Checker<'_> {
-    /// What the probe tells of starts that wait. A label that is not known from every start in the same way at all ends is
-    /// left out.
+    /// The waiting metrics of a probe. A label is left out unless every start determines it, in the same way for all ends.
     pub(super) fn waiting(
         &self,
         events: &[TypedEvent],
@@ -88,7 +88,8 @@ impl Checker<'_> {
         for (other, others) in ends {
             for (label, other) in known.iter_mut().zip(other) {
                 // By its number, what is shared is the same only if all of it is.
-                let is_own = |typed: &Typed| matches!(typed.kind, Node::Saved(n) if n >= saved + key.len());
+                let is_own =
+                    |typed: &Typed| matches!(typed.kind, TypedKind::Saved(n) if n >= saved + key.len());
                 let same = *label == other
                     && (shared == others || label.as_ref().is_none_or(|label| !label.any(&is_own)));
                 if !same {
@@ -97,7 +98,7 @@ impl Checker<'_> {
             }
         }
         let starts = || events.iter().filter(|event| event.role == Role::Start);
-        let is_task = |typed: &Typed| matches!(typed.kind, Node::Builtin(Builtin::Pid | Builtin::Tid));
+        let is_task = |typed: &Typed| matches!(typed.kind, TypedKind::Builtin(Builtin::Pid | Builtin::Tid));
         let task =
             (0..key.len()).find(|part| starts().all(|start| start.key.get(*part).is_some_and(is_task)));
         let metrics = waiting.iter().map(|metric| WaitingMetric {

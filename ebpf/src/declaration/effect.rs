@@ -1,4 +1,4 @@
-//! Keys that could do nothing where they stand are refused: whoever wrote one takes it to do something.
+//! Refuses keys that have no effect where they stand: a user who wrote one expects an effect.
 
 use crate::{
     probe::{Event, Metric},
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Reader {
-    /// Refuses keys that could do nothing.
+    /// Refuses keys that have no effect.
     pub(super) fn without_effect(
         &mut self,
         fields: &Fields<'_>,

@@ -1,4 +1,4 @@
-//! Events: where a probe attaches, what joins its ends, what is kept and walked.
+//! Events: their attach points, keys, saved values and walks.
 
 use super::{MAX_ALTERNATIVES, keys};
 use crate::{
@@ -123,8 +123,8 @@ impl Reader {
         })
     }
 
-    /// `function: NAME` or `function: BINARY:NAME` → the events of its entry and its return, joined by the frame of the
-    /// call, so that a function that calls itself is measured right.
+    /// `function: NAME` or `function: BINARY:NAME` → the events of its entry and its return. The frame of the call joins
+    /// them, so that recursive functions are measured correctly.
     pub(super) fn function(
         &mut self,
         node: &Node,

@@ -1,6 +1,7 @@
-//! The keys of the YAML, once: name, form, default and documentation. A new key is its line here and the use of its value.
+//! The table of the keys of the YAML: name, form, default and documentation. A new key needs its line here and the use of its
+//! value.
 //!
-//! Keys of one kind of metric only are with that kind, in [`crate::metric`].
+//! Keys of a single kind of metric are in the file of that kind, in [`crate::metric`].
 
 use crate::{
     key::{Fallback, Form, Key, concat, mapping, table, total},
@@ -47,7 +48,7 @@ pub(super) const FILE: &[Key] = &[
     ),
 ];
 
-/// Keys of `otlp`. Their defaults are those of the exporter's settings, which has them from flags and variables too.
+/// Keys of `otlp`. Their defaults are those of the exporter's settings, which flags and variables share.
 pub(super) const OTLP: &[Key] = &[
     Key::new(
         "endpoint",
@@ -337,7 +338,7 @@ const UNIT_NAMES: [&str; UNITS.len()] = {
     names
 };
 
-/// Keys that all metrics of events have, of which those of waiting starts have `help` alone.
+/// Keys that all metrics of events have; metrics of waiting starts have only `help` of these.
 const OF_ALL_METRICS: &[Key] = &[
     Key::new("help", Form::Text, "What the metric counts.").or(Fallback::Told("the probe's")),
     Key::new(
@@ -359,7 +360,7 @@ const OF_ONE_KIND: [Key; total(metric::OPTIONS)] = concat(metric::OPTIONS);
 const METRIC_LISTS: &[&[Key]] = &[metric::KEYS, WAITING_KEYS, OF_ALL_METRICS, &OF_ONE_KIND];
 const METRIC_KEYS: [Key; total(METRIC_LISTS)] = concat(METRIC_LISTS);
 
-/// Keys of a metric: those that say its kind, those of all, those of one kind.
+/// Keys of a metric: those that determine its kind, those of all metrics, those of one kind.
 pub(super) const METRIC: &[Key] = &METRIC_KEYS;
 
 /// JSON Schema (2020-12) of a file of probes.
@@ -370,7 +371,7 @@ pub fn schema() -> Value {
     schema
 }
 
-/// The tables of keys of the reference, in Markdown, by the names that it has for them.
+/// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
     let lists: [(&str, &[Key]); 12] = [
         ("file", FILE),
@@ -398,7 +399,7 @@ const OTHER_METRIC_KEYS: [Key; total(OTHER_LISTS)] = concat(OTHER_LISTS);
 mod tests {
     use super::*;
 
-    /// All keys of a form, and of what is behind them.
+    /// Collects all keys of a form, including nested ones.
     fn keys(form: &Form, found: &mut Vec<Key>) {
         match form {
             Form::Mapping(keys_of) => {

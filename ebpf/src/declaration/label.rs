@@ -92,7 +92,8 @@ impl Reader {
     }
 }
 
-/// Whether one name is the other with a letter too many, too few or wrong, or two exchanged, and begins and ends alike.
+/// Whether two names differ by one letter that is added, missing or wrong, or by two that are exchanged, and have the same
+/// first and last letter.
 fn is_slip(name: &str, near: &str) -> bool {
     let ends = |text: &str| (text.chars().next(), text.chars().last());
     ends(name) == ends(near)

@@ -1,9 +1,9 @@
-//! Metrics. Keys of one kind of metric only are read by that kind, in [`crate::metric`].
+//! Metrics. Each kind of metric reads its own keys, in [`crate::metric`].
 
 use super::keys;
 use crate::{
     diagnostic::Spanned,
-    metric::{self, Description},
+    metric::{self, MetricDescription},
     names::FamilyKind,
     probe::{DeclaredWaiting, Metric, MetricKind, WAITING_KEYS, WaitingKind},
     reader::{Fields, MAX_PARTS, Reader},
@@ -11,8 +11,8 @@ use crate::{
     yaml::{Data, Node},
 };
 
-/// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources; without
-/// `_` at the end a whole name.
+/// Prefixes of names of the exporter's own families: about itself, its web server, its pushes, arrays and other sources. An
+/// entry without a final `_` is a whole name.
 const OWN: [&str; 17] = [
     "probe_",
     "scrape_",
@@ -33,14 +33,14 @@ const OWN: [&str; 17] = [
     "ready",
 ];
 
-/// A metric of either kind.
+/// A metric of events, or of waiting starts.
 enum AnyMetric {
     Event(Box<Metric>),
     Waiting(DeclaredWaiting),
 }
 
 impl Reader {
-    /// Metrics of events, and of starts that wait.
+    /// Reads metrics of both kinds.
     pub(super) fn metrics(&mut self, node: &Node) -> (Vec<Metric>, Vec<DeclaredWaiting>) {
         let items = self.list(node, "metrics");
         if matches!(&node.data, Data::Sequence(items) if items.is_empty()) {
@@ -102,7 +102,9 @@ impl Reader {
             let message = format!("`{}` counts events, which have no unit", name.value);
             self.error_hint(node.span.clone(), message, "leave `unit` out, or give a `value`");
         }
-        for Description { key: of, options, .. } in metric::KINDS.iter().filter(|other| other.key != kind) {
+        for MetricDescription { key: of, options, .. } in
+            metric::KINDS.iter().filter(|other| other.key != kind)
+        {
             for option in *options {
                 if let Some(node) = fields.get(option.name) {
                     let message = format!("`{}` belongs to a {of}, not to a {kind}", option.name);
@@ -121,7 +123,7 @@ impl Reader {
         })))
     }
 
-    /// A metric of starts that wait: there is no event of which it could take a value.
+    /// Reads a metric of waiting starts, which takes no value of an event.
     fn waiting(
         &mut self,
         kind: WaitingKind,
@@ -152,7 +154,7 @@ impl Reader {
         Some(DeclaredWaiting { name, help, kind })
     }
 
-    /// A probe without starts has a metric of such that wait.
+    /// Reports a metric of waiting starts in a probe without starts.
     pub(super) fn starts_wanted(&mut self, metric: &DeclaredWaiting) {
         self.error_hint(
             metric.name.span.clone(),
@@ -243,12 +245,12 @@ impl Reader {
     }
 }
 
-/// What there is to say of a kind of metrics of events.
-fn description(kind: &str) -> Option<&'static Description> {
+/// Describes a kind of metric of events, for a hint.
+fn description(kind: &str) -> Option<&'static MetricDescription> {
     metric::KINDS.iter().find(|known| known.key == kind)
 }
 
-/// `a, b and c`
+/// Formats a list: `a, b and c`
 fn listed(names: &[&str]) -> String {
     match names {
         [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),

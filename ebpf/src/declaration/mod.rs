@@ -1,6 +1,6 @@
-//! YAML tree → [`Probe`]: form and names are checked here, meaning against a kernel in [`crate::check`].
+//! YAML tree → [`Probe`]: this module checks forms and names, [`crate::check`] the meaning on a kernel.
 //!
-//! As many mistakes as possible are reported at once, each where it stands.
+//! It reports as many mistakes as possible at once, each with its place.
 
 mod device_group;
 mod effect;
@@ -28,7 +28,7 @@ const MAX_PROBES: usize = 1000;
 /// Most alternatives of an attach point.
 const MAX_ALTERNATIVES: usize = 16;
 
-/// Reads a file of probes. Those that can be read are returned beside what is wrong with the others.
+/// Parses a file of probes. Returns the probes without mistakes, and messages about the others.
 pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
     let mut reader = Reader::new(file);
     let mut result = ProbeFile::default();
@@ -65,7 +65,7 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
     (result, reader.diagnostics)
 }
 
-/// The file with what may be secret of `otlp` veiled, since lines of it are drawn in messages.
+/// The file with the secrets of `otlp` blanked, because messages show lines of it.
 fn veiled(file: &Arc<SourceFile>, root: &Node) -> Arc<SourceFile> {
     let entry = |node: &Node, name: &str| match &node.data {
         Data::Mapping(entries) => entries
@@ -301,7 +301,7 @@ impl Reader {
         (self.errors() == before).then_some(probe)
     }
 
-    /// `pid` and `container`: where the binaries of all attach points are.
+    /// Reads `pid` and `container`: the root under which the binaries of all attach points are.
     fn root(&mut self, fields: &Fields<'_>, starts: &mut [Event], ends: &mut [Event]) {
         let root = match (fields.get("pid"), fields.get("container")) {
             (None, None) => return,

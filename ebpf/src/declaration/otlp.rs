@@ -1,5 +1,5 @@
-//! Where metrics go. Only the form is checked here: what the texts mean is for the exporter, which has the same settings as
-//! flags and variables.
+//! Destinations of metrics. This module checks only forms: the exporter parses the texts, because flags and variables have
+//! the same settings.
 
 use super::keys;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Reader {
-    /// `exporters:` and `otlp:`, of which one may be missing.
+    /// Reads `exporters:` and `otlp:`; either may be missing.
     pub(super) fn otlp(&mut self, exporters: Option<&Node>, otlp: Option<&Node>) -> Option<Otlp> {
         let span = otlp.or(exporters)?.span.clone();
         let mut result = Otlp {
@@ -42,7 +42,7 @@ impl Reader {
         Some(result)
     }
 
-    /// Texts by keys that are no names: `service.instance.id`, `x-scope-orgid`.
+    /// Reads texts by keys that are not names, such as `service.instance.id` and `x-scope-orgid`.
     fn texts(&mut self, node: &Node, what: &str) -> Vec<(Spanned<String>, Spanned<String>)> {
         let Data::Mapping(entries) = &node.data else {
             let message = format!("`{what}` must be a mapping of names and texts, found {}", node.kind());

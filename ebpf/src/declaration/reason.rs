@@ -1,4 +1,4 @@
-//! Reasons of sleeps: what sleeps in these functions waits for.
+//! Reasons of sleeps: what a sleep in certain functions waits for.
 
 use super::keys;
 use crate::{
@@ -12,12 +12,12 @@ use std::collections::{HashMap, hash_map::Entry};
 /// Most entries of one file, and most patterns of an entry.
 const MAX_REASONS: usize = 1000;
 const MAX_PATTERNS: usize = 1000;
-/// What label values say of stacks that have no reason; they cannot be reasons.
+/// Label values of stacks without a reason; they cannot be reasons.
 const TAKEN: [&str; 2] = ["short", "unknown"];
 
-/// What was read before.
+/// The patterns and texts that were read before.
 #[derive(Default)]
-struct Seen {
+struct EarlierReasons {
     /// Line and reason of a pattern, by its priority and whether it is for the innermost function.
     patterns: HashMap<(u32, bool, String), (usize, String)>,
     /// Text of a reason, and its line.
@@ -25,14 +25,14 @@ struct Seen {
 }
 
 impl Reader {
-    /// `reasons:`; entries that can be read are kept beside what is wrong with others.
+    /// Reads `reasons:`. Returns the entries without mistakes, and collects messages about the others.
     pub(super) fn reasons(&mut self, node: &Node) -> Vec<Reason> {
         let items = self.list(node, "reasons");
         if items.len() > MAX_REASONS {
             self.error(node.span.clone(), format!("more than {MAX_REASONS} reasons in one file"));
             return Vec::new();
         }
-        let mut told = Seen::default();
+        let mut told = EarlierReasons::default();
         let mut reasons = Vec::new();
         for item in items {
             let Some(reason) = self.reason(item) else { continue };
@@ -75,7 +75,7 @@ impl Reader {
         (self.errors() == before).then_some(reason)
     }
 
-    /// A label's value that does not change.
+    /// Reads a label value that is a constant.
     fn identifier(&mut self, node: &Node) -> Option<Spanned<String>> {
         let name = self.name(node, "reason")?;
         let lower = |byte: u8| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -133,8 +133,8 @@ impl Reader {
         Some(ReasonPattern { pattern: Spanned::new(text, node.span.clone()), innermost })
     }
 
-    /// Says what stands twice: a pattern of which only the first could ever count, another text.
-    fn told_twice(&mut self, told: &mut Seen, reason: &Reason) {
+    /// Reports repetitions: a pattern whose first occurrence always wins, or a second text of one reason.
+    fn told_twice(&mut self, told: &mut EarlierReasons, reason: &Reason) {
         let name = &reason.reason.value;
         for ReasonPattern { pattern, innermost } in &reason.patterns {
             let line = self.file.position(pattern.span.start).0;

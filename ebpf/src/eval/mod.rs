@@ -1,60 +1,60 @@
-//! The meaning of operators, computed here and now: for constants, and as the second opinion in tests.
+//! The meaning of operators: for constants, and as a second opinion in tests.
 //!
-//! [`evaluate`] gives a whole typed expression its value at an event, from what the language says and
-//! without regard to how it is lowered, so that tests can hold compiled programs against it.
+//! [`evaluate`] computes a whole typed expression at an event from the definition of the language, independently of the
+//! lowering, so that tests can compare compiled programs with it.
 
 mod tree;
 
 pub use tree::{Inputs, Value, evaluate};
 
-use crate::expr::{Binary, Unary};
+use crate::expr::{BinaryOperator, UnaryOperator};
 
-/// The result of an operator on two 64-bit values, as signed or unsigned numbers.
+/// The result of an infix operator on two 64-bit values, as signed or unsigned numbers.
 ///
-/// Division by zero gives 0, its remainder the dividend, shifts use the low six bits of the right side:
-/// what eBPF does (RFC 9669), carried over to signed numbers.
-pub fn binary(operator: Binary, unsigned: bool, a: u64, b: u64) -> u64 {
+/// Division by zero gives 0, its remainder is the dividend, and shifts use the low six bits of the right side, as in eBPF
+/// (RFC 9669); the same rules hold for signed numbers.
+pub fn binary(operator: BinaryOperator, unsigned: bool, a: u64, b: u64) -> u64 {
     let (sa, sb) = (a.cast_signed(), b.cast_signed());
     let shift = u32::try_from(b & 63).unwrap_or(0);
     let less = if unsigned { a < b } else { sa < sb };
     match operator {
-        Binary::Add => a.wrapping_add(b),
-        Binary::Sub => a.wrapping_sub(b),
-        Binary::Mul => a.wrapping_mul(b),
-        Binary::Div if b == 0 => 0,
-        Binary::Div if unsigned => a / b,
-        Binary::Div => sa.wrapping_div(sb).cast_unsigned(),
-        Binary::Mod if b == 0 => a,
-        Binary::Mod if unsigned => a % b,
-        Binary::Mod => sa.wrapping_rem(sb).cast_unsigned(),
-        Binary::Shl => a << shift,
-        Binary::Shr if unsigned => a >> shift,
-        Binary::Shr => (sa >> shift).cast_unsigned(),
-        Binary::BitAnd => a & b,
-        Binary::BitOr => a | b,
-        Binary::BitXor => a ^ b,
-        Binary::Eq => u64::from(a == b),
-        Binary::Ne => u64::from(a != b),
-        Binary::Lt => u64::from(less),
-        Binary::Ge => u64::from(!less),
-        Binary::Gt => u64::from(!less && a != b),
-        Binary::Le => u64::from(less || a == b),
-        Binary::And => u64::from(a != 0 && b != 0),
-        Binary::Or => u64::from(a != 0 || b != 0),
+        BinaryOperator::Add => a.wrapping_add(b),
+        BinaryOperator::Sub => a.wrapping_sub(b),
+        BinaryOperator::Mul => a.wrapping_mul(b),
+        BinaryOperator::Div if b == 0 => 0,
+        BinaryOperator::Div if unsigned => a / b,
+        BinaryOperator::Div => sa.wrapping_div(sb).cast_unsigned(),
+        BinaryOperator::Mod if b == 0 => a,
+        BinaryOperator::Mod if unsigned => a % b,
+        BinaryOperator::Mod => sa.wrapping_rem(sb).cast_unsigned(),
+        BinaryOperator::Shl => a << shift,
+        BinaryOperator::Shr if unsigned => a >> shift,
+        BinaryOperator::Shr => (sa >> shift).cast_unsigned(),
+        BinaryOperator::BitAnd => a & b,
+        BinaryOperator::BitOr => a | b,
+        BinaryOperator::BitXor => a ^ b,
+        BinaryOperator::Eq => u64::from(a == b),
+        BinaryOperator::Ne => u64::from(a != b),
+        BinaryOperator::Lt => u64::from(less),
+        BinaryOperator::Ge => u64::from(!less),
+        BinaryOperator::Gt => u64::from(!less && a != b),
+        BinaryOperator::Le => u64::from(less || a == b),
+        BinaryOperator::And => u64::from(a != 0 && b != 0),
+        BinaryOperator::Or => u64::from(a != 0 || b != 0),
     }
 }
 
-/// The result of a prefix operator; there is no memory here to read with `*`.
-pub fn unary(operator: Unary, a: u64) -> u64 {
+/// The result of a prefix operator. `*` is not one of them, because there is no memory here.
+pub fn unary(operator: UnaryOperator, a: u64) -> u64 {
     match operator {
-        Unary::Neg => a.wrapping_neg(),
-        Unary::BitNot => !a,
-        Unary::Not => u64::from(a == 0),
-        Unary::Deref => 0,
+        UnaryOperator::Neg => a.wrapping_neg(),
+        UnaryOperator::BitNot => !a,
+        UnaryOperator::Not => u64::from(a == 0),
+        UnaryOperator::Deref => 0,
     }
 }
 
-/// A value cut to `bits` and extended by its sign.
+/// A value truncated to `bits` and sign-extended.
 pub fn extend(value: u64, bits: u8, signed: bool) -> u64 {
     let unused = 64 - u32::from(bits.clamp(1, 64));
     if signed {

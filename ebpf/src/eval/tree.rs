@@ -1,15 +1,15 @@
 //! A typed expression at an event → its value.
 //!
-//! What an operator does to two words is [`super::binary`]; here is what the operands are: arguments,
-//! memory, texts. Memory that cannot be read, or lies behind a null pointer, is 0, and as a text empty.
+//! [`super::binary`] defines what an operator does to two words; this module defines the operands: arguments, memory, texts.
+//! Memory that cannot be read, or is behind a null pointer, is 0, or an empty text.
 
 use crate::{
-    typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary},
+    typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator},
     vm::{Environment, Memory},
 };
 use std::cell::RefCell;
 
-/// What an expression comes to.
+/// The value of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A number or an address.
@@ -19,7 +19,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The number; 0 for a text.
+    /// The value as a number; 0 for a text.
     pub fn number(&self) -> u64 {
         match self {
             Self::Number(value) => *value,
@@ -27,7 +27,7 @@ impl Value {
         }
     }
 
-    /// The text; empty for a number.
+    /// The value as a text; empty for a number.
     pub fn text(&self) -> &[u8] {
         match self {
             Self::Number(_) => &[],
@@ -36,7 +36,7 @@ impl Value {
     }
 }
 
-/// What an expression can name at one event.
+/// The values that an expression can name at one event.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// The program's context: the words of a raw tracepoint, the record of a tracepoint.
@@ -45,7 +45,7 @@ pub struct Inputs<'a> {
     pub machine: &'a Environment,
     /// Named expressions, by number.
     pub lets: &'a [Typed],
-    /// Values kept from the start, by number.
+    /// Saved values, by number.
     pub saved: &'a [Value],
     /// Nanoseconds since the start.
     pub duration: u64,
@@ -53,15 +53,15 @@ pub struct Inputs<'a> {
     pub item: u64,
 }
 
-/// The value of an expression at an event.
+/// Evaluates an expression at an event.
 pub fn evaluate(typed: &Typed, event: &Inputs<'_>) -> Value {
     Evaluation { event, lets: RefCell::new(vec![None; event.lets.len()]) }.value(typed)
 }
 
-/// Values that are found on the way.
+/// Values that are computed on the way.
 struct Evaluation<'e> {
     event: &'e Inputs<'e>,
-    /// Those of named expressions, each found once.
+    /// Values of named expressions, each computed once.
     lets: RefCell<Vec<Option<Value>>>,
 }
 
@@ -73,19 +73,19 @@ fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// Only a `u64` or an address makes an operation unsigned; a shift has the sign of what is shifted.
-fn is_unsigned(operator: Binary, left: &Typed, right: &Typed) -> bool {
+/// Whether an operation is unsigned: if an operand is a `u64` or an address; for a shift only the left operand counts.
+fn is_unsigned(operator: BinaryOperator, left: &Typed, right: &Typed) -> bool {
     let full =
         |typed: &Typed| matches!(typed.ty, Type::Int { bits: 64, signed: false } | Type::Pointer { .. });
     match operator {
-        Binary::Shl | Binary::Shr => full(left),
+        BinaryOperator::Shl | BinaryOperator::Shr => full(left),
         _ => full(left) || full(right),
     }
 }
 
 impl Evaluation<'_> {
     fn value(&self, typed: &Typed) -> Value {
-        if let Node::Let(index) = typed.kind {
+        if let TypedKind::Let(index) = typed.kind {
             let known = self.lets.borrow().get(index).cloned().flatten();
             let value = known
                 .unwrap_or_else(|| self.event.lets.get(index).map_or(Value::Number(0), |of| self.value(of)));
@@ -118,15 +118,17 @@ impl Evaluation<'_> {
     fn number(&self, typed: &Typed) -> u64 {
         let of = |operand: &Typed| self.value(operand).number();
         match &typed.kind {
-            Node::Constant(value) => *value,
-            Node::Builtin(builtin) => self.builtin(*builtin),
-            Node::Duration => self.event.duration,
-            Node::Saved(index) => self.event.saved.get(*index).map_or(0, Value::number),
-            Node::Item => self.event.item,
-            Node::Function(number) => number.map_or(self.event.machine.cookie, u64::from),
-            Node::Argument(offset) => little_endian(self.record(*offset, 8)),
-            Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
-            Node::Load { base, offset, size, access, bits } => {
+            TypedKind::Constant(value) => *value,
+            TypedKind::Builtin(builtin) => self.builtin(*builtin),
+            TypedKind::Duration => self.event.duration,
+            TypedKind::Saved(index) => self.event.saved.get(*index).map_or(0, Value::number),
+            TypedKind::Item => self.event.item,
+            TypedKind::Function(number) => number.map_or(self.event.machine.cookie, u64::from),
+            TypedKind::Argument(offset) => little_endian(self.record(*offset, 8)),
+            TypedKind::Field { offset, size } => {
+                in_type(little_endian(self.record(*offset, *size)), &typed.ty)
+            }
+            TypedKind::Load { base, offset, size, access, bits } => {
                 let address = of(base);
                 let word = if address == 0 { None } else { self.read(*access, address, *offset, *size) };
                 let word = word.map_or(0, |bytes| little_endian(&bytes));
@@ -138,82 +140,90 @@ impl Evaluation<'_> {
                     None => in_type(word, &typed.ty),
                 }
             }
-            Node::Unary(operator @ (Unary::Neg | Unary::BitNot | Unary::Not | Unary::Deref), operand) => {
-                super::unary(*operator, of(operand))
+            TypedKind::Unary(
+                operator @ (UnaryOperator::Neg
+                | UnaryOperator::BitNot
+                | UnaryOperator::Not
+                | UnaryOperator::Deref),
+                operand,
+            ) => super::unary(*operator, of(operand)),
+            TypedKind::Binary(BinaryOperator::And, left, right) => {
+                u64::from(self.truth(left) && self.truth(right))
             }
-            Node::Binary(Binary::And, left, right) => u64::from(self.truth(left) && self.truth(right)),
-            Node::Binary(Binary::Or, left, right) => u64::from(self.truth(left) || self.truth(right)),
-            Node::Extreme(operator, left, right) => {
+            TypedKind::Binary(BinaryOperator::Or, left, right) => {
+                u64::from(self.truth(left) || self.truth(right))
+            }
+            TypedKind::Extreme(operator, left, right) => {
                 let (a, b) = (of(left), of(right));
                 let holds = super::binary(*operator, is_unsigned(*operator, left, right), a, b) != 0;
                 if holds { a } else { b }
             }
-            Node::Binary(operator, left, right) => match (self.value(left), self.value(right)) {
+            TypedKind::Binary(operator, left, right) => match (self.value(left), self.value(right)) {
                 (Value::Text(left), Value::Text(right)) => {
-                    u64::from((left == right) == (*operator == Binary::Eq))
+                    u64::from((left == right) == (*operator == BinaryOperator::Eq))
                 }
                 (a, b) => {
                     super::binary(*operator, is_unsigned(*operator, left, right), a.number(), b.number())
                 }
             },
-            Node::Conditional(condition, then, otherwise) => {
+            TypedKind::Conditional(condition, then, otherwise) => {
                 of(if self.truth(condition) { then } else { otherwise })
             }
-            Node::Cast(operand) => in_type(of(operand), &typed.ty),
-            Node::Number(operand) => of(operand),
+            TypedKind::Cast(operand) => in_type(of(operand), &typed.ty),
+            TypedKind::Number(operand) => of(operand),
             // Where the context lies is known to a running program only; texts are no numbers.
             // Stacks are kept by the program, not computed; and only a map knows who is followed.
-            Node::Stack { .. }
-            | Node::Traced(_)
-            | Node::Let(_)
-            | Node::Context
-            | Node::Text(_)
-            | Node::Comm
-            | Node::Cut { .. }
-            | Node::TextAt { .. }
-            | Node::BytesAt { .. }
-            | Node::TextField { .. }
-            | Node::TextLocated { .. } => 0,
+            TypedKind::Stack { .. }
+            | TypedKind::Traced(_)
+            | TypedKind::Let(_)
+            | TypedKind::Context
+            | TypedKind::Text(_)
+            | TypedKind::Comm
+            | TypedKind::Cut { .. }
+            | TypedKind::TextAt { .. }
+            | TypedKind::BytesAt { .. }
+            | TypedKind::TextField { .. }
+            | TypedKind::TextLocated { .. } => 0,
         }
     }
 
-    /// Bytes of which those up to a NUL are the text.
+    /// Reads bytes up to a NUL as a text.
     fn text(&self, typed: &Typed) -> Vec<u8> {
         let of = |operand: &Typed| self.value(operand).text().to_vec();
         match &typed.kind {
-            Node::Text(bytes) => bytes.clone(),
-            Node::Comm => self.event.machine.comm.iter().copied().take(15).collect(),
-            Node::TextAt { base, offset, access, limit } => match self.value(base).number() {
+            TypedKind::Text(bytes) => bytes.clone(),
+            TypedKind::Comm => self.event.machine.comm.iter().copied().take(15).collect(),
+            TypedKind::TextAt { base, offset, access, limit } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read_text(*access, address, *offset, *limit),
             },
-            Node::BytesAt { base, offset, size, .. } if base.kind == Node::Context => {
+            TypedKind::BytesAt { base, offset, size, .. } if base.kind == TypedKind::Context => {
                 u32::try_from(*offset).map(|offset| self.record(offset, *size).to_vec()).unwrap_or_default()
             }
             // What cannot be read is zeros.
-            Node::BytesAt { base, offset, access, size } => match self.value(base).number() {
+            TypedKind::BytesAt { base, offset, access, size } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read(*access, address, *offset, *size).unwrap_or_default(),
             },
-            Node::TextField { offset, size } => {
+            TypedKind::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
                 field[..field.len().saturating_sub(1)].to_vec()
             }
-            Node::TextLocated { offset, relative } => {
+            TypedKind::TextLocated { offset, relative } => {
                 let place = little_endian(self.record(*offset, 2));
                 let behind = if *relative { u64::from(*offset) + 4 } else { 0 };
                 let start = usize::try_from(place + behind).unwrap_or(usize::MAX);
                 self.event.context.get(start..).unwrap_or_default().to_vec()
             }
-            Node::Saved(index) => {
+            TypedKind::Saved(index) => {
                 self.event.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
             }
-            Node::Cut { text, most } => {
+            TypedKind::Cut { text, most } => {
                 let mut bytes = of(text);
                 bytes.truncate(length(*most));
                 bytes
             }
-            Node::Conditional(condition, then, otherwise) => {
+            TypedKind::Conditional(condition, then, otherwise) => {
                 of(if self.truth(condition) { then } else { otherwise })
             }
             _ => Vec::new(),
@@ -253,7 +263,7 @@ impl Evaluation<'_> {
         (0..u64::from(size)).map(|index| byte(memory, address.checked_add(index)?)).collect()
     }
 
-    /// At most `limit` bytes with the NUL; nothing if one of them faults.
+    /// Reads at most `limit` bytes including the NUL; nothing if one of them faults.
     fn read_text(&self, access: AccessMode, address: u64, offset: i32, limit: u32) -> Vec<u8> {
         let address = address.wrapping_add_signed(offset.into());
         let memory = self.memory(access, address);
@@ -270,7 +280,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// A word as a value of a type: cut to its width and extended by its sign.
+/// A word as a value of a type: truncated to its width and sign-extended.
 fn in_type(word: u64, ty: &Type) -> u64 {
     match ty {
         Type::Int { bits, signed } => super::extend(word, *bits, *signed),

@@ -1,4 +1,4 @@
-//! Text to tokens.
+//! Splits a text into tokens.
 
 use super::ParseError;
 use std::ops::Range;
@@ -12,13 +12,13 @@ pub(super) enum Token {
     Symbol(&'static str),
 }
 
-/// Longest first, so that `<<` is not read as two `<`.
+/// Operators, longest first, so that `<<` is not read as two `<`.
 const SYMBOLS: [&str; 31] = [
     "->", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "??", "+", "-", "*", "/", "%", "&", "|", "^", "~",
     "!", "<", ">", "?", ":", "(", ")", "[", "]", ".", ",", "=",
 ];
 
-/// Suffixes of a duration and their nanoseconds.
+/// Suffixes of durations, and their nanoseconds.
 const UNITS: [(&str, u64); 6] = [
     ("ns", 1),
     ("us", 1_000),

@@ -1,7 +1,7 @@
 //! The expression language: text → tokens → [`Expr`], and back.
 //!
-//! It reads like C. Differences, all on purpose: `.` also goes through pointers, `??` takes the first
-//! side that exists on this kernel, and durations may be written as `10ms`.
+//! The language resembles C, with deliberate differences: `.` also goes through pointers, `??` takes the first side that
+//! exists on this kernel, and durations may be written as `10ms`.
 
 mod lexer;
 mod parser;
@@ -14,13 +14,13 @@ use std::ops::Range;
 /// An expression and its byte range in the text it was parsed from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
-    /// What it is.
+    /// Its kind.
     pub kind: ExprKind,
-    /// Where it stands in its text.
+    /// Its place in the text.
     pub span: Range<usize>,
 }
 
-/// What an expression is.
+/// The kind of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {
     /// `42`, `0x2a`, `10ms` (nanoseconds).
@@ -34,9 +34,9 @@ pub enum ExprKind {
     /// `base[index]`
     Index(Box<Expr>, Box<Expr>),
     /// `-a`
-    Unary(Unary, Box<Expr>),
+    Unary(UnaryOperator, Box<Expr>),
     /// `a + b`
-    Binary(Binary, Box<Expr>, Box<Expr>),
+    Binary(BinaryOperator, Box<Expr>, Box<Expr>),
     /// `c ? a : b`
     Conditional(Box<Expr>, Box<Expr>, Box<Expr>),
     /// `a ?? b`
@@ -48,7 +48,7 @@ pub enum ExprKind {
 }
 
 impl Expr {
-    /// A name, for expressions that the compiler makes itself and that stand in no text.
+    /// Makes a name, for expressions that the compiler makes itself and that are in no text.
     pub(crate) fn name(name: &str) -> Self {
         Self::made(ExprKind::Name(name.to_owned()))
     }
@@ -61,14 +61,14 @@ impl Expr {
     /// `self == number`
     pub(crate) fn equals(self, number: u64) -> Self {
         let number = Self::made(ExprKind::Integer(number));
-        Self::made(ExprKind::Binary(Binary::Eq, Box::new(self), Box::new(number)))
+        Self::made(ExprKind::Binary(BinaryOperator::Eq, Box::new(self), Box::new(number)))
     }
 
     fn made(kind: ExprKind) -> Self {
         Self { kind, span: 0..0 }
     }
 
-    /// Whether it has this name somewhere, or a call of it.
+    /// Whether it contains this name, or a call of it.
     pub fn mentions(&self, wanted: &str) -> bool {
         match &self.kind {
             ExprKind::Integer(_) | ExprKind::Text(_) => false,
@@ -89,30 +89,30 @@ impl Expr {
     }
 }
 
-/// A field's name and where it stands.
+/// The name of a field, and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldName {
     /// The name.
     pub name: String,
-    /// Where it stands.
+    /// Its place.
     pub span: Range<usize>,
 }
 
 /// The type in a cast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeName {
-    /// What stands before the name.
+    /// The keyword before the name.
     pub kind: TypeKind,
     /// `request`, `u32`, `unsigned long`.
     pub name: String,
-    /// How many `*` follow.
+    /// Number of `*` after the name.
     pub pointers: u8,
 }
 
-/// What stands before a type's name.
+/// The keyword before a type's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeKind {
-    /// Nothing: a built-in integer or a typedef.
+    /// No keyword: a built-in integer or a typedef.
     Plain,
     /// `struct`
     Struct,
@@ -124,7 +124,7 @@ pub enum TypeKind {
 
 /// A prefix operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unary {
+pub enum UnaryOperator {
     /// `-`
     Neg,
     /// `!`
@@ -137,7 +137,7 @@ pub enum Unary {
 
 /// An infix operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binary {
+pub enum BinaryOperator {
     /// `+`
     Add,
     /// `-`
@@ -176,8 +176,8 @@ pub enum Binary {
     Or,
 }
 
-impl Binary {
-    /// All of them, for tests that must not miss one.
+impl BinaryOperator {
+    /// All operators, for tests that must not miss one.
     pub const ALL: [Self; 18] = [
         Self::Add,
         Self::Sub,
@@ -199,7 +199,7 @@ impl Binary {
         Self::Or,
     ];
 
-    /// Binding strength as in C; larger binds tighter. `??` is 1 and `?:` is 0.
+    /// Precedence as in C; larger binds tighter. `??` is 1 and `?:` is 0.
     pub fn precedence(self) -> u8 {
         match self {
             Self::Or => 2,
@@ -215,7 +215,7 @@ impl Binary {
         }
     }
 
-    /// As written.
+    /// The operator as written.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -239,14 +239,14 @@ impl Binary {
         }
     }
 
-    /// Whether the result is 0 or 1 by comparing.
+    /// Whether it is a comparison.
     pub fn compares(self) -> bool {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
     }
 }
 
-impl Unary {
-    /// As written.
+impl UnaryOperator {
+    /// The operator as written.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Neg => "-",
@@ -257,15 +257,15 @@ impl Unary {
     }
 }
 
-/// Why a text is not an expression.
+/// The reason why a text is not an expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ParseError {
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
-    /// Where in the text.
+    /// Its place in the text.
     pub span: Range<usize>,
-    /// What to do.
+    /// The remedy.
     pub hint: Option<String>,
 }
 
@@ -273,7 +273,7 @@ pub struct ParseError {
 mod tests {
     use super::*;
 
-    /// The same text, and so the same tree but for the places.
+    /// Equal texts have equal trees, except for the places.
     #[test]
     fn what_the_compiler_makes_is_what_a_person_would_write() {
         let made = Expr::name("a").member("b").member("c").equals(u64::MAX);

@@ -1,7 +1,7 @@
-//! Tokens to [`Expr`], by precedence climbing.
+//! Parses tokens to [`Expr`], by precedence climbing.
 
 use super::{
-    Binary, Expr, ExprKind, FieldName, ParseError, TypeKind, TypeName, Unary,
+    BinaryOperator, Expr, ExprKind, FieldName, ParseError, TypeKind, TypeName, UnaryOperator,
     lexer::{Token, tokens},
 };
 use std::ops::Range;
@@ -11,9 +11,9 @@ const MAX_DEPTH: usize = 64;
 /// Longest expression, bytes.
 const MAX_LENGTH: usize = 4096;
 
-/// Words that make an integer type; any mix of them is one.
+/// Words that form an integer type; any combination of them is one type.
 const INTEGER_WORDS: [&str; 6] = ["unsigned", "signed", "char", "short", "int", "long"];
-/// Other names that are types even where no operand follows.
+/// Other names that are types even if no operand follows.
 const TYPE_NAMES: [&str; 24] = [
     "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "__u8", "__u16", "__u32", "__u64", "__s8", "__s16",
     "__s32", "__s64", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int8_t", "int16_t", "int32_t",
@@ -47,7 +47,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     }
 }
 
-/// What was likely meant by two values side by side.
+/// The hint for two values side by side.
 fn advice(before: Option<&Token>, found: &Token) -> Option<String> {
     const UNITS: [&str; 6] = ["ns", "us", "ms", "s", "m", "h"];
     match (before, found) {
@@ -120,7 +120,7 @@ impl Parser {
         result
     }
 
-    /// `a ?? b ? c : d`
+    /// Parses `a ?? b ? c : d`.
     fn conditional(&mut self) -> Result<Expr, ParseError> {
         self.deeper(|parser| {
             let condition = parser.coalesce()?;
@@ -146,10 +146,10 @@ impl Parser {
         Ok(Expr { kind: ExprKind::Coalesce(left.into(), right.into()), span })
     }
 
-    fn operator(&self) -> Option<Binary> {
+    fn operator(&self) -> Option<BinaryOperator> {
         match self.peek() {
             Some(Token::Symbol(symbol)) => {
-                Binary::ALL.into_iter().find(|operator| operator.symbol() == *symbol)
+                BinaryOperator::ALL.into_iter().find(|operator| operator.symbol() == *symbol)
             }
             _ => None,
         }
@@ -175,10 +175,10 @@ impl Parser {
     fn unary(&mut self) -> Result<Expr, ParseError> {
         let start = self.span().start;
         let operator = match self.peek() {
-            Some(Token::Symbol("-")) => Some(Unary::Neg),
-            Some(Token::Symbol("!")) => Some(Unary::Not),
-            Some(Token::Symbol("~")) => Some(Unary::BitNot),
-            Some(Token::Symbol("*")) => Some(Unary::Deref),
+            Some(Token::Symbol("-")) => Some(UnaryOperator::Neg),
+            Some(Token::Symbol("!")) => Some(UnaryOperator::Not),
+            Some(Token::Symbol("~")) => Some(UnaryOperator::BitNot),
+            Some(Token::Symbol("*")) => Some(UnaryOperator::Deref),
             _ => None,
         };
         if let Some(operator) = operator {
@@ -197,7 +197,7 @@ impl Parser {
         self.postfix()
     }
 
-    /// The type of a cast, if the parenthesis ahead holds one; else nothing is taken.
+    /// Parses the type of a cast, if the parenthesis ahead contains one; otherwise consumes nothing.
     fn cast(&mut self) -> Option<TypeName> {
         let before = self.at;
         self.at += 1;
@@ -215,7 +215,7 @@ impl Parser {
         found.map(|(name, _)| name)
     }
 
-    /// A type's name, and whether it can be nothing else.
+    /// Parses a type's name; the flag says whether it can only be a type.
     fn type_name(&mut self) -> Option<(TypeName, bool)> {
         let word = |token: Option<&Token>| match token {
             Some(Token::Name(name)) => Some(name.clone()),
@@ -335,7 +335,7 @@ impl Parser {
 mod tests {
     use super::*;
 
-    /// Prints with all brackets, so that the shape is seen.
+    /// Prints with all brackets, so that tests see the tree.
     fn shape(text: &str) -> String {
         fn show(expr: &Expr) -> String {
             match &expr.kind {

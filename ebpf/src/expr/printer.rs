@@ -1,6 +1,6 @@
-//! [`Expr`] back to text, with no more brackets than needed.
+//! Prints an [`Expr`] with no more brackets than necessary.
 
-use super::{Binary, Expr, ExprKind, TypeKind, TypeName};
+use super::{BinaryOperator, Expr, ExprKind, TypeKind, TypeName};
 use std::fmt;
 
 impl fmt::Display for TypeName {
@@ -34,9 +34,9 @@ fn precedence(expr: &Expr) -> u8 {
     }
 }
 
-struct At<'a>(&'a Expr, u8);
+struct WithPrecedence<'a>(&'a Expr, u8);
 
-impl fmt::Display for At<'_> {
+impl fmt::Display for WithPrecedence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(expr, least) = self;
         if precedence(expr) < *least { write!(f, "({expr})") } else { write!(f, "{expr}") }
@@ -53,20 +53,28 @@ impl fmt::Display for Expr {
                 write!(f, "\"{escaped}\"")
             }
             ExprKind::Name(name) => f.write_str(name),
-            ExprKind::Member(base, field) => write!(f, "{}.{}", At(base, POSTFIX), field.name),
-            ExprKind::Index(base, index) => write!(f, "{}[{index}]", At(base, POSTFIX)),
-            ExprKind::Unary(operator, operand) => write!(f, "{}{}", operator.symbol(), At(operand, UNARY)),
+            ExprKind::Member(base, field) => write!(f, "{}.{}", WithPrecedence(base, POSTFIX), field.name),
+            ExprKind::Index(base, index) => write!(f, "{}[{index}]", WithPrecedence(base, POSTFIX)),
+            ExprKind::Unary(operator, operand) => {
+                write!(f, "{}{}", operator.symbol(), WithPrecedence(operand, UNARY))
+            }
             ExprKind::Binary(operator, left, right) => {
-                let own = Binary::precedence(*operator);
-                write!(f, "{} {} {}", At(left, own), operator.symbol(), At(right, own + 1))
+                let own = BinaryOperator::precedence(*operator);
+                write!(
+                    f,
+                    "{} {} {}",
+                    WithPrecedence(left, own),
+                    operator.symbol(),
+                    WithPrecedence(right, own + 1)
+                )
             }
             ExprKind::Conditional(condition, then, otherwise) => {
-                write!(f, "{} ? {then} : {otherwise}", At(condition, COALESCE))
+                write!(f, "{} ? {then} : {otherwise}", WithPrecedence(condition, COALESCE))
             }
             ExprKind::Coalesce(left, right) => {
-                write!(f, "{} ?? {}", At(left, COALESCE + 1), At(right, COALESCE))
+                write!(f, "{} ?? {}", WithPrecedence(left, COALESCE + 1), WithPrecedence(right, COALESCE))
             }
-            ExprKind::Cast(name, operand) => write!(f, "({name}){}", At(operand, UNARY)),
+            ExprKind::Cast(name, operand) => write!(f, "({name}){}", WithPrecedence(operand, UNARY)),
             ExprKind::Call(name, arguments) => {
                 write!(f, "{name}(")?;
                 for (index, argument) in arguments.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Instructions as text, in the pseudo assembly of the kernel's verifier log.
+//! Formats instructions as text, in the pseudo assembly of the kernel's verifier log.
 //!
 //! Jump offsets stay relative and in slots, as in the log.
 
@@ -6,7 +6,7 @@ use super::{Alu, Cond, Helper, Insn, KernelFunction, Reg, Size, Src};
 use std::fmt;
 
 impl Alu {
-    /// What stands between `dst` and `src`; in a negation, which has no `src`, before `dst`.
+    /// The operator between `dst` and `src`; for a negation, which has no `src`, the prefix.
     fn operator(self) -> &'static str {
         match self {
             Self::Add => "+=",
@@ -83,7 +83,7 @@ impl Helper {
 }
 
 impl KernelFunction {
-    /// Its name in the kernel.
+    /// The name of the function in the kernel.
     pub fn name(self) -> &'static str {
         match self {
             Self::SessionIsReturn => "bpf_session_is_return",
@@ -92,46 +92,52 @@ impl KernelFunction {
     }
 }
 
-/// A register by the name of its width: `r1` or `w1`.
-struct Named(char, Reg);
+/// A register, with the name of its width: `r1` or `w1`.
+struct RegisterName(char, Reg);
 
-impl fmt::Display for Named {
+impl fmt::Display for RegisterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.0, self.1.0)
     }
 }
 
-/// A second operand, its register by the name of its width.
-struct Operand(char, Src);
+/// A second operand; a register has the name of its width.
+struct OperandText(char, Src);
 
-impl fmt::Display for Operand {
+impl fmt::Display for OperandText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
-            Src::Reg(reg) => Named(self.0, reg).fmt(f),
+            Src::Reg(reg) => RegisterName(self.0, reg).fmt(f),
             Src::Imm(imm) => imm.fmt(f),
         }
     }
 }
 
 /// A memory operand: `*(u64 *)(r10 -8)`.
-struct Memory(Size, Reg, i16);
+struct MemoryOperand(Size, Reg, i16);
 
-impl fmt::Display for Memory {
+impl fmt::Display for MemoryOperand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "*({} *)({:?} {:+})", self.0.type_name(), self.1, self.2)
     }
 }
 
 fn alu(f: &mut fmt::Formatter<'_>, width: char, op: Alu, dst: Reg, src: Src) -> fmt::Result {
-    let dst = Named(width, dst);
+    let dst = RegisterName(width, dst);
     if op == Alu::Neg {
         return write!(f, "{dst} = {}{dst}", op.operator());
     }
-    write!(f, "{dst} {} {}", op.operator(), Operand(width, src))
+    write!(f, "{dst} {} {}", op.operator(), OperandText(width, src))
 }
 
 fn jump(f: &mut fmt::Formatter<'_>, width: char, cond: Cond, dst: Reg, src: Src, offset: i16) -> fmt::Result {
-    write!(f, "if {} {} {} goto {offset:+}", Named(width, dst), cond.operator(), Operand(width, src))
+    write!(
+        f,
+        "if {} {} {} goto {offset:+}",
+        RegisterName(width, dst),
+        cond.operator(),
+        OperandText(width, src)
+    )
 }
 
 impl fmt::Display for Insn {
@@ -141,17 +147,21 @@ impl fmt::Display for Insn {
             Self::Alu32(op, dst, src) => alu(f, 'w', op, dst, src),
             Self::Imm64(dst, value) => write!(f, "{dst:?} = {value:#x} ll"),
             Self::Map(dst, index) => write!(f, "{dst:?} = map[{index}] ll"),
-            Self::Load(size, dst, src, offset) => write!(f, "{dst:?} = {}", Memory(size, src, offset)),
-            Self::Store(size, dst, offset, src) => write!(f, "{} = {src:?}", Memory(size, dst, offset)),
-            Self::StoreImm(size, dst, offset, imm) => write!(f, "{} = {imm}", Memory(size, dst, offset)),
+            Self::Load(size, dst, src, offset) => write!(f, "{dst:?} = {}", MemoryOperand(size, src, offset)),
+            Self::Store(size, dst, offset, src) => {
+                write!(f, "{} = {src:?}", MemoryOperand(size, dst, offset))
+            }
+            Self::StoreImm(size, dst, offset, imm) => {
+                write!(f, "{} = {imm}", MemoryOperand(size, dst, offset))
+            }
             Self::AtomicAdd(size, dst, offset, src) => {
-                write!(f, "lock {} += {src:?}", Memory(size, dst, offset))
+                write!(f, "lock {} += {src:?}", MemoryOperand(size, dst, offset))
             }
             Self::Exchange(dst, offset, src) => {
-                write!(f, "{src:?} = xchg({}, {src:?})", Memory(Size::DW, dst, offset))
+                write!(f, "{src:?} = xchg({}, {src:?})", MemoryOperand(Size::DW, dst, offset))
             }
             Self::CompareExchange(dst, offset, src) => {
-                write!(f, "r0 = cmpxchg({}, r0, {src:?})", Memory(Size::DW, dst, offset))
+                write!(f, "r0 = cmpxchg({}, r0, {src:?})", MemoryOperand(Size::DW, dst, offset))
             }
             Self::Jump(offset) => write!(f, "goto {offset:+}"),
             Self::JumpIf(cond, dst, src, offset) => jump(f, 'r', cond, dst, src, offset),

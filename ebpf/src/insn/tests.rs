@@ -1,7 +1,7 @@
 //! Encoding and listing of every instruction form.
 //!
-//! The opcodes are written out from RFC 9669 (sections 4.1, 4.3, 5.1 to 5.4), not computed, so that a
-//! slip in `code()` cannot hide here.
+//! The opcodes are written out from RFC 9669 (sections 4.1, 4.3, 5.1 to 5.4), not computed, so that they show a mistake in
+//! `code()`.
 
 use super::*;
 

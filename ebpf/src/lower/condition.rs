@@ -1,4 +1,4 @@
-//! Conditions into jumps.
+//! Lowers conditions to jumps.
 
 use super::{
     Lowering,
@@ -6,40 +6,40 @@ use super::{
     offset,
 };
 use crate::{
-    asm::Label,
+    asm::JumpLabel,
     insn::{Cond, Insn, R1, R2, Reg, Src},
-    typed::{Binary, Node, Type, Typed, Unary, unsigned_operation},
+    typed::{BinaryOperator, Type, Typed, TypedKind, UnaryOperator, unsigned_operation},
 };
 
-fn condition(operator: Binary, unsigned: bool, when: bool) -> Cond {
+fn condition(operator: BinaryOperator, unsigned: bool, when: bool) -> Cond {
     let operator = match (operator, when) {
         (operator, true) => operator,
-        (Binary::Eq, false) => Binary::Ne,
-        (Binary::Ne, false) => Binary::Eq,
-        (Binary::Lt, false) => Binary::Ge,
-        (Binary::Ge, false) => Binary::Lt,
-        (Binary::Gt, false) => Binary::Le,
-        (Binary::Le, false) => Binary::Gt,
+        (BinaryOperator::Eq, false) => BinaryOperator::Ne,
+        (BinaryOperator::Ne, false) => BinaryOperator::Eq,
+        (BinaryOperator::Lt, false) => BinaryOperator::Ge,
+        (BinaryOperator::Ge, false) => BinaryOperator::Lt,
+        (BinaryOperator::Gt, false) => BinaryOperator::Le,
+        (BinaryOperator::Le, false) => BinaryOperator::Gt,
         (other, false) => other,
     };
     match (operator, unsigned) {
-        (Binary::Ne, _) => Cond::Ne,
-        (Binary::Lt, true) => Cond::Lt,
-        (Binary::Le, true) => Cond::Le,
-        (Binary::Gt, true) => Cond::Gt,
-        (Binary::Ge, true) => Cond::Ge,
-        (Binary::Lt, false) => Cond::Slt,
-        (Binary::Le, false) => Cond::Sle,
-        (Binary::Gt, false) => Cond::Sgt,
-        (Binary::Ge, false) => Cond::Sge,
+        (BinaryOperator::Ne, _) => Cond::Ne,
+        (BinaryOperator::Lt, true) => Cond::Lt,
+        (BinaryOperator::Le, true) => Cond::Le,
+        (BinaryOperator::Gt, true) => Cond::Gt,
+        (BinaryOperator::Ge, true) => Cond::Ge,
+        (BinaryOperator::Lt, false) => Cond::Slt,
+        (BinaryOperator::Le, false) => Cond::Sle,
+        (BinaryOperator::Gt, false) => Cond::Sgt,
+        (BinaryOperator::Ge, false) => Cond::Sge,
         // Only comparisons come here, and `==` is what is left of them.
         _ => Cond::Eq,
     }
 }
 
 impl Lowering<'_> {
-    /// Jumps to `to` if the truth of `typed` is `when`, else goes on; registers below `depth` are kept.
-    pub(super) fn branch(&mut self, typed: &Typed, when: bool, to: Label, depth: usize) {
+    /// Jumps to `to` if the truth of `typed` is `when`, and continues otherwise; registers below `depth` keep their values.
+    pub(super) fn branch(&mut self, typed: &Typed, when: bool, to: JumpLabel, depth: usize) {
         if let Some(truth) = constant_truth(typed) {
             if truth == when {
                 self.asm.jump(to);
@@ -47,10 +47,10 @@ impl Lowering<'_> {
             return;
         }
         match &typed.kind {
-            Node::Unary(Unary::Not, operand) => self.branch(operand, !when, to, depth),
-            Node::Binary(operator @ (Binary::And | Binary::Or), left, right) => {
+            TypedKind::Unary(UnaryOperator::Not, operand) => self.branch(operand, !when, to, depth),
+            TypedKind::Binary(operator @ (BinaryOperator::And | BinaryOperator::Or), left, right) => {
                 // `a && b` is false as soon as `a` is; `a || b` true as soon as `a` is.
-                let decides = *operator == Binary::Or;
+                let decides = *operator == BinaryOperator::Or;
                 if when == decides {
                     self.branch(left, when, to, depth);
                     self.branch(right, when, to, depth);
@@ -61,14 +61,14 @@ impl Lowering<'_> {
                     self.asm.place(on);
                 }
             }
-            Node::Binary(operator, left, right) if operator.compares() => {
+            TypedKind::Binary(operator, left, right) if operator.compares() => {
                 if matches!(left.ty, Type::Text { .. }) {
-                    self.branch_texts(left, right, (*operator == Binary::Eq) == when, to);
+                    self.branch_texts(left, right, (*operator == BinaryOperator::Eq) == when, to);
                     return;
                 }
                 let cond = condition(*operator, unsigned_operation(*operator, left, right), when);
                 let small = match right.kind {
-                    Node::Constant(value) => i32::try_from(value.cast_signed()).ok(),
+                    TypedKind::Constant(value) => i32::try_from(value.cast_signed()).ok(),
                     _ => None,
                 };
                 if let Some(small) = small {
@@ -87,12 +87,12 @@ impl Lowering<'_> {
         }
     }
 
-    /// The operand for which the comparison with the other holds, into the register of `depth`.
-    pub(super) fn extreme(&mut self, operator: Binary, left: &Typed, right: &Typed, depth: usize) {
+    /// Computes into the register of `depth` the operand for which the comparison with the other one is true.
+    pub(super) fn extreme(&mut self, operator: BinaryOperator, left: &Typed, right: &Typed, depth: usize) {
         let cond = condition(operator, unsigned_operation(operator, left, right), true);
         let end = self.asm.label();
         let small = match right.kind {
-            Node::Constant(value) => i32::try_from(value.cast_signed()).ok(),
+            TypedKind::Constant(value) => i32::try_from(value.cast_signed()).ok(),
             _ => None,
         };
         if let Some(small) = small {
@@ -107,9 +107,9 @@ impl Lowering<'_> {
         self.asm.place(end);
     }
 
-    /// Jumps if two texts are equal, or if they are not. Both are padded with zeros to a multiple of
-    /// eight bytes, so whole words are compared.
-    fn branch_texts(&mut self, left: &Typed, right: &Typed, equal: bool, to: Label) {
+    /// Jumps if two texts are equal, or if they are not. Both are padded with zeros to a multiple of eight bytes, so whole
+    /// words are compared.
+    fn branch_texts(&mut self, left: &Typed, right: &Typed, equal: bool, to: JumpLabel) {
         let size = |typed: &Typed| if let Type::Text { capacity } = typed.ty { capacity } else { 8 };
         let (left_size, right_size) = (size(left), size(right));
         let used = self.stack.used;
@@ -119,7 +119,7 @@ impl Lowering<'_> {
         let differ = self.asm.label();
         let target = if equal { differ } else { to };
         let words = left_size.max(right_size) / 8;
-        if let Node::Text(bytes) = &right.kind {
+        if let TypedKind::Text(bytes) = &right.kind {
             for word in 0..words {
                 let start = usize::try_from(word * 8).expect("a text has few bytes");
                 let mut chunk = [0; 8];

@@ -1,25 +1,25 @@
-//! The course of one program: filter, pair, find the row, count.
+//! Writes one program: filter, pair, find the row, count.
 
-use super::{CONTEXT, Lowering, Walk, immediate, is_tracked, words};
+use super::{CONTEXT, Lowering, WalkPosition, immediate, is_tracked, words};
 use crate::{
-    asm::Label,
+    asm::JumpLabel,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
     layout::{Copies, DropReason},
     probe::KernelVersion,
     program::{ROWS, ZERO},
-    typed::{AccessMode, Node, Role, Typed, TypedEach},
+    typed::{AccessMode, Role, Typed, TypedEach, TypedKind},
 };
 use std::collections::BTreeSet;
 
-/// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
+/// `BPF_NOEXIST`: two CPUs with the same new label set make one row.
 pub(super) const NOEXIST: i32 = 1;
-/// Since then a loop can have a bound that the kernel keeps, and is verified in one or two rounds.
+/// First kernel with loops whose bound the kernel counts; the verifier follows them for one or two rounds.
 const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
 pub(super) const FULL: i32 = -7;
 
 impl Lowering<'_> {
-    /// The whole program.
+    /// Writes the whole program.
     pub(super) fn program(&mut self) {
         let event = self.event;
         let exit = self.asm.label();
@@ -32,7 +32,7 @@ impl Lowering<'_> {
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
-        let is_clock = |typed: &Typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs);
+        let is_clock = |typed: &Typed| typed.kind == TypedKind::Builtin(crate::typed::Builtin::Nsecs);
         let reads_clock = event.computes(&is_clock);
         let stamped = self.probe.metrics.iter().any(|metric| metric.kind.has_time());
         // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
@@ -66,7 +66,7 @@ impl Lowering<'_> {
         self.asm.push(Insn::Exit);
     }
 
-    /// Keeps the time.
+    /// Reads the clock into a slot.
     fn stamp(&mut self) {
         self.asm.comment("now");
         self.call(Helper::KtimeNs);
@@ -75,7 +75,7 @@ impl Lowering<'_> {
         self.now = Some(slot);
     }
 
-    fn each(&mut self, each: &TypedEach, filters: &[&Typed], exit: Label) {
+    fn each(&mut self, each: &TypedEach, filters: &[&Typed], exit: JumpLabel) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
         let test = self.asm.label();
         self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
@@ -84,14 +84,14 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Eq, R0, 0, exit);
         self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
         self.hide_kept();
-        self.walk = Walk::Ahead;
+        self.walk = WalkPosition::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
         let used: BTreeSet<usize> = self.event.values().into_iter().flat_map(Typed::names).collect();
         for index in used {
             let value = &lets[index];
             if !value.needs_item(lets) && !value.needs_start(lets) {
-                self.prepare([&Typed { kind: Node::Let(index), ..value.clone() }]);
+                self.prepare([&Typed { kind: TypedKind::Let(index), ..value.clone() }]);
             }
         }
         let mut budget = None;
@@ -117,7 +117,7 @@ impl Lowering<'_> {
         let outside = self.stack.used;
         let peak = std::mem::replace(&mut self.stack.peak, outside);
         self.asm.place(again);
-        self.walk = if by_kernel { Walk::ByKernel } else { Walk::Counted };
+        self.walk = if by_kernel { WalkPosition::ByKernel } else { WalkPosition::Counted };
         if let (Some(slot), Some((size, _))) = (budget, &each.budget) {
             self.asm.comment("each: an element that does not fit is not complete");
             self.prepare([size]);
@@ -140,7 +140,7 @@ impl Lowering<'_> {
         self.eval(&each.next, 0);
         self.mov(R8, R1);
         self.alu(Alu::Add, R9, 1);
-        self.walk = Walk::No;
+        self.walk = WalkPosition::No;
         if !by_kernel {
             // Before 5.13 or so the verifier lets only a jump go back to what it has seen, not the mere next
             // instruction; the kernel removes it again.
@@ -168,8 +168,8 @@ impl Lowering<'_> {
         self.drop_event(DropReason::EachLimit);
     }
 
-    /// Hides from the verifier what it knows of numbers that are there before the loop and outlive its rounds. Every
-    /// way to another value would be one more way through each round, and each round counts other faults.
+    /// Hides from the verifier what it knows of numbers that exist before the loop and are used after it. The verifier
+    /// would follow each path to another value through each round, and each round counts other faults.
     fn hide_kept(&mut self) {
         let mut slots: Vec<i16> = self.faults.into_iter().collect();
         for (value, slot) in self.event.lets.iter().zip(&self.lets.slots) {
@@ -184,8 +184,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Makes every round of a loop with the kernel's bound begin alike for the verifier, whatever way the one
-    /// before went: there it also compares stack slots that nobody reads again, and until 6.15 such registers.
+    /// Makes every round of a loop with the kernel's bound begin with the same state for the verifier, whatever path the
+    /// previous round took: in such a loop the verifier also compares stack slots that nobody reads again, and until 6.15
+    /// such registers.
     fn forget(&mut self, outside: u32) {
         self.asm.comment("each: every round begins alike");
         for register in [R0, R1, R2, R3, R4, R5, R7] {
@@ -197,8 +198,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// What is done for an event or element; jumps to `skip` when it does not count.
-    fn body(&mut self, skip: Label) {
+    /// Handles the event or an element of its list; jumps to `skip` if it does not count.
+    fn body(&mut self, skip: JumpLabel) {
         let Some(start) = &self.layout.start else {
             self.count(skip);
             return;
@@ -220,15 +221,15 @@ impl Lowering<'_> {
         }
     }
 
-    fn count(&mut self, skip: Label) {
+    fn count(&mut self, skip: JumpLabel) {
         self.find_row(skip);
         for index in 0..self.event.metrics.len() {
             self.metric(index);
         }
     }
 
-    /// `r7` = the row of the event's labels, made where it is new.
-    fn find_row(&mut self, skip: Label) {
+    /// `r7` = the row of the event's labels, which is made if it is new.
+    fn find_row(&mut self, skip: JumpLabel) {
         if !self.layout.is_keyed() {
             let key = self.index_key(0);
             self.lookup(ROWS, key);
@@ -258,7 +259,7 @@ impl Lowering<'_> {
         self.store_slot(error, R0);
         self.lookup(ROWS, key);
         self.load_slot(R1, error);
-        if self.walk == Walk::ByKernel {
+        if self.walk == WalkPosition::ByKernel {
             // As they are where the row is not new.
             self.forget_slot(error);
             self.forget_slot(zero);
@@ -275,7 +276,7 @@ impl Lowering<'_> {
         self.find_copy();
     }
 
-    /// `r7` = this CPU's copy of the row.
+    /// `r7` = the row's copy for this CPU.
     fn find_copy(&mut self) {
         let Copies { count, stride, shift } = self.layout.copies;
         let (Ok(last), Ok(stride), Ok(shift)) =
@@ -298,13 +299,14 @@ impl Lowering<'_> {
     }
 }
 
-/// Whether a read may fail and be counted.
+/// Whether a read may fail, and the failure be counted.
 fn reads_by_helper(typed: &Typed) -> bool {
     match &typed.kind {
-        Node::Load { access, .. } => *access != AccessMode::Direct,
-        Node::TextAt { .. } | Node::BytesAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } => {
-            true
-        }
+        TypedKind::Load { access, .. } => *access != AccessMode::Direct,
+        TypedKind::TextAt { .. }
+        | TypedKind::BytesAt { .. }
+        | TypedKind::TextField { .. }
+        | TypedKind::TextLocated { .. } => true,
         _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! Values into registers.
+//! Computes values into registers.
 
 use super::{CONTEXT, Lowering, immediate};
 use crate::{
@@ -6,60 +6,60 @@ use crate::{
     follow::FOLLOWED,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, R8, Reg, Size, Src},
     program::{TRACED, map_named},
-    typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary, unsigned_operation},
+    typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator, unsigned_operation},
 };
 
-/// Registers for values, by depth.
+/// Registers of values, by depth.
 pub(super) const VALUES: [Reg; 4] = [R1, R2, R3, R4];
 
-/// Whether computing it calls a helper, which clobbers `r0` to `r5`.
+/// Whether computing the expression calls a helper, which clobbers `r0` to `r5`.
 fn calls(typed: &Typed) -> bool {
     typed.any(&|typed| match &typed.kind {
-        Node::Builtin(_)
-        | Node::Comm
-        | Node::Stack { .. }
-        | Node::TextAt { .. }
-        | Node::BytesAt { .. }
-        | Node::TextField { .. }
-        | Node::TextLocated { .. }
-        | Node::Number(_)
-        | Node::Traced(_)
-        | Node::Function(None) => true,
-        Node::Load { access, .. } => *access != AccessMode::Direct,
+        TypedKind::Builtin(_)
+        | TypedKind::Comm
+        | TypedKind::Stack { .. }
+        | TypedKind::TextAt { .. }
+        | TypedKind::BytesAt { .. }
+        | TypedKind::TextField { .. }
+        | TypedKind::TextLocated { .. }
+        | TypedKind::Number(_)
+        | TypedKind::Traced(_)
+        | TypedKind::Function(None) => true,
+        TypedKind::Load { access, .. } => *access != AccessMode::Direct,
         // Texts are compared through the stack.
-        Node::Binary(_, left, _) => matches!(left.ty, Type::Text { .. }),
+        TypedKind::Binary(_, left, _) => matches!(left.ty, Type::Text { .. }),
         _ => false,
     })
 }
 
 impl Lowering<'_> {
-    /// Computes a number or pointer into the register of that depth; those below keep their values.
+    /// Computes a number or pointer into the register of that depth; registers of lower depths keep their values.
     pub(super) fn eval(&mut self, typed: &Typed, depth: usize) {
         let dst = VALUES[depth];
         match &typed.kind {
-            Node::Constant(value) => self.constant(dst, *value),
-            Node::Builtin(builtin) => self.builtin(*builtin, dst, &typed.ty),
-            Node::Stack { side, frames, task } => self.stack(*side, *frames, task.as_deref(), depth),
-            Node::Duration => {
+            TypedKind::Constant(value) => self.constant(dst, *value),
+            TypedKind::Builtin(builtin) => self.builtin(*builtin, dst, &typed.ty),
+            TypedKind::Stack { side, frames, task } => self.stack(*side, *frames, task.as_deref(), depth),
+            TypedKind::Duration => {
                 let slot = self.duration.expect("only what follows the start uses it");
                 self.load_value(dst, slot, &typed.ty);
             }
-            Node::Saved(index) => {
+            TypedKind::Saved(index) => {
                 let slot = self.saved[*index];
                 self.load_value(dst, slot, &typed.ty);
             }
-            Node::Let(index) => {
+            TypedKind::Let(index) => {
                 let slot = self.lets.slot(*index);
                 self.load_value(dst, slot, &typed.ty);
             }
-            Node::Item => {
+            TypedKind::Item => {
                 self.mov(dst, R8);
                 self.unlink(dst, &typed.ty);
             }
-            Node::Argument(offset) => {
+            TypedKind::Argument(offset) => {
                 self.asm.push(Insn::Load(Size::DW, dst, CONTEXT, super::offset(*offset)));
             }
-            Node::Field { offset, size } => {
+            TypedKind::Field { offset, size } => {
                 if let Some(entered) = self.entered.filter(|_| *offset == self.host.arch.stack_pointer()) {
                     return self.load_value(dst, entered, &typed.ty);
                 }
@@ -69,25 +69,25 @@ impl Lowering<'_> {
                     self.extend(dst, bits, true);
                 }
             }
-            Node::Load { base, offset, size, access, bits } => {
+            TypedKind::Load { base, offset, size, access, bits } => {
                 self.load(typed, base, (*offset, *size, *access, *bits), depth);
             }
-            Node::Unary(Unary::Neg, operand) => {
+            TypedKind::Unary(UnaryOperator::Neg, operand) => {
                 self.eval(operand, depth);
                 self.alu(Alu::Neg, dst, 0);
             }
-            Node::Unary(Unary::BitNot, operand) => {
+            TypedKind::Unary(UnaryOperator::BitNot, operand) => {
                 self.eval(operand, depth);
                 self.alu(Alu::Xor, dst, -1);
             }
-            Node::Binary(operator, left, right)
-                if !operator.compares() && !matches!(operator, Binary::And | Binary::Or) =>
+            TypedKind::Binary(operator, left, right)
+                if !operator.compares() && !matches!(operator, BinaryOperator::And | BinaryOperator::Or) =>
             {
                 self.arithmetic(*operator, left, right, depth);
             }
-            Node::Unary(..) | Node::Binary(..) => self.truth(typed, depth),
-            Node::Extreme(operator, left, right) => self.extreme(*operator, left, right, depth),
-            Node::Conditional(condition, then, otherwise) => {
+            TypedKind::Unary(..) | TypedKind::Binary(..) => self.truth(typed, depth),
+            TypedKind::Extreme(operator, left, right) => self.extreme(*operator, left, right, depth),
+            TypedKind::Conditional(condition, then, otherwise) => {
                 let (no, end) = (self.asm.label(), self.asm.label());
                 self.branch(condition, false, no, depth);
                 self.eval(then, depth);
@@ -96,33 +96,33 @@ impl Lowering<'_> {
                 self.eval(otherwise, depth);
                 self.asm.place(end);
             }
-            Node::Cast(operand) => {
+            TypedKind::Cast(operand) => {
                 self.eval(operand, depth);
                 if let Type::Int { bits, signed } = typed.ty {
                     self.extend(dst, bits, signed);
                 }
             }
-            Node::Number(operand) => self.number(operand),
-            Node::Traced(process) => self.traced(process, depth),
-            Node::Context => self.mov(dst, CONTEXT),
-            Node::Function(Some(number)) => self.constant(dst, u64::from(*number)),
-            Node::Function(None) => {
+            TypedKind::Number(operand) => self.number(operand),
+            TypedKind::Traced(process) => self.traced(process, depth),
+            TypedKind::Context => self.mov(dst, CONTEXT),
+            TypedKind::Function(Some(number)) => self.constant(dst, u64::from(*number)),
+            TypedKind::Function(None) => {
                 self.mov(R1, CONTEXT);
                 self.call(Helper::AttachCookie);
                 self.mov(dst, R0);
             }
             // Texts are never asked for as a number: the checker refuses them.
-            Node::Text(_)
-            | Node::Comm
-            | Node::Cut { .. }
-            | Node::TextAt { .. }
-            | Node::BytesAt { .. }
-            | Node::TextField { .. }
-            | Node::TextLocated { .. } => self.mov(dst, 0),
+            TypedKind::Text(_)
+            | TypedKind::Comm
+            | TypedKind::Cut { .. }
+            | TypedKind::TextAt { .. }
+            | TypedKind::BytesAt { .. }
+            | TypedKind::TextField { .. }
+            | TypedKind::TextLocated { .. } => self.mov(dst, 0),
         }
     }
 
-    /// 1 or 0 into the register of that depth.
+    /// Computes a condition as 1 or 0 into the register of that depth.
     fn truth(&mut self, typed: &Typed, depth: usize) {
         let (no, end) = (self.asm.label(), self.asm.label());
         self.branch(typed, false, no, depth);
@@ -160,7 +160,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Cuts to so many bits and extends by the sign or zeros.
+    /// Truncates to this many bits, and extends by the sign or zeros.
     pub(super) fn extend(&mut self, dst: Reg, bits: u8, signed: bool) {
         if bits >= 64 {
             return;
@@ -174,7 +174,7 @@ impl Lowering<'_> {
         self.alu(if signed { Alu::Arsh } else { Alu::Rsh }, dst, unused);
     }
 
-    /// What a load gave into the value's own width: bitfields are cut out, signs extended.
+    /// Converts the result of a load to the value: extracts bitfields, extends signs.
     fn narrow(&mut self, dst: Reg, ty: &Type, size: u32, bits: Option<(u32, u32)>) {
         let Type::Int { bits: type_bits, signed } = *ty else { return };
         let (shift, width) = bits.unwrap_or((0, u32::from(type_bits)));
@@ -191,8 +191,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Reads memory. Through a null pointer the result is 0, by a test before the load: the verifier
-    /// wants it for arguments and members that may be null.
+    /// Reads memory. A null pointer gives 0, by a test before the load: the verifier requires it for arguments and members
+    /// that may be null.
     fn load(
         &mut self,
         typed: &Typed,
@@ -202,7 +202,7 @@ impl Lowering<'_> {
     ) {
         let dst = VALUES[depth];
         let (there, end) = (self.asm.label(), self.asm.label());
-        if matches!(base.kind, Node::Item) {
+        if matches!(base.kind, TypedKind::Item) {
             self.mov(dst, R8);
         } else {
             self.eval(base, depth);
@@ -223,7 +223,7 @@ impl Lowering<'_> {
         self.asm.place(end);
     }
 
-    /// Copies from the address in `r1` plus `offset` to the stack by a helper; failures are counted.
+    /// Copies from the address in `r1` plus `offset` to the stack with a helper; failures are counted.
     pub(super) fn read(
         &mut self,
         slot: i16,
@@ -261,7 +261,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// A tracked pointer into `r1` as a plain number: through memory, the way the verifier forgets types.
+    /// Moves a tracked pointer into `r1` as a plain number: through memory, where the verifier forgets its type.
     fn number(&mut self, operand: &Typed) {
         self.eval(operand, 0);
         let from = self.stack.take(8);
@@ -275,7 +275,7 @@ impl Lowering<'_> {
         self.stack.used -= 16;
     }
 
-    /// 1 or 0: whether the map of processes has this one as the command's.
+    /// Computes 1 or 0: whether the map of processes has this process, as one that belongs to the command.
     fn traced(&mut self, process: &Typed, depth: usize) {
         let (dst, end) = (VALUES[depth], self.asm.label());
         self.eval(process, depth);
@@ -291,7 +291,7 @@ impl Lowering<'_> {
         self.asm.place(end);
     }
 
-    /// Left and right side into two registers, of which the first is that of `depth`.
+    /// Computes both sides into two registers, the left one into the register of `depth`.
     pub(super) fn operands(&mut self, left: &Typed, right: &Typed, depth: usize) -> (Reg, Reg) {
         let dst = VALUES[depth];
         if !calls(right) && depth + 1 < VALUES.len() {
@@ -310,10 +310,10 @@ impl Lowering<'_> {
         (dst, R5)
     }
 
-    fn arithmetic(&mut self, operator: Binary, left: &Typed, right: &Typed, depth: usize) {
+    fn arithmetic(&mut self, operator: BinaryOperator, left: &Typed, right: &Typed, depth: usize) {
         let unsigned = unsigned_operation(operator, left, right);
         let dst = VALUES[depth];
-        if let Node::Constant(value) = right.kind
+        if let TypedKind::Constant(value) = right.kind
             && self.by_constant(operator, unsigned, left, value, depth)
         {
             return;
@@ -321,25 +321,25 @@ impl Lowering<'_> {
         let (a, b) = self.operands(left, right, depth);
         debug_assert_eq!(a, dst, "the left operand is where the result goes");
         match (operator, unsigned) {
-            (Binary::Div | Binary::Mod, false) => self.signed_division(operator, a, b),
+            (BinaryOperator::Div | BinaryOperator::Mod, false) => self.signed_division(operator, a, b),
             _ => self.alu(operation(operator, unsigned), a, b),
         }
     }
 
-    /// Uses the constant as an operand where the instruction can hold it.
+    /// Uses a constant as an immediate operand, if the instruction can contain it.
     fn by_constant(
         &mut self,
-        operator: Binary,
+        operator: BinaryOperator,
         unsigned: bool,
         left: &Typed,
         value: u64,
         depth: usize,
     ) -> bool {
         let dst = VALUES[depth];
-        let shift = matches!(operator, Binary::Shl | Binary::Shr);
+        let shift = matches!(operator, BinaryOperator::Shl | BinaryOperator::Shr);
         let value = if shift { value & 63 } else { value };
         let Ok(small) = i32::try_from(value.cast_signed()) else { return false };
-        let division = matches!(operator, Binary::Div | Binary::Mod);
+        let division = matches!(operator, BinaryOperator::Div | BinaryOperator::Mod);
         if division && (!unsigned || small <= 0) {
             // The instruction sign-extends its constant, and refuses 0.
             return false;
@@ -349,8 +349,9 @@ impl Lowering<'_> {
         true
     }
 
-    /// `a / b` or `a % b` of signed numbers by the unsigned instruction, cutting towards zero as C does.
-    fn signed_division(&mut self, operator: Binary, a: Reg, b: Reg) {
+    /// Computes `a / b` or `a % b` of signed numbers with the unsigned instruction; the quotient is rounded towards zero, as
+    /// in C.
+    fn signed_division(&mut self, operator: BinaryOperator, a: Reg, b: Reg) {
         let (a_done, b_done, end) = (self.asm.label(), self.asm.label(), self.asm.label());
         self.mov(R0, 0);
         self.asm.jump_if(Cond::Sge, a, 0, a_done);
@@ -359,7 +360,7 @@ impl Lowering<'_> {
         self.asm.place(a_done);
         self.asm.jump_if(Cond::Sge, b, 0, b_done);
         self.alu(Alu::Neg, b, 0);
-        if operator == Binary::Div {
+        if operator == BinaryOperator::Div {
             self.alu(Alu::Xor, R0, 1);
         }
         self.asm.place(b_done);
@@ -380,37 +381,37 @@ fn direct(bytes: i32) -> i16 {
     i16::try_from(bytes).expect("the checker takes no other offset for one that the verifier follows")
 }
 
-fn operation(operator: Binary, unsigned: bool) -> Alu {
+fn operation(operator: BinaryOperator, unsigned: bool) -> Alu {
     match operator {
-        Binary::Sub => Alu::Sub,
-        Binary::Mul => Alu::Mul,
-        Binary::Div => Alu::Div,
-        Binary::Mod => Alu::Mod,
-        Binary::Shl => Alu::Lsh,
-        Binary::Shr if unsigned => Alu::Rsh,
-        Binary::Shr => Alu::Arsh,
-        Binary::BitAnd => Alu::And,
-        Binary::BitOr => Alu::Or,
-        Binary::BitXor => Alu::Xor,
+        BinaryOperator::Sub => Alu::Sub,
+        BinaryOperator::Mul => Alu::Mul,
+        BinaryOperator::Div => Alu::Div,
+        BinaryOperator::Mod => Alu::Mod,
+        BinaryOperator::Shl => Alu::Lsh,
+        BinaryOperator::Shr if unsigned => Alu::Rsh,
+        BinaryOperator::Shr => Alu::Arsh,
+        BinaryOperator::BitAnd => Alu::And,
+        BinaryOperator::BitOr => Alu::Or,
+        BinaryOperator::BitXor => Alu::Xor,
         // Comparisons and logic are made of jumps and never come here.
-        Binary::Add
-        | Binary::Eq
-        | Binary::Ne
-        | Binary::Lt
-        | Binary::Le
-        | Binary::Gt
-        | Binary::Ge
-        | Binary::And
-        | Binary::Or => Alu::Add,
+        BinaryOperator::Add
+        | BinaryOperator::Eq
+        | BinaryOperator::Ne
+        | BinaryOperator::Lt
+        | BinaryOperator::Le
+        | BinaryOperator::Gt
+        | BinaryOperator::Ge
+        | BinaryOperator::And
+        | BinaryOperator::Or => Alu::Add,
     }
 }
 
-/// The truth of a constant condition, if it is one.
+/// The truth of a constant condition; `None` for others.
 pub(super) fn constant_truth(typed: &Typed) -> Option<bool> {
     match &typed.kind {
-        Node::Constant(value) => Some(*value != 0),
-        Node::Unary(Unary::Not, operand) => {
-            constant_truth(operand).map(|truth| eval::unary(Unary::Not, u64::from(truth)) != 0)
+        TypedKind::Constant(value) => Some(*value != 0),
+        TypedKind::Unary(UnaryOperator::Not, operand) => {
+            constant_truth(operand).map(|truth| eval::unary(UnaryOperator::Not, u64::from(truth)) != 0)
         }
         _ => None,
     }

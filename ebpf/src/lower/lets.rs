@@ -4,21 +4,21 @@ use super::Lowering;
 use crate::typed::{Typed, TypedEvent};
 use std::collections::BTreeSet;
 
-/// Bytes of a number.
+/// Size of a number, bytes.
 const WORD: u32 = 8;
 
-/// Where the values of named expressions are.
+/// The places of the values of named expressions.
 #[derive(Debug)]
-pub(super) struct Lets {
-    /// Where each is kept, from when it is computed on as long as it is needed.
+pub(super) struct LetSlots {
+    /// The slot of each value, from its computation until it is needed no more.
     pub(super) slots: Vec<Option<i16>>,
-    /// How many others are still to be computed from each; `None` for what stays.
+    /// Number of other expressions that use each and are not computed yet; `None` for values that are kept to the end.
     waiting: Vec<Option<usize>>,
-    /// Slots of numbers that are needed no more.
+    /// Free slots of numbers that are needed no more.
     free: Vec<i16>,
 }
 
-impl Lets {
+impl LetSlots {
     pub(super) fn new(event: &TypedEvent) -> Self {
         let mut waiting = vec![Some(0_usize); event.lets.len()];
         let mut reached: BTreeSet<usize> = event.expressions().flat_map(Typed::names).collect();
@@ -41,12 +41,12 @@ impl Lets {
         Self { slots: vec![None; event.lets.len()], waiting, free: Vec::new() }
     }
 
-    /// Where the value of one is that was computed.
+    /// The slot of a value that was computed.
     pub(super) fn slot(&self, index: usize) -> i16 {
         self.slots[index].expect("a named expression is computed before what uses it")
     }
 
-    /// One was computed that needs these.
+    /// Notes that an expression was computed that uses these.
     fn release(&mut self, lets: &[Typed], needed: BTreeSet<usize>) {
         for index in needed {
             let Some(waiting) = &mut self.waiting[index] else { continue };
@@ -62,8 +62,8 @@ impl Lets {
 }
 
 impl Lowering<'_> {
-    /// Computes the `let` values that these expressions need and that are not there yet. To be called
-    /// only where the program runs straight, so that what is computed here is there for all that follows.
+    /// Computes the `let` values that these expressions need and that are not computed yet. It must be called only where all
+    /// paths of the program pass, so that the values exist for all that follows.
     pub(super) fn prepare<'t>(&mut self, expressions: impl IntoIterator<Item = &'t Typed>) {
         let lets = &self.event.lets;
         for index in expressions.into_iter().flat_map(Typed::names) {

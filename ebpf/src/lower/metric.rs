@@ -1,7 +1,7 @@
-//! A metric's value into its row; `r7` points to the row. What is done there is said by the metric's kind.
+//! Writes a metric's value into its row; `r7` points to the row. The metric's kind has the instructions.
 
 use super::{Lowering, offset};
-use crate::{metric::Cell, row::Row};
+use crate::{metric::Cell, row::RowWriter};
 
 impl Lowering<'_> {
     pub(super) fn metric(&mut self, index: usize) {
@@ -16,7 +16,7 @@ impl Lowering<'_> {
                 this.branch(filter, false, done, 0);
             }
             this.eval(&value.value, 0);
-            let mut row = Row { is_alone: this.is_alone(), now: this.now, asm: &mut this.asm };
+            let mut row = RowWriter { is_alone: this.is_alone(), now: this.now, asm: &mut this.asm };
             metric.kind.update(&mut row, Cell { offset, signed: metric.signed, done });
             this.asm.place(done);
         });

@@ -1,9 +1,9 @@
 //! Typed probe → instructions.
 //!
-//! Registers: `r6` the context, `r7` the row, `r8` the element of `each`, `r9` its count; `r1` to `r4`
-//! hold values of expressions, `r0` and `r5` are free for use inside one operation. Whatever must live
-//! longer is on the stack. A helper call is made only while no value waits in `r1` to `r4`: an operand
-//! with a call in it is computed before its partner is brought into a register.
+//! Registers: `r6` has the context, `r7` the row, `r8` the element of `each`, `r9` its count; `r1` to `r4` have values of
+//! expressions, `r0` and `r5` are free within one operation. Values that live longer are on the stack. A helper is called
+//! only while no value is in `r1` to `r4`: an operand that calls one is computed before the other operand is put into a
+//! register.
 
 mod condition;
 mod event;
@@ -15,47 +15,49 @@ mod stack;
 mod start;
 mod text;
 
-use lets::Lets;
+use lets::LetSlots;
 pub use session::joins_ends;
 
 use crate::{
     arch::Arch,
     asm::{AsmError, Assembled, Assembler, immediate, offset},
-    host::{Host, Session},
+    host::{HostFacts, Session},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
     layout::{DropReason, Layout, MAX_ROW},
-    point::Link,
+    point::LinkKind,
     program::{Code, DROPS, Program},
-    typed::{AccessMode, Binary, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
+    typed::{
+        AccessMode, BinaryOperator, Role, Type, Typed, TypedEvent, TypedKind, TypedProbe, UnaryOperator,
+    },
 };
 
-/// Bytes of stack that a program has.
+/// Size of a program's stack, bytes.
 const STACK: u32 = 512;
 
-/// Why a typed probe cannot become a program.
+/// The reason why a typed probe cannot become a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LowerError {
-    /// Keys, texts, saved values and named expressions live on the stack.
+    /// The stack is too small: keys, texts, saved values and named expressions are on it.
     #[error("`{at}` needs {bytes} bytes of stack, a program has {STACK}")]
     Stack {
         /// The attach point.
         at: String,
-        /// What it would need.
+        /// Bytes that it needs.
         bytes: u32,
     },
-    /// A row is one value of a map.
+    /// The row is too large for one value of a map.
     #[error("the metrics take {0} bytes for each label set, more than {MAX_ROW}")]
     Row(u32),
-    /// Both ends of calls are in one program.
+    /// The program of a session is too long: it contains both events of a pair.
     #[error("the program is too long: a jump spans {0} instructions")]
     Session(usize),
-    /// The instructions do not fit.
+    /// The instructions cannot be assembled.
     #[error(transparent)]
     Asm(#[from] AsmError),
 }
 
 impl LowerError {
-    /// What to do about it.
+    /// The remedy, for a message.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Stack { .. } => {
@@ -68,7 +70,7 @@ impl LowerError {
 }
 
 /// Compiles a typed probe for a host.
-pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
+pub fn lower(probe: TypedProbe, host: HostFacts) -> Result<Program, LowerError> {
     let layout = Layout::new(&probe, host);
     if layout.row_size > MAX_ROW {
         return Err(LowerError::Row(layout.row_size));
@@ -81,7 +83,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             mechanism: event.mechanism,
             usdt: event.usdt.clone(),
             sites: event.sites.clone(),
-            one_by_one: event.mechanism.link == (Link::KernelProbe { at_return: true })
+            one_by_one: event.mechanism.link == (LinkKind::KernelProbe { at_return: true })
                 && !host.returns_have_stack()
                 && uses_frame(event),
             assembled: Lowering::new(&probe, event, &layout, host).assembled()?,
@@ -91,15 +93,15 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
     Ok(Program { session, ..Program::new(probe, layout, codes) })
 }
 
-/// Bytes of the stack handed out, from the top down.
+/// The allocated bytes of the stack, from the top down.
 #[derive(Debug, Default)]
-struct Stack {
+struct StackBytes {
     used: u32,
     peak: u32,
 }
 
-impl Stack {
-    /// Room for `size` bytes; its offset from the frame pointer.
+impl StackBytes {
+    /// Allocates `size` bytes; returns their offset from the frame pointer.
     fn take(&mut self, size: u32) -> i16 {
         self.used += size.next_multiple_of(8);
         self.peak = self.peak.max(self.used);
@@ -107,51 +109,51 @@ impl Stack {
         i16::try_from(self.used).map_or(i16::MIN, |used| -used)
     }
 
-    /// The slots that were ever in use beyond so many bytes.
+    /// The slots beyond this many bytes that were ever in use.
     fn words(&self, used: u32) -> impl Iterator<Item = i16> + use<> {
         (used / 8 + 1..=self.peak / 8).filter_map(|word| i16::try_from(word * 8).ok()).map(|offset| -offset)
     }
 }
 
-/// Where in the loop of `each` what is written belongs.
+/// The place of the instructions relative to the loop of `each`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Walk {
+enum WalkPosition {
     No,
-    /// Right before it: `r9` is 0 and for the verifier any number.
+    /// Directly before the loop: `r9` is 0, and any number for the verifier.
     Ahead,
-    /// In a loop that ends by its count in `r9`, which the verifier counts along.
+    /// In a loop that ends by its count in `r9`, which the verifier follows.
     Counted,
-    /// In a loop that ends by a count of the kernel's as well; for the verifier `r9` is any number.
+    /// In a loop that also ends by a count of the kernel; for the verifier `r9` is any number.
     ByKernel,
 }
 
-/// One program being written.
+/// A program that is being written.
 struct Lowering<'a> {
     probe: &'a TypedProbe,
     event: &'a TypedEvent,
     layout: &'a Layout,
-    host: Host,
+    host: HostFacts,
     asm: Assembler,
-    stack: Stack,
-    lets: Lets,
-    walk: Walk,
-    /// Time at the beginning of the program.
+    stack: StackBytes,
+    lets: LetSlots,
+    walk: WalkPosition,
+    /// Slot of the time at the beginning of the program.
     now: Option<i16>,
     duration: Option<i16>,
     saved: Vec<i16>,
-    /// Reads that failed in this run; counted at the end.
+    /// Slot of the number of reads that failed in this run; it is counted at the end.
     faults: Option<i16>,
-    /// Place of a `u32` key for arrays.
+    /// Slot of a `u32` key for arrays.
     index: i16,
-    /// Whether it is a part of a program for both ends of calls: what that calls, and whether it is the return.
+    /// The session that the program is a part of: the functions that it calls, and whether it is the part for returns.
     end_of_session: Option<(Session, bool)>,
-    /// Where the return of a call keeps what its entry has left: where the stack was.
+    /// Slot of the stack pointer that the entry of a session left for the return.
     entered: Option<i16>,
 }
 
 impl<'a> Lowering<'a> {
-    fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout, host: Host) -> Self {
-        let mut stack = Stack::default();
+    fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout, host: HostFacts) -> Self {
+        let mut stack = StackBytes::default();
         let index = stack.take(8);
         Self {
             probe,
@@ -160,8 +162,8 @@ impl<'a> Lowering<'a> {
             host,
             asm: Assembler::default(),
             stack,
-            lets: Lets::new(event),
-            walk: Walk::No,
+            lets: LetSlots::new(event),
+            walk: WalkPosition::No,
             now: None,
             duration: None,
             saved: Vec::new(),
@@ -189,7 +191,7 @@ impl<'a> Lowering<'a> {
         self.asm.alu(op, dst, src);
     }
 
-    /// `dst = value`, in as few slots as it takes.
+    /// `dst = value`, in as few slots as possible.
     fn constant(&mut self, dst: Reg, value: u64) {
         self.asm.constant(dst, value);
     }
@@ -202,41 +204,42 @@ impl<'a> Lowering<'a> {
         self.asm.push(Insn::Store(Size::DW, FP, offset, src));
     }
 
-    /// A value from its slot.
+    /// Loads a value from its slot.
     fn load_value(&mut self, dst: Reg, slot: i16, ty: &Type) {
         self.load_slot(dst, slot);
         self.unlink(dst, ty);
     }
 
-    /// For a loop, makes the verifier forget that a number is a copy: what it learns from a condition about the copy
-    /// it would note at the original as well, which lives on and would set apart all that follows. The number stays
-    /// the same, but after arithmetic it is a new one (`dst_reg->id = 0` in `adjust_reg_min_max_vals`).
+    /// In a loop, makes the verifier forget that a number is a copy. Otherwise, what it learns from a condition about the
+    /// copy it would also note for the original, which lives on and would multiply the states of all that follows. The number
+    /// stays the same, but after arithmetic the verifier treats it as a new one (`dst_reg->id = 0` in
+    /// `adjust_reg_min_max_vals`).
     fn unlink(&mut self, dst: Reg, ty: &Type) {
-        if self.walk != Walk::No && !is_tracked(ty) {
+        if self.walk != WalkPosition::No && !is_tracked(ty) {
             self.alu(Alu::Or, dst, 0);
         }
     }
 
-    /// Hides from the verifier what it knows of a number that is about to be stored and was computed in one of
-    /// several ways. What outlives a round would multiply the states of every round by these ways. And in a loop
-    /// with the kernel's bound all that is stored is compared by what is known of it, whether that matters or not.
+    /// Hides from the verifier what it knows of a number that is about to be stored and was computed on one of several paths.
+    /// A value that outlives a round would multiply the states of every round by the number of paths. In a loop with the
+    /// kernel's bound the verifier also compares what it knows of all stored values, whether they are used or not.
     fn hide(&mut self, dst: Reg, value: &Typed) {
         if is_tracked(&value.ty) || !value.any(&chooses) {
             return;
         }
         match self.walk {
-            Walk::No | Walk::Counted => {}
-            Walk::Ahead => self.alu(Alu::Add, dst, R9),
-            Walk::ByKernel => {
+            WalkPosition::No | WalkPosition::Counted => {}
+            WalkPosition::Ahead => self.alu(Alu::Add, dst, R9),
+            WalkPosition::ByKernel => {
                 self.alu(Alu::Add, dst, R9);
                 self.alu(Alu::Sub, dst, R9);
             }
         }
     }
 
-    /// The same for a text that was stored.
+    /// As above, for a text that was stored.
     fn hide_text(&mut self, slot: i16, size: u32, value: &Typed) {
-        if matches!(self.walk, Walk::Ahead | Walk::ByKernel) && value.any(&chooses) {
+        if matches!(self.walk, WalkPosition::Ahead | WalkPosition::ByKernel) && value.any(&chooses) {
             for word in words(slot, size) {
                 self.load_slot(R1, word);
                 self.hide(R1, value);
@@ -245,17 +248,17 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Makes the verifier forget what is in a slot that nobody reads again.
+    /// Makes the verifier forget the contents of a slot that nobody reads again.
     fn forget_slot(&mut self, slot: i16) {
         self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
     }
 
-    /// Writes a part that may go several ways. In a loop with the kernel's bound its scratch slots are forgotten
-    /// afterwards, so that to the verifier it makes no difference which way it went.
+    /// Writes a part that has several paths. In a loop with the kernel's bound its scratch slots are forgotten afterwards, so
+    /// that the paths make no difference for the verifier.
     fn tidied(&mut self, part: impl FnOnce(&mut Self)) {
         let peak = std::mem::replace(&mut self.stack.peak, self.stack.used);
         part(self);
-        if self.walk == Walk::ByKernel {
+        if self.walk == WalkPosition::ByKernel {
             for slot in self.stack.words(self.stack.used) {
                 self.forget_slot(slot);
             }
@@ -269,7 +272,7 @@ impl<'a> Lowering<'a> {
         self.alu(Alu::Add, dst, i32::from(offset));
     }
 
-    /// Where the time is that was read at the beginning.
+    /// Slot of the time that was read at the beginning.
     fn time(&self) -> i16 {
         self.now.expect(
             "programs read the clock first where they keep a start, take one or note when a value was set",
@@ -280,8 +283,8 @@ impl<'a> Lowering<'a> {
         self.asm.push(Insn::Call(helper));
     }
 
-    /// Whether nothing else can write to a row before this program ends: the row is this CPU's own, no other program writes to it, and
-    /// the kernel does not let this one begin a second time on a CPU (it counts a missed run instead).
+    /// Whether nothing else can write to a row before this program ends: the row is per CPU, no other program of the probe
+    /// writes to it, and the kernel does not begin the program a second time on a CPU (it counts a missed run instead).
     fn is_alone(&self) -> bool {
         let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
         writers == 1
@@ -297,7 +300,7 @@ impl<'a> Lowering<'a> {
         self.call(Helper::MapLookup);
     }
 
-    /// Stores a `u32` index on the stack and gives its place.
+    /// Stores a `u32` index on the stack; returns its slot.
     fn index_key(&mut self, value: u32) -> i16 {
         let slot = self.index;
         // All eight bytes, so that the verifier knows that what was there before is gone.
@@ -311,7 +314,7 @@ impl<'a> Lowering<'a> {
         self.drop_events(reason);
     }
 
-    /// Counts as many drops as `r1` says; clobbers `r0` to `r5`.
+    /// Counts as many drops as `r1` contains; clobbers `r0` to `r5`.
     fn drop_events(&mut self, reason: DropReason) {
         let amount = self.stack.take(8);
         self.store_slot(amount, R1);
@@ -325,7 +328,7 @@ impl<'a> Lowering<'a> {
         self.stack.used -= 8;
     }
 
-    /// A value of any type into the stack.
+    /// Stores a value of any type on the stack.
     fn store_value(&mut self, value: &Typed, slot: i16) {
         if value.ty.is_wide() {
             let room = value.ty.room();
@@ -338,7 +341,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Values side by side, each where its part of the key is.
+    /// Stores values side by side, each at its part of the key.
     fn store_parts(&mut self, values: &[Typed], slots: &[crate::layout::Slot], base: i16) {
         for (value, slot) in values.iter().zip(slots) {
             let place = base + offset(slot.offset);
@@ -359,43 +362,47 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// Whether it reads the stack pointer, which tells a call from others.
+/// Whether the event reads the stack pointer, which identifies a call.
 fn uses_frame(event: &TypedEvent) -> bool {
     let stack = |typed: &Typed| {
         let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
-        matches!(typed.kind, Node::Field { offset, .. } if pointers.contains(&offset))
+        matches!(typed.kind, TypedKind::Field { offset, .. } if pointers.contains(&offset))
     };
     event.computes(&stack)
 }
 
-/// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
+/// Whether the verifier tracks the value as a pointer, with which it allows no arithmetic.
 fn is_tracked(ty: &Type) -> bool {
     matches!(ty, Type::Pointer { access: AccessMode::Direct, .. })
 }
 
-/// The slots of so many bytes.
+/// The slots of this many bytes from `slot` on.
 fn words(slot: i16, size: u32) -> impl Iterator<Item = i16> {
     (0..size / 8).map(move |word| slot + offset(word * 8))
 }
 
-/// Whether computing it may go one of several ways.
+/// Whether computing the expression has several paths.
 fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
-        Node::Load { base, .. } => !matches!(base.kind, Node::Item),
-        Node::Stack { .. }
-        | Node::Traced(_)
-        | Node::TextAt { .. }
-        | Node::BytesAt { .. }
-        | Node::Extreme(..)
-        | Node::Conditional(..)
-        | Node::Unary(Unary::Not, _) => true,
-        Node::Binary(operator, ..) => {
-            operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
+        TypedKind::Load { base, .. } => !matches!(base.kind, TypedKind::Item),
+        TypedKind::Stack { .. }
+        | TypedKind::Traced(_)
+        | TypedKind::TextAt { .. }
+        | TypedKind::BytesAt { .. }
+        | TypedKind::Extreme(..)
+        | TypedKind::Conditional(..)
+        | TypedKind::Unary(UnaryOperator::Not, _) => true,
+        TypedKind::Binary(operator, ..) => {
+            operator.compares()
+                || matches!(
+                    operator,
+                    BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Div | BinaryOperator::Mod
+                )
         }
         _ => false,
     }
 }
 
-/// Context register, kept for the whole program.
+/// Register of the context, for the whole program.
 const CONTEXT: Reg = R6;

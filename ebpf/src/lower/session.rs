@@ -1,39 +1,39 @@
-//! Both ends of the calls of many functions in one program, which the kernel runs at each entry and at its return. It carries
-//! eight bytes from the one to the other, in which the entry leaves where the stack was: what tells its call from others, and
-//! what the registers no longer say at the return since 6.14. A return whose entry was not seen is not seen either.
+//! Sessions: one program for the entries and the returns of many functions. It passes eight bytes from an entry to the
+//! return, in which the entry leaves the stack pointer: it identifies the call, and since 6.14 the registers at the return no
+//! longer contain it. A return whose entry was not seen is not counted.
 //!
 //! Linux 6.10; source: `kprobe_multi_link_prog_run` in `kernel/trace/bpf_trace.c`.
 
 use super::{CONTEXT, LowerError, Lowering, immediate, offset, uses_frame};
 use crate::{
     asm::Assembled,
-    host::{Host, Session},
+    host::{HostFacts, Session},
     insn::{Alu, Cond, Insn, KernelFunction, R0, R1, Size, Src},
     layout::Layout,
-    point::Link,
+    point::LinkKind,
     typed::{TypedEvent, TypedProbe},
 };
 
-/// Whether a probe is one for such a program.
+/// Whether a probe is suitable for a session.
 pub fn joins_ends(probe: &TypedProbe) -> bool {
     ends(probe).is_some()
 }
 
-/// The two ends, if they are entry and return of the same functions of the kernel, of which there are several, and the
-/// return has to know the frame of its call.
+/// The two events, if they are entry and return of the same functions of the kernel, more than one, and the return needs the
+/// frame of its call.
 fn ends(probe: &TypedProbe) -> Option<[&TypedEvent; 2]> {
     let [start, end] = probe.events.as_slice() else { return None };
     let are_ends = (start.mechanism.link, end.mechanism.link)
-        == (Link::KernelProbe { at_return: false }, Link::KernelProbe { at_return: true });
+        == (LinkKind::KernelProbe { at_return: false }, LinkKind::KernelProbe { at_return: true });
     let same = start.sites.list.len() > 1 && start.sites.list == end.sites.list;
     (are_ends && same && uses_frame(end)).then_some([start, end])
 }
 
-/// The program, where the kernel has sessions and the probe is one for them.
+/// Writes the program, if the kernel has sessions and the probe is suitable.
 pub(super) fn joined(
     probe: &TypedProbe,
     layout: &Layout,
-    host: Host,
+    host: HostFacts,
 ) -> Result<Option<Assembled>, LowerError> {
     let (Some(session), Some([start, end])) = (host.session, ends(probe)) else { return Ok(None) };
     let part = |event: &TypedEvent, at_return| {
@@ -64,7 +64,7 @@ pub(super) fn joined(
 }
 
 impl Lowering<'_> {
-    /// At the entry, leaves where the stack is for the return; there, keeps what was left. The context is in `r1`.
+    /// At the entry, leaves the stack pointer for the return; at the return, stores what was left. The context is in `r1`.
     pub(super) fn carry(&mut self, session: Session, at_return: bool) {
         let stack = offset(self.host.arch.stack_pointer());
         self.asm.comment("what the return has from its entry: where the stack was");

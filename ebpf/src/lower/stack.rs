@@ -1,12 +1,12 @@
-//! Stacks: taken, kept under their hash, and from then on that number.
+//! Stacks: each is taken and kept under its hash, which is its number from then on.
 //!
-//! The kernel has a map for stacks of its own (`BPF_MAP_TYPE_STACK_TRACE`). It keeps one stack for each bucket, so that
-//! of two stacks whose hashes meet one is not kept, however empty the map is. Here a stack is written into memory of the
-//! CPU, hashed to 64 bits, and put into an ordinary hash map if it is new.
+//! The kernel has a kind of maps for stacks (`BPF_MAP_TYPE_STACK_TRACE`), which keeps one stack for each bucket: of two
+//! stacks with the same bucket one is not kept, however empty the map is. Here a stack is written into memory of the CPU,
+//! hashed to 64 bits, and put into an ordinary hash map if it is new.
 
 use super::{CONTEXT, Lowering, expression::VALUES, immediate, offset};
 use crate::{
-    asm::Label,
+    asm::JumpLabel,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, Size},
     layout::{DropReason, STACK_HEADER, StackLayout, asked_frames},
     program::map_named,
@@ -15,21 +15,21 @@ use crate::{
 
 /// `BPF_F_USER_STACK | BPF_F_USER_BUILD_ID`
 const BY_BUILD_ID: i32 = 1 << 8 | 1 << 11;
-/// `BPF_STACK_BUILD_ID_IP`: a frame whose file is not known, by its address.
+/// `BPF_STACK_BUILD_ID_IP`: a frame whose file is unknown, with its address.
 const STATUS_ADDRESS: i32 = 2;
 /// `BPF_NOEXIST`
 const NOEXIST: i32 = 1;
-/// `-EEXIST`: another CPU was first, with the same stack.
+/// `-EEXIST`: another CPU inserted the same stack first.
 const EXISTS: i32 = -17;
 /// `-E2BIG`: the map is full.
 const FULL: i32 = -7;
-/// What hashes begin with; with it a stack of zeros is no stack of none.
+/// Initial value of hashes. With 0, a stack of zeros would have the number that stands for no stack.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-/// An odd number without pattern (of `MurmurHash3`), extended to 64 bits by its sign.
+/// An odd number without pattern (of `MurmurHash3`), sign-extended to 64 bits.
 const FACTOR: i32 = 0x85eb_ca6b_u32.cast_signed();
 
 impl Lowering<'_> {
-    /// A stack's number into the register of that depth.
+    /// Puts a stack's number into the register of that depth.
     pub(super) fn stack(&mut self, side: Side, frames: u32, task: Option<&Typed>, depth: usize) {
         let dst = VALUES[depth];
         let Some(layout) = self.layout.stacks.iter().find(|stack| stack.side == side).copied() else {
@@ -81,8 +81,8 @@ impl Lowering<'_> {
         self.stack.used = used;
     }
 
-    /// Takes this CPU's memory for stacks into use; its address into the slot.
-    fn claim_scratch(&mut self, layout: &StackLayout, base: i16, none: Label, busy: Label) {
+    /// Reserves this CPU's memory for stacks, and stores its address in the slot.
+    fn claim_scratch(&mut self, layout: &StackLayout, base: i16, none: JumpLabel, busy: JumpLabel) {
         let key = self.index_key(0);
         self.lookup(map_named(self.layout, layout.scratch()), key);
         self.asm.jump_if(Cond::Eq, R0, 0, none);
@@ -100,7 +100,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The hash of what `r0` bytes of frames behind `r2` hold, into the slot; the header is written.
+    /// Hashes `r0` bytes of frames after `r2` into the slot, and writes the header.
     fn hash(&mut self, side: Side, base: i16, hash: i16) {
         self.asm.comment("header: bytes of the frames");
         self.mov(R1, R0);
@@ -149,7 +149,7 @@ impl Lowering<'_> {
         self.store_slot(hash, R3);
     }
 
-    /// Takes `r5` into the hash in `r3`.
+    /// Mixes `r5` into the hash in `r3`.
     fn mix(&mut self) {
         self.alu(Alu::Xor, R3, R5);
         self.alu(Alu::Mul, R3, FACTOR);
@@ -158,8 +158,8 @@ impl Lowering<'_> {
         self.alu(Alu::Xor, R3, R5);
     }
 
-    /// Keeps the stack in this CPU's memory under its hash, and gives the memory free.
-    fn keep(&mut self, layout: &StackLayout, base: i16, hash: i16, lost: Label) {
+    /// Inserts the stack in this CPU's memory under its hash, and releases the memory.
+    fn keep(&mut self, layout: &StackLayout, base: i16, hash: i16, lost: JumpLabel) {
         let stacks = map_named(self.layout, layout.map());
         let (kept, full) = (self.asm.label(), self.asm.label());
         self.asm.comment("stacks[hash] = stack, where it is new");
@@ -189,7 +189,7 @@ impl Lowering<'_> {
     }
 }
 
-/// Bytes before the frames of a value.
+/// Size of the header of a value, bytes.
 fn header() -> i32 {
     immediate(STACK_HEADER)
 }

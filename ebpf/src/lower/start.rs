@@ -1,8 +1,8 @@
-//! Keeping a start and finding it again at its end.
+//! Keeps a start, and finds it again at its end.
 //!
-//! A start is kept in the entry of the table that its key has there ([`TableLayout`]). The entry's first word says whose
-//! it is: to write or to take it one has to change that word, so of two that want it one gets it, and the other goes on
-//! to the map. Where there is no table, all starts are in the map.
+//! A start is kept in the entry of the table that belongs to its key ([`TableLayout`]). The first word of the entry contains
+//! its state: a program must change that word to write or take the entry, so only one of two programs gets it, and the other
+//! uses the map. If there is no table, all starts are in the map.
 
 use super::{
     Lowering,
@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{
     arch::Arch,
-    asm::Label,
+    asm::JumpLabel,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
     layout::{CLAIMED, DropReason, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
 };
 
-/// Where the saved values are in an entry, when they are at `place` in a value of the map.
+/// Offset of the saved values in an entry, if they are at `place` in a value of the map.
 fn saved(start: &StartLayout, place: u32) -> i16 {
     offset(ENTRY_KEY + start.key_size + place - 8)
 }
 
 impl Lowering<'_> {
-    /// Keeps the start that has its key at `key`.
+    /// Keeps the start whose key is at `key`.
     pub(super) fn keep_start(&mut self, start: &StartLayout, key: i16) {
         self.prepare(&self.event.saves);
         let value = self.stack.take(start.value_size);
@@ -49,8 +49,16 @@ impl Lowering<'_> {
         self.asm.place(done);
     }
 
-    /// Keeps the start in the entry of its key, and jumps to `done`; goes on with what follows if somebody else's is there.
-    fn keep_in_table(&mut self, start: &StartLayout, table: &TableLayout, key: i16, value: i16, done: Label) {
+    /// Keeps the start in the entry of its key, and jumps to `done`; continues with the next instruction if the entry is
+    /// taken.
+    fn keep_in_table(
+        &mut self,
+        start: &StartLayout,
+        table: &TableLayout,
+        key: i16,
+        value: i16,
+        done: JumpLabel,
+    ) {
         let (claim, free, taken) = (self.asm.label(), self.asm.label(), self.asm.label());
         self.entry(start, table, key, done);
         self.asm.push(Insn::Load(Size::DW, R1, R7, offset(ELSEWHERE)));
@@ -84,9 +92,9 @@ impl Lowering<'_> {
         self.count_elsewhere(1);
     }
 
-    /// Takes the start of the end that has its key at `key`: sets the duration and the saved values. Jumps to `skip`,
-    /// counted, if there is none.
-    pub(super) fn take_start(&mut self, start: &StartLayout, key: i16, skip: Label) {
+    /// Takes the start of the end whose key is at `key`: sets the duration and the saved values. If there is none, counts
+    /// that and jumps to `skip`.
+    pub(super) fn take_start(&mut self, start: &StartLayout, key: i16, skip: JumpLabel) {
         let (found, unmatched) = (self.asm.label(), self.asm.label());
         let duration = self.stack.take(8);
         self.saved = start.saved.iter().map(|slot| self.stack.take(slot.size)).collect();
@@ -116,15 +124,15 @@ impl Lowering<'_> {
         self.asm.place(found);
     }
 
-    /// Takes the start from the entry of its key and jumps to `found`. Goes on with what follows if it may be in the map,
-    /// and jumps to `unmatched` if it is not there either.
+    /// Takes the start from the entry of its key and jumps to `found`. Continues with the next instruction if the start may
+    /// be in the map, and jumps to `unmatched` if it cannot be there either.
     fn take_from_table(
         &mut self,
         start: &StartLayout,
         table: &TableLayout,
         key: i16,
-        found: Label,
-        unmatched: Label,
+        found: JumpLabel,
+        unmatched: JumpLabel,
     ) {
         let (other, elsewhere) = (self.asm.label(), self.asm.label());
         self.entry(start, table, key, unmatched);
@@ -149,8 +157,8 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Eq, R1, 0, unmatched);
     }
 
-    /// `r7` = the entry of a key. Jumps to `never` where the map has none, which the verifier wants to be asked.
-    fn entry(&mut self, start: &StartLayout, table: &TableLayout, key: i16, never: Label) {
+    /// `r7` = the entry of a key. Jumps to `never` if the table has no such entry; the verifier requires the test.
+    fn entry(&mut self, start: &StartLayout, table: &TableLayout, key: i16, never: JumpLabel) {
         self.asm.comment("r7 = table[place of the key]");
         self.asm.push(Insn::Imm64(R2, SPREAD));
         for (word, mask) in (0..start.key_size).step_by(8).zip(&table.spread) {
@@ -174,7 +182,7 @@ impl Lowering<'_> {
     }
 
     /// Jumps to `differs` if the entry in `r7` has another key; changes `r2` and `r3`.
-    fn compare_key(&mut self, start: &StartLayout, key: i16, differs: Label) {
+    fn compare_key(&mut self, start: &StartLayout, key: i16, differs: JumpLabel) {
         for word in (0..start.key_size).step_by(8) {
             self.asm.push(Insn::Load(Size::DW, R2, R7, offset(ENTRY_KEY + word)));
             self.load_slot(R3, key + offset(word));
@@ -182,16 +190,16 @@ impl Lowering<'_> {
         }
     }
 
-    /// Claims the entry in `r7`, which was as `r0` says, and leaves that in `r1`; jumps to `lost` if it has changed.
-    fn claim(&mut self, lost: Label) {
+    /// Claims the entry in `r7` if its first word is still `r0`, and leaves that in `r1`; jumps to `lost` if it has changed.
+    fn claim(&mut self, lost: JumpLabel) {
         self.mov(R1, R0);
         self.mov(R2, CLAIMED);
         self.asm.push(Insn::CompareExchange(R7, 0, R2));
         self.asm.jump_if(Cond::Ne, R0, R1, lost);
     }
 
-    /// Ends the claim on the entry in `r7`: its word becomes `r1`. Nobody else changes it meanwhile, so what matters is that
-    /// all that was read from and written to the entry comes before; x86-64 keeps loads and stores before a later store.
+    /// Releases the entry in `r7`: its first word becomes `r1`. Nobody else changes it meanwhile, so all reads and writes of
+    /// the entry must come before this store; x86-64 does not move loads and stores behind a later store.
     fn give_back(&mut self) {
         self.asm.push(match self.host.arch {
             Arch::X86_64 => Insn::Store(Size::DW, R7, 0, R1),
@@ -199,7 +207,7 @@ impl Lowering<'_> {
         });
     }
 
-    /// Says at the entry in `r7` that the map has so many more starts of its keys; keeps `r0`.
+    /// Adds to the entry in `r7` this many starts of its keys in the map; keeps `r0`.
     fn count_elsewhere(&mut self, more: i32) {
         self.mov(R1, more);
         self.asm.push(Insn::AtomicAdd(Size::DW, R7, offset(ELSEWHERE), R1));
@@ -229,7 +237,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Counts a failed update by its error in `r0`; 0 is success.
+    /// Counts a failed update by the error in `r0`; 0 is success.
     fn count_failure(&mut self, full: DropReason) {
         let (done, busy) = (self.asm.label(), self.asm.label());
         self.asm.jump_if(Cond::Eq, R0, 0, done);

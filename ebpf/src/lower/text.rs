@@ -1,20 +1,20 @@
-//! Texts and bytes into the stack, padded with zeros.
+//! Writes texts and bytes to the stack, padded with zeros.
 
 use super::{CONTEXT, Lowering, immediate, offset};
 use crate::{
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, Size},
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// The kernel copies at most this with one string helper call here; longer texts are refused before.
+/// Most bytes that a string helper copies here in one call; longer texts are refused before.
 const WORD: u32 = 8;
 
 impl Lowering<'_> {
-    /// Writes a text of at most `room` bytes, with its NUL and zeros behind it, at `slot`; or bytes with zeros behind them.
-    /// No value may wait in `r1` to `r4`.
+    /// Writes at `slot` a text of at most `room` bytes, with its NUL, or bytes; zeros follow both. No value may be in `r1` to
+    /// `r4`.
     pub(super) fn text(&mut self, typed: &Typed, slot: i16, room: u32) {
         match &typed.kind {
-            Node::Text(bytes) => {
+            TypedKind::Text(bytes) => {
                 for word in 0..room / WORD {
                     let start = usize::try_from(word * WORD).expect("a text has few bytes");
                     let mut chunk = [0; 8];
@@ -24,7 +24,7 @@ impl Lowering<'_> {
                     self.store_word(slot, word, u64::from_le_bytes(chunk));
                 }
             }
-            Node::Comm => {
+            TypedKind::Comm => {
                 let size = room.min(16);
                 // Linux 6.0 and 6.1 write nothing behind the name's end.
                 self.zero(slot, 0, room);
@@ -32,7 +32,7 @@ impl Lowering<'_> {
                 self.mov(R2, immediate(size));
                 self.call(Helper::Comm);
             }
-            Node::TextAt { base, offset, access, limit } => {
+            TypedKind::TextAt { base, offset, access, limit } => {
                 self.zero(slot, 0, room);
                 self.eval(base, 0);
                 let end = self.asm.label();
@@ -46,17 +46,17 @@ impl Lowering<'_> {
                 );
                 self.asm.place(end);
             }
-            Node::BytesAt { base, offset, access, size } => {
+            TypedKind::BytesAt { base, offset, access, size } => {
                 self.zero(slot, 0, room);
                 self.eval(base, 0);
                 let end = self.asm.label();
-                if !matches!(base.kind, Node::Context) {
+                if !matches!(base.kind, TypedKind::Context) {
                     self.asm.jump_if(Cond::Eq, R1, 0, end);
                 }
                 self.read(slot, (*size).min(room), *offset, *access, (Helper::ReadKernel, Helper::ReadUser));
                 self.asm.place(end);
             }
-            Node::TextField { offset: place, size } => {
+            TypedKind::TextField { offset: place, size } => {
                 self.zero(slot, 0, room);
                 self.mov(R1, CONTEXT);
                 self.read(
@@ -67,7 +67,7 @@ impl Lowering<'_> {
                     (Helper::ReadKernelStr, Helper::ReadUserStr),
                 );
             }
-            Node::TextLocated { offset: place, relative } => {
+            TypedKind::TextLocated { offset: place, relative } => {
                 self.zero(slot, 0, room);
                 self.asm.push(Insn::Load(Size::W, R3, CONTEXT, offset(*place)));
                 // The low half is the offset, the high one the length.
@@ -85,11 +85,11 @@ impl Lowering<'_> {
                     (Helper::ReadKernelStr, Helper::ReadUserStr),
                 );
             }
-            Node::Cut { text, most } => {
+            TypedKind::Cut { text, most } => {
                 self.text(text, slot, room);
                 self.cut(slot, *most, room);
             }
-            Node::Conditional(condition, then, otherwise) => {
+            TypedKind::Conditional(condition, then, otherwise) => {
                 let (no, end) = (self.asm.label(), self.asm.label());
                 self.branch(condition, false, no, 0);
                 self.text(then, slot, room);
@@ -98,11 +98,11 @@ impl Lowering<'_> {
                 self.text(otherwise, slot, room);
                 self.asm.place(end);
             }
-            Node::Let(index) => {
+            TypedKind::Let(index) => {
                 let from = self.lets.slot(*index);
                 self.copy(from, slot, &typed.ty, room);
             }
-            Node::Saved(index) => {
+            TypedKind::Saved(index) => {
                 let from = self.saved[*index];
                 self.copy(from, slot, &typed.ty, room);
             }
@@ -121,14 +121,14 @@ impl Lowering<'_> {
         }
     }
 
-    /// Zeros from `from` to `to` bytes behind `slot`.
+    /// Writes zeros from `from` to `to`, bytes after `slot`.
     fn zero(&mut self, slot: i16, from: u32, to: u32) {
         for word in from / WORD..to / WORD {
             self.store_word(slot, word, 0);
         }
     }
 
-    /// Zeros from the byte `most` on.
+    /// Writes zeros from the byte `most` on.
     fn cut(&mut self, slot: i16, most: u32, room: u32) {
         let (word, kept) = (most / WORD, most % WORD);
         if kept > 0 && most < room {

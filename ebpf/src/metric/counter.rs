@@ -1,4 +1,4 @@
-//! `counter`: the sum of a value, or the number of events. A row has the sum.
+//! `counter`: the sum of a value, or the number of events. A row contains the sum.
 
 use super::{Cell, RowKind, add_words, exact};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     key::{Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
 };
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter;
 
-/// All is said by the key.
+/// The key alone declares it.
 pub(super) type Declared = Counter;
 
 impl RowKind for Counter {
@@ -41,7 +41,7 @@ impl RowKind for Counter {
         8
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         if cell.signed {
             // A counter never falls.
             row.asm.jump_if(Cond::Slt, R1, 0, cell.done);

@@ -1,4 +1,4 @@
-//! `gauge`: the last value. A row has the time, and the value.
+//! `gauge`: the last value. A row contains its time, and the value.
 
 use super::{Cell, RowKind, exact};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     key::{Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
 };
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gauge;
 
-/// All is said by the key.
+/// The key alone declares it.
 pub(super) type Declared = Gauge;
 
 impl RowKind for Gauge {
@@ -41,7 +41,7 @@ impl RowKind for Gauge {
         16
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         let now = row.time();
         row.asm.load_slot(R2, now);
         row.asm.push(Insn::Store(Size::DW, R7, cell.offset, R2));

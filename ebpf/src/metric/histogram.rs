@@ -1,7 +1,6 @@
-//! `histogram`: a distribution. A row has the sum of the values, then the counts of the buckets.
+//! `histogram`: a distribution. A row contains the sum of the values, then the counts of the buckets.
 //!
-//! What the buckets are is in [`crate::histogram`], how `buckets:` is read in `buckets`, and the instructions that find
-//! a bucket are in `row`.
+//! [`crate::histogram`] defines the buckets, `buckets` reads `buckets:`, and `row` has the instructions that find a bucket.
 
 mod buckets;
 
@@ -15,7 +14,7 @@ use crate::{
     key::{Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
     yaml::Node,
 };
@@ -25,10 +24,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram(pub Buckets);
 
-/// As declared: bounds become exact only once the unit is known, and that may follow from the value's type.
+/// A declared histogram. Its bounds become exact once the unit is known, which may follow from the value's type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Declared {
-    /// Its `buckets:`; by the unit where they are not said.
+    /// Its `buckets:`; if not declared, the unit decides.
     pub buckets: Option<Node>,
 }
 
@@ -62,7 +61,7 @@ impl RowKind for Histogram {
         8 + 8 * self.0.slots()
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         row.add(R7, cell.offset, R1);
         row.bucket(&self.0, cell.offset + 8, cell.signed, cell.done);
     }

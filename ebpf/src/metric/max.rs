@@ -1,5 +1,5 @@
-//! `max`: the largest value of the last while. A row has a ring of [`SLOTS`] pairs of epoch and value; an epoch is a third
-//! of the window.
+//! `max`: the largest value within a window of time. A row contains a ring of [`SLOTS`] pairs of epoch and value; an epoch is
+//! a third of the window.
 
 use super::{Cell, RowKind, exact};
 use crate::{
@@ -8,24 +8,24 @@ use crate::{
     key::{Fallback, Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
 };
 use std::sync::Arc;
 
-/// Time slots: three make a window, the fourth is being replaced.
+/// Time slots: three form a window, the fourth is being replaced.
 const SLOTS: u32 = 4;
-/// Slots that make a window.
+/// Number of slots that form a window.
 const WINDOW_SLOTS: u64 = 3;
 
-/// The largest value of the last while.
+/// The largest value within a window of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Max {
-    /// How long, nanoseconds.
+    /// Length of the window, nanoseconds.
     pub window_ns: u64,
 }
 
-/// What the file says is what is kept.
+/// The declaration is complete without a unit.
 pub(super) type Declared = Max;
 
 impl Max {
@@ -62,7 +62,7 @@ impl RowKind for Max {
         16 * SLOTS
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         let now = row.time();
         row.asm.load_slot(R2, now);
         row.asm.constant(R3, self.epoch_ns());
@@ -84,7 +84,7 @@ impl RowKind for Max {
         row.asm.push(Insn::Store(Size::DW, R4, cell.offset + 8, R1));
     }
 
-    /// Brings the largest value of the window into the second word; the first says whether there is one.
+    /// Moves the largest value of the window into the second word; the first word says whether there is one.
     fn settle(&self, words: &mut [u64], now_ns: u64, signed: bool) {
         let epoch = now_ns / self.epoch_ns();
         let mut largest: Option<u64> = None;

@@ -1,4 +1,4 @@
-//! What is known of a kind of attach points without a kernel.
+//! Facts about an attach kind that need no kernel.
 
 use super::Mechanism;
 use std::{
@@ -6,61 +6,61 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// A kind of attach points. Each is described once, in a file of `attach`.
-pub struct Kind {
-    /// Its name, with which attach points begin.
+/// An attach kind. Each is described once, in a file of `attach`.
+pub struct AttachKind {
+    /// Its name, the first word of its attach points.
     pub name: &'static str,
     /// bpftrace's short name for it.
     pub short: &'static str,
     /// The form of its attach points, for messages.
     pub form: &'static str,
-    /// What its attach points are.
+    /// The subject of its attach points.
     pub subject: Subject,
-    /// How many functions one may mean.
-    pub several: Several,
-    /// The ways in which its programs are attached.
+    /// Number of functions that one attach point may match.
+    pub several: FunctionCount,
+    /// The mechanisms of its programs.
     pub mechanisms: &'static [Mechanism],
 }
 
-/// What attach points of a kind are, by which two of them are compared.
+/// The subject of the attach points of a kind; two events are compared by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Tracepoints of the kernel, however their arguments are read.
+    /// Tracepoints of the kernel, whichever way their arguments are read.
     Tracepoint,
     /// Functions of the kernel.
     Function {
-        /// Whether at their return.
+        /// Whether the events are returns.
         at_return: bool,
-        /// Whether a program is called by the function itself, and not by a probe on it: `frame` is another number.
+        /// Whether the function itself calls the program, and not a probe on it: then `frame` is another number.
         traced: bool,
     },
     /// Functions of a program or library.
     UserFunction {
-        /// Whether at their return.
+        /// Whether the events are returns.
         at_return: bool,
     },
-    /// Probes that a program or library brings along.
+    /// USDT probes of a program or library.
     UserProbe,
-    /// Timers: two of one unit are one event only if they are as often.
+    /// Timers: two of one unit are one event only if they have the same period.
     Timer,
     /// Counters.
     Counter,
-    /// What no other kind has.
+    /// A subject that no other kind has.
     Own,
 }
 
-/// How many functions an attach point may mean.
+/// Number of functions that an attach point may match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Several {
-    /// None, or one.
+pub enum FunctionCount {
+    /// None or one.
     Never,
-    /// Several with a pattern.
+    /// Several, with a pattern.
     Pattern,
-    /// Several also with a name, which a program may have more than once.
+    /// Several, also with a name, because a program may have several functions of one name.
     Always,
 }
 
-impl Kind {
+impl AttachKind {
     /// Whether its attach points are in a program or library, whose name is their first part.
     pub fn is_in_binary(&self) -> bool {
         matches!(self.subject, Subject::UserFunction { .. } | Subject::UserProbe)
@@ -72,21 +72,21 @@ impl Kind {
     }
 }
 
-impl fmt::Debug for Kind {
+impl fmt::Debug for AttachKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl PartialEq for Kind {
+impl PartialEq for AttachKind {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Kind {}
+impl Eq for AttachKind {}
 
-impl Hash for Kind {
+impl Hash for AttachKind {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }

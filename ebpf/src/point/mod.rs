@@ -1,34 +1,34 @@
-//! Where programs attach: a kind, and what stands behind it. What the kinds are is said by `attach`, one file for each.
+//! Attach points: a kind and the text after it. Each kind is described in a file of `attach`.
 
 mod kind;
 mod mechanism;
 
-pub use kind::{Kind, Several, Subject};
-pub use mechanism::{Link, Mechanism, Section, Tracing};
+pub use kind::{AttachKind, FunctionCount, Subject};
+pub use mechanism::{LinkKind, Mechanism, ProgramSection, Tracing};
 
 use crate::glob::is_pattern;
 use std::fmt;
 
-/// A point of the kernel or of a program that a program attaches to, as it was written: `kprobe:vfs_read`.
+/// An attach point of the kernel or of a program, as written: `kprobe:vfs_read`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AttachPoint {
     /// Its kind.
-    pub kind: &'static Kind,
-    /// Where its binary is looked for, if it is in one.
+    pub kind: &'static AttachKind,
+    /// The root under which its binary is found, if it is in one.
     root: Root,
-    /// What stands behind the kind, between colons. The kind's own file knows what each part is.
+    /// The text after the kind, split at colons. The kind's own file knows the meaning of each part.
     parts: Vec<String>,
 }
 
-/// Whose files a binary is looked for among.
+/// The root under which a binary is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Root {
-    /// Those that this exporter sees.
+    /// The root of this exporter.
     #[default]
     Host,
-    /// Those that a process sees, by its number.
+    /// The root of a process, by its number.
     Process(u32),
-    /// Those of a container, by the beginning of its id, or its name.
+    /// The root of a container, by the beginning of its id, or its name.
     Container(String),
 }
 
@@ -43,17 +43,17 @@ impl fmt::Display for Root {
 }
 
 impl AttachPoint {
-    /// A point whose parts the kind has read.
-    pub(crate) fn new(kind: &'static Kind, parts: Vec<String>) -> Self {
+    /// Makes an attach point from parts that the kind has parsed.
+    pub(crate) fn new(kind: &'static AttachKind, parts: Vec<String>) -> Self {
         Self { kind, root: Root::Host, parts }
     }
 
-    /// What stands behind the kind, between colons.
+    /// The parts after the kind.
     pub fn parts(&self) -> &[String] {
         &self.parts
     }
 
-    /// The last part, which is the name of a tracepoint, function or probe.
+    /// The last part: the name of a tracepoint, function or probe.
     pub fn name(&self) -> &str {
         let Some(name) = self.parts.last() else {
             unreachable!("an attach point has a part behind its kind: this is a bug in tapster")
@@ -61,26 +61,26 @@ impl AttachPoint {
         name
     }
 
-    /// What stands before the name, if anything does: the category of a tracepoint.
+    /// The part before the name, if there is one: the category of a tracepoint.
     pub fn category(&self) -> Option<&str> {
         self.parts.iter().rev().nth(1).map(String::as_str)
     }
 
-    /// Whether it may be several functions: a pattern, or a name that a program has more than once.
+    /// Whether it may match several functions: a pattern, or a name that a program has several times.
     pub fn may_be_several(&self) -> bool {
         match self.kind.several {
-            Several::Never => false,
-            Several::Pattern => is_pattern(self.name()),
-            Several::Always => true,
+            FunctionCount::Never => false,
+            FunctionCount::Pattern => is_pattern(self.name()),
+            FunctionCount::Always => true,
         }
     }
 
-    /// Where its binary is looked for, and the binary, if it is in one.
+    /// The root and the binary, if it is in one.
     pub fn binary(&self) -> Option<(&Root, &str)> {
         self.kind.is_in_binary().then(|| (&self.root, self.parts[0].as_str()))
     }
 
-    /// The same with its binary looked for elsewhere.
+    /// Returns the attach point with another root.
     #[must_use]
     pub fn within(mut self, wanted: &Root) -> Self {
         if self.kind.is_in_binary() {

@@ -1,41 +1,41 @@
-//! How values of labels become text: what there is, by which names, and of which values.
+//! The decoders of label values: their names, and the values that they accept.
 //!
-//! One more decoder is one entry in the table below. It gives the decoder's name, what it takes, and its row in `docs/probes.md`,
-//! which a test compares. What reads the bytes is not here: the exporter has one file for each.
+//! A new decoder is one entry in the table below: its name, its input, and its row in `docs/probes.md`, which a test
+//! compares. The code that reads the bytes is in the exporter, one file for each decoder.
 
 use crate::stack::Side;
 use std::collections::BTreeMap;
 
-/// What a decoder takes.
+/// The input of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
+pub enum DecoderInput {
     /// A number or a pointer.
     Number,
     /// A text.
     Text,
     /// A stack of one side.
     Stack(Side),
-    /// The stack of the kernel that a task slept with.
+    /// The stack of the kernel with which a task slept.
     Sleep,
-    /// So many bytes; any number of them where it is `None`.
+    /// This many bytes; `None` for any number of them.
     Bytes(Option<u32>),
 }
 
-/// A row of the table: decoders that take and show the same.
+/// A row of the table: decoders with the same input and output.
 #[derive(Debug)]
-pub struct Row {
-    /// Their names, and what these stand for.
+pub struct DecoderRow {
+    /// Their names, and the decoders.
     pub decoders: &'static [(&'static str, Decoder)],
-    /// What they take.
-    pub takes: Takes,
-    /// The same in words, for the documentation.
+    /// Their input.
+    pub takes: DecoderInput,
+    /// Their input in words, for the documentation.
     pub from: &'static str,
-    /// What they show, for the documentation.
+    /// Their output in words, for the documentation.
     pub into: &'static str,
 }
 
-/// Makes [`Decoder`] and [`DECODERS`] of one entry for each decoder: its variant, and rows of its names, what it takes, and the two
-/// texts of its row in the documentation. A variant with a value has a name for each value: `["pod" = CgroupPart::Pod]`.
+/// Makes [`Decoder`] and [`DECODERS`] from one entry for each decoder: its variant, its names, its input, and the two texts
+/// of its row in the documentation. A variant with a value has a name for each value: `["pod" = CgroupPart::Pod]`.
 macro_rules! decoders {
     ($(
         $variant:ident $(($payload:ty))? {
@@ -46,20 +46,21 @@ macro_rules! decoders {
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "the table of decoders has a text for each")]
         pub enum Decoder {
-            /// A text for each number, and one for all others (their decimal number where there is none).
+            /// A table: a text for each number, and one for all others (by default their decimal number).
             Table {
                 /// Number → text.
                 rows: BTreeMap<i64, String>,
-                /// Enumerator → text; its number is looked up on the kernel at hand, and left out where it has none.
+                /// Enumerator → text. Its number is looked up on the kernel; an enumerator that the kernel does not have is
+                /// left out.
                 named: Vec<(String, String)>,
-                /// For every other number.
+                /// The text of all other numbers.
                 default: Option<String>,
             },
             $($variant $(($payload))?,)+
         }
 
-        /// The decoders that have names: all that take no table.
-        pub static DECODERS: &[Row] = &[$($(Row {
+        /// The decoders that have names: all except the table.
+        pub static DECODERS: &[DecoderRow] = &[$($(DecoderRow {
             decoders: &[$(($name, Decoder::$variant $(($value))?)),+],
             takes: $takes,
             from: $from,
@@ -69,31 +70,31 @@ macro_rules! decoders {
 }
 
 decoders! {
-    Unsigned { ["unsigned"] Takes::Number, "a number" => "decimal"; }
-    Signed { ["signed"] Takes::Number, "a number" => "decimal, with its sign"; }
-    Hex { ["hex"] Takes::Number, "a number" => "`0x…`"; }
-    Text { ["string", "comm"] Takes::Text, "a text" => "itself; a byte that is not UTF-8 as `\\xNN`"; }
-    Bytes { ["bytes"] Takes::Bytes(None), "[bytes](#bytes); what they are without `as`" => "two hexadecimal digits for each, in their order"; }
-    BlockDevice { ["block_device"] Takes::Number, "`major << 20 \\| minor`" => "the device's name (`sda`, `md0`); `8:16` if there is none of that number, `none` for 0. A device that went keeps its name until [another has it](metrics.md#disks-that-are-exchanged); with `(disk.diskseq ?? 0) << 32` above the number the value says which disk it means. A [path of a multipath NVMe disk](metrics.md#several-paths-to-a-disk) is shown as the disk that it leads to"; }
-    BlockPath { ["block_path"] Takes::Number, "the same" => "the path (`nvme0c1n1`) where the device is one of a multipath NVMe disk, empty for any other"; }
-    Errno { ["errno"] Takes::Number, "an error number, positive or negative" => "`ENOENT`; `ok` for 0"; }
-    Syscall { ["syscall"] Takes::Number, "a number of a system call; `1 << 32` more if a process of 32 bits called" => "its name on this processor (x86-64, arm64): `openat`; the number where it has none, `unknown` from 1000 on, `compat_4` for 32 bits, `none` for a negative one"; }
-    Ksym { ["ksym"] Takes::Number, "an address" => "the function of the kernel around it; `[MODULE]` or `[unknown]` where it is in none. The address itself is not shown: it tells where the kernel is (`hex` does, if you ask for it)"; }
+    Unsigned { ["unsigned"] DecoderInput::Number, "a number" => "decimal"; }
+    Signed { ["signed"] DecoderInput::Number, "a number" => "decimal, with its sign"; }
+    Hex { ["hex"] DecoderInput::Number, "a number" => "`0x…`"; }
+    Text { ["string", "comm"] DecoderInput::Text, "a text" => "itself; a byte that is not UTF-8 as `\\xNN`"; }
+    Bytes { ["bytes"] DecoderInput::Bytes(None), "[bytes](#bytes); what they are without `as`" => "two hexadecimal digits for each, in their order"; }
+    BlockDevice { ["block_device"] DecoderInput::Number, "`major << 20 \\| minor`" => "the device's name (`sda`, `md0`); `8:16` if there is none of that number, `none` for 0. A device that went keeps its name until [another has it](metrics.md#disks-that-are-exchanged); with `(disk.diskseq ?? 0) << 32` above the number the value says which disk it means. A [path of a multipath NVMe disk](metrics.md#several-paths-to-a-disk) is shown as the disk that it leads to"; }
+    BlockPath { ["block_path"] DecoderInput::Number, "the same" => "the path (`nvme0c1n1`) where the device is one of a multipath NVMe disk, empty for any other"; }
+    Errno { ["errno"] DecoderInput::Number, "an error number, positive or negative" => "`ENOENT`; `ok` for 0"; }
+    Syscall { ["syscall"] DecoderInput::Number, "a number of a system call; `1 << 32` more if a process of 32 bits called" => "its name on this processor (x86-64, arm64): `openat`; the number where it has none, `unknown` from 1000 on, `compat_4` for 32 bits, `none` for a negative one"; }
+    Ksym { ["ksym"] DecoderInput::Number, "an address" => "the function of the kernel around it; `[MODULE]` or `[unknown]` where it is in none. The address itself is not shown: it tells where the kernel is (`hex` does, if you ask for it)"; }
     Stack(Side) {
-        ["kstack" = Side::Kernel] Takes::Stack(Side::Kernel), "a [stack](#stacks) of the kernel; what it is without `as`" => "its functions";
-        ["ustack" = Side::User] Takes::Stack(Side::User), "a [stack](#stacks) of a program; what it is without `as`" => "its functions";
+        ["kstack" = Side::Kernel] DecoderInput::Stack(Side::Kernel), "a [stack](#stacks) of the kernel; what it is without `as`" => "its functions";
+        ["ustack" = Side::User] DecoderInput::Stack(Side::User), "a [stack](#stacks) of a program; what it is without `as`" => "its functions";
     }
-    Reason { ["reason"] Takes::Sleep, "a [stack](#stacks) of the kernel with which a task slept" => "what it waited for, by a [table](#reasons); `short` for `0`, `unknown` where no function is in the table"; }
+    Reason { ["reason"] DecoderInput::Sleep, "a [stack](#stacks) of the kernel with which a task slept" => "what it waited for, by a [table](#reasons); `short` for `0`, `unknown` where no function is in the table"; }
     Cgroup(CgroupPart) {
-        ["cgroup" = CgroupPart::Path] Takes::Number, "a [cgroup](#cgroups-pods-containers)" => "its path in its hierarchy; of one longer than 1024 bytes the beginning and `~cut`";
-        ["namespace" = CgroupPart::Namespace, "pod" = CgroupPart::Pod, "container" = CgroupPart::Container] Takes::Number, "the same" => "the Kubernetes namespace, the pod, the container that it is of";
+        ["cgroup" = CgroupPart::Path] DecoderInput::Number, "a [cgroup](#cgroups-pods-containers)" => "its path in its hierarchy; of one longer than 1024 bytes the beginning and `~cut`";
+        ["namespace" = CgroupPart::Namespace, "pod" = CgroupPart::Pod, "container" = CgroupPart::Container] DecoderInput::Number, "the same" => "the Kubernetes namespace, the pod, the container that it is of";
     }
-    RaidArray { ["raid_array"] Takes::Number, "`major << 20 \\| minor` of an array" => "its name (`md0`, `dm-3`); what is no array now is left out"; }
-    RaidLevel { ["raid_level"] Takes::Number, "the same" => "its level (`raid5`, `striped`); what is no array now is left out"; }
-    RaidSlot { ["raid_slot"] Takes::Number, "`array << 32 \\| member`, both as above" => "the member's place in the array, `none` for a spare; what is no member of that array now is left out"; }
+    RaidArray { ["raid_array"] DecoderInput::Number, "`major << 20 \\| minor` of an array" => "its name (`md0`, `dm-3`); what is no array now is left out"; }
+    RaidLevel { ["raid_level"] DecoderInput::Number, "the same" => "its level (`raid5`, `striped`); what is no array now is left out"; }
+    RaidSlot { ["raid_slot"] DecoderInput::Number, "`array << 32 \\| member`, both as above" => "the member's place in the array, `none` for a spare; what is no member of that array now is left out"; }
 }
 
-/// What of a cgroup is shown.
+/// The part of a cgroup that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupPart {
     /// Its path.
@@ -112,18 +113,18 @@ impl Decoder {
         DECODERS.iter().flat_map(|row| row.decoders).map(|(name, _)| *name)
     }
 
-    /// The decoder of a name.
+    /// Finds a decoder by its name.
     pub fn named(name: &str) -> Option<Self> {
         let mut all = DECODERS.iter().flat_map(|row| row.decoders);
         all.find(|(known, _)| *known == name).map(|(_, decoder)| decoder.clone())
     }
 
-    /// What it takes.
-    pub(crate) fn takes(&self) -> Takes {
+    /// Its input.
+    pub(crate) fn takes(&self) -> DecoderInput {
         if let Self::Table { .. } = self {
-            return Takes::Number;
+            return DecoderInput::Number;
         }
-        let has = |row: &&Row| row.decoders.iter().any(|(_, decoder)| decoder == self);
+        let has = |row: &&DecoderRow| row.decoders.iter().any(|(_, decoder)| decoder == self);
         DECODERS.iter().find(has).expect("each variant but the table has a row").takes
     }
 }

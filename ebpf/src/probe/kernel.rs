@@ -1,4 +1,4 @@
-//! Versions of the kernel, and ranges of them that a probe is for.
+//! Versions of the kernel, and ranges of them for which a probe is.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 pub struct KernelVersion(pub u16, pub u16, pub u16);
 
 impl KernelVersion {
-    /// Reads `6.1`, `5.10.3` or a release such as `6.18.44-fc`.
+    /// Parses `6.1`, `5.10.3` or a release such as `6.18.44-fc`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().splitn(3, '.');
         let mut number = |required: bool| {
@@ -27,7 +27,7 @@ impl fmt::Display for KernelVersion {
     }
 }
 
-/// `>=5.18`, `<6.1`, or several joined by commas, all of which must hold.
+/// A range: `>=5.18`, `<6.1`, or several comparisons joined by commas, all of which must be true.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelRange {
     /// Comparisons as written.
@@ -37,7 +37,7 @@ pub struct KernelRange {
 }
 
 impl KernelRange {
-    /// Reads a range; `None` if it is not one.
+    /// Parses a range; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let mut range = Self { text: text.to_owned(), ..Self::default() };
         for part in text.split(',') {
@@ -52,7 +52,7 @@ impl KernelRange {
         Some(range)
     }
 
-    /// Whether no kernel is in the range.
+    /// Whether the range is empty.
     pub fn is_empty(&self) -> bool {
         self.least.zip(self.below).is_some_and(|(least, below)| least >= below)
     }

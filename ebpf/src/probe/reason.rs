@@ -1,34 +1,34 @@
-//! What sleeps in functions of the kernel wait for, as a file of probes says it.
+//! Reasons of sleeps, as a file of probes declares them.
 
 use crate::diagnostic::{SourceFile, Spanned};
 use std::sync::Arc;
 
-/// What sleeps in certain functions of the kernel wait for. One reason may have several.
+/// What sleeps in certain functions of the kernel wait for. One reason may have several entries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
     /// The label's value.
     pub reason: Spanned<String>,
-    /// The same in a sentence.
+    /// A sentence about it.
     pub text: Option<Spanned<String>>,
-    /// 1 to 100; the highest counts.
+    /// 1 to 100; the highest priority wins.
     pub priority: u32,
     /// The functions.
     pub patterns: Vec<ReasonPattern>,
-    /// Where it stands.
+    /// Its place.
     pub file: Arc<SourceFile>,
 }
 
-/// Functions of a reason.
+/// A pattern of functions of a reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReasonPattern {
-    /// A name, or a pattern of [`crate::glob`]; behind `;`, as stacks are written, where only a certain caller's counts.
+    /// A name, or a pattern of [`crate::glob`]. After `;`, as stacks are written, if only calls by a certain caller count.
     pub pattern: Spanned<String>,
-    /// Whether they count only if it is they who sleep.
+    /// Whether only the innermost function, which sleeps, is compared.
     pub innermost: bool,
 }
 
 impl Reason {
-    /// Whether another entry says the same, wherever the two stand.
+    /// Whether another entry has the same contents, wherever the two are.
     pub fn means(&self, other: &Self) -> bool {
         let text = |reason: &Self| reason.text.as_ref().map(|text| text.value.clone());
         let patterns = |reason: &Self| -> Vec<(String, bool)> {
@@ -42,12 +42,12 @@ impl Reason {
 }
 
 impl ReasonPattern {
-    /// The functions.
+    /// The name or pattern of the functions.
     pub fn function(&self) -> &str {
         self.pattern.value.split_once(';').map_or(&self.pattern.value, |(_, function)| function)
     }
 
-    /// Who must have called them, if that matters.
+    /// The name or pattern of their caller, if it is given.
     pub fn caller(&self) -> Option<&str> {
         self.pattern.value.split_once(';').map(|(caller, _)| caller)
     }

@@ -1,24 +1,24 @@
-//! Metrics of starts that wait for their end, as declared: how many there are, and how old the oldest is.
+//! Metrics of waiting starts, as declared: their number, and the age of the oldest.
 
 use crate::{
     diagnostic::Spanned,
     key::{Form, Key},
 };
 
-/// What is told.
+/// The kind of such a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitingKind {
-    /// How many starts wait.
+    /// The number of starts that wait.
     InFlight,
-    /// How long the oldest of them has waited, seconds.
+    /// The age of the oldest start, seconds.
     Oldest,
 }
 
-/// The keys that say of which kind such a metric is.
+/// The keys that select the kinds of such metrics.
 pub(crate) const WAITING_KEYS: &[Key] = &[WaitingKind::InFlight.key(), WaitingKind::Oldest.key()];
 
 impl WaitingKind {
-    /// All of them, in the order of their keys.
+    /// All kinds, in the order of their keys.
     pub(crate) const ALL: [Self; 2] = [Self::InFlight, Self::Oldest];
 
     /// Its key in a file of probes.
@@ -47,8 +47,8 @@ impl WaitingKind {
 pub struct DeclaredWaiting {
     /// Its name without the prefix `tapster_`.
     pub name: Spanned<String>,
-    /// What it tells.
+    /// Its help text.
     pub help: String,
-    /// Which of both.
+    /// Its kind.
     pub kind: WaitingKind,
 }

@@ -1,4 +1,4 @@
-//! What a checked probe tells of starts that wait for their end. [`crate::waiting`] tells it of a start.
+//! Metrics of waiting starts in a checked probe. [`crate::waiting`] computes them from a start.
 
 use super::{Type, Typed};
 use crate::probe::WaitingKind;
@@ -10,34 +10,35 @@ pub struct WaitingMetric {
     pub name: String,
     /// Its help text.
     pub help: String,
-    /// Which of both.
+    /// Its kind.
     pub kind: WaitingKind,
 }
 
-/// All that a probe tells of starts that wait.
+/// The metrics of waiting starts of a probe, and how their labels are computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
     /// The metrics.
     pub metrics: Vec<WaitingMetric>,
-    /// Labels of the probe that are known before the end, in their order.
+    /// Labels of the probe that are known before the end, in order.
     pub labels: Vec<KnownLabel>,
-    /// Types of what an entry has: the saved values, then the parts of the key.
+    /// Types of the contents of an entry: the saved values, then the parts of the key.
     pub values: Vec<Type>,
-    /// What several labels share. Each of these is a value behind those before it, and may use them.
+    /// Values that several labels share. Each follows the values of the entry and the shared values before it, and may use
+    /// them.
     pub shared: Vec<Typed>,
-    /// Which part of the key is the number of a process or thread: when that is gone, the end does not come any more.
+    /// The part of the key that is the number of a process or thread: if that is gone, the end cannot come any more.
     pub task: Option<usize>,
-    /// Whether starts are kept however long they wait, as long as there is room: the file has no time of its own for it.
+    /// Whether starts are kept however long they wait, as long as they fit: the file declares no timeout.
     pub keeps: bool,
 }
 
 /// A label that is known from a start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownLabel {
-    /// Its place among the labels of the probe.
+    /// Its index among the labels of the probe.
     pub place: usize,
-    /// Its value, in which `Saved` is the number of a value of the entry, and of what is shared behind them.
+    /// Its value. `Saved` numbers the values of the entry, and after them the shared values.
     pub value: Typed,
-    /// The type that the label has in the key of a row.
+    /// The type of the label in the key of a row.
     pub ty: Type,
 }

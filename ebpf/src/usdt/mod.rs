@@ -1,30 +1,30 @@
-//! Probes that programs bring along (USDT, `sys/sdt.h`): the notes that name them, and where their arguments are.
-//! Text and bytes in, values out; files are read elsewhere.
+//! USDT probes of programs (`sys/sdt.h`): the notes that name them, and the places of their arguments. This module parses
+//! text and bytes; others read the files.
 
 mod note;
 mod operand;
 
 pub use note::{Note, NoteError, notes};
-pub use operand::{Argument, Extend, Index, Operand, arguments};
+pub use operand::{Extend, Index, UsdtArgument, UsdtOperand, arguments};
 
-/// Which file it was, and which version of it: one that was written to since is another.
+/// The identity of a file, and its version: a file that was written to since is another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FileId {
     /// Number of the device.
     pub device: u64,
     /// Number on the device.
     pub inode: u64,
-    /// When it was written to, nanoseconds since the epoch; whoever owns the file can set this.
+    /// Time of the last modification, nanoseconds since the epoch; the owner of the file can set it.
     pub modified_ns: i128,
-    /// When it was written to, or its rights, names or times were changed, nanoseconds since the epoch: nobody can set this, and
-    /// it changes when overlayfs begins to have a file of its own in place of one of a layer below.
+    /// Time of the last change of contents, rights, names or times, nanoseconds since the epoch. Nobody can set it. It also
+    /// changes when overlayfs replaces a file of a lower layer by its own copy.
     pub changed_ns: i128,
     /// Its length, bytes.
     pub size: u64,
 }
 
 impl FileId {
-    /// Whether both are one file, whatever was written to it in between.
+    /// Whether both are one file, possibly modified in between.
     pub fn is_one_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
@@ -32,43 +32,43 @@ impl FileId {
 
 /// A place of a file where a program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Site {
-    /// Bytes from the start of the file.
+pub struct UsdtSite {
+    /// File offset, bytes.
     pub offset: u64,
-    /// Where in the file the counter is that says whether anybody listens; 0 for a probe without one. Programs may
-    /// skip what they would do for nobody.
+    /// File offset of the semaphore, the counter that says whether anybody listens; 0 for a probe without one. Programs may
+    /// skip work that nobody listens to.
     pub semaphore: u64,
 }
 
 /// Places of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Sites {
-    /// The file that they were found in.
+pub struct UsdtSites {
+    /// The file in which they were found.
     pub file: FileId,
     /// The places.
-    pub list: Vec<Site>,
+    pub list: Vec<UsdtSite>,
 }
 
-/// One place of a probe, as its note has it.
+/// A location of a probe, from its note.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Location {
-    /// Where.
-    pub site: Site,
+    /// Its place.
+    pub site: UsdtSite,
     /// Its address, as the file was linked.
     pub address: u64,
-    /// Its arguments; an error says why one cannot be read.
-    pub arguments: Vec<Result<Argument, String>>,
+    /// Its arguments; an error is the reason why one cannot be read.
+    pub arguments: Vec<Result<UsdtArgument, String>>,
 }
 
 /// A probe of a program.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// Who defines it.
+pub struct UsdtProbe {
+    /// Its provider.
     pub provider: String,
     /// Its name.
     pub name: String,
     /// The file.
     pub file: FileId,
-    /// Every place where the program passes it.
+    /// Every location of the probe in the program.
     pub locations: Vec<Location>,
 }

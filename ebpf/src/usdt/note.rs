@@ -1,39 +1,39 @@
-//! The section `.note.stapsdt`: one note for each place where a probe is passed.
+//! The section `.note.stapsdt`: one note for each location of a probe.
 
 /// Type of a note about a probe.
 const STAPSDT: u32 = 3;
 /// Owner of such notes, with its NUL.
 const OWNER: &[u8] = b"stapsdt\0";
 
-/// Most notes of a file, and longest text of one; the largest programs have some 2000 notes of 100 bytes.
+/// Most notes of a file, and longest text of one, bytes; the largest programs have some 2000 notes of 100 bytes.
 const MOST: usize = 1 << 13;
 const LONGEST: usize = 4096;
 
-/// What a note says.
+/// The contents of a note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// Address of the instruction.
     pub address: u64,
-    /// Address of the section `.stapsdt.base` when the note was written; where that is elsewhere now, all addresses
-    /// have moved by the difference (`prelink`).
+    /// Address of the section `.stapsdt.base` when the note was written. If the section is elsewhere now, all addresses have
+    /// moved by the difference (`prelink`).
     pub base: u64,
     /// Address of the semaphore; 0 for none.
     pub semaphore: u64,
-    /// Who defines the probe.
+    /// The provider of the probe.
     pub provider: String,
     /// Its name.
     pub name: String,
-    /// Where its arguments are, as the assembler writes operands.
+    /// Its arguments, as the assembler writes operands.
     pub arguments: String,
 }
 
-/// What is wrong with a section of notes.
+/// The reason why a section of notes cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
-    /// A note says that it is longer than the section.
+    /// A note is longer than the section.
     #[error("the note at byte {0} ends behind its section")]
     Truncated(usize),
-    /// A note holds other things than three addresses and three texts.
+    /// A note contains something else than three addresses and three texts.
     #[error("the note at byte {0} is not made of three addresses and three texts")]
     Form(usize),
     /// There are more notes than any program has.
@@ -41,7 +41,7 @@ pub enum NoteError {
     TooMany(usize),
 }
 
-/// Reads the notes of a 64-bit little-endian file; those of other owners and types are passed over.
+/// Parses the notes of a 64-bit little-endian file; notes of other owners and types are ignored.
 pub fn notes(section: &[u8]) -> Result<Vec<Note>, NoteError> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -71,7 +71,7 @@ pub fn notes(section: &[u8]) -> Result<Vec<Note>, NoteError> {
     Ok(found)
 }
 
-/// The inside of a note.
+/// Parses the contents of a note.
 fn note(body: &[u8]) -> Option<Note> {
     let (words, texts) = body.split_at_checked(24)?;
     let word = |index: usize| {

@@ -1,7 +1,7 @@
-//! Where an argument of a USDT probe is: `SIZE@OPERAND`, the operand as the compiler wrote it for the assembler.
+//! Arguments of a USDT probe: `SIZE@OPERAND`, with the operand as the compiler wrote it for the assembler.
 //!
-//! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of `SystemTap`; operands as the GNU assembler
-//! takes them, of x86-64 in the syntax of AT&T.
+//! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of `SystemTap`; operands as the GNU assembler accepts
+//! them, for x86-64 in AT&T syntax.
 
 use crate::arch::Arch;
 
@@ -10,53 +10,53 @@ const MOST: usize = 64;
 
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Argument {
-    /// 1, 2, 4 or 8 bytes.
+pub struct UsdtArgument {
+    /// Size: 1, 2, 4 or 8 bytes.
     pub size: u32,
     /// Whether it can be negative.
     pub signed: bool,
-    /// Where it is.
-    pub operand: Operand,
+    /// Its place.
+    pub operand: UsdtOperand,
 }
 
-impl Argument {
-    /// Its type in short: `s32`.
+impl UsdtArgument {
+    /// Its type in short form: `s32`.
     pub fn ctype(&self) -> String {
         format!("{}{}", if self.signed { 's' } else { 'u' }, self.size * 8)
     }
 }
 
-/// Where an argument is. Registers are offsets into what the kernel keeps of them (`struct pt_regs`).
+/// The place of an argument. Registers are offsets in the registers that the kernel saves (`struct pt_regs`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operand {
-    /// Nowhere: it is always the same.
+pub enum UsdtOperand {
+    /// A constant.
     Constant(i64),
-    /// In a register, so many bits from the right.
+    /// A register, shifted by this many bits.
     Register {
-        /// Which.
+        /// Offset of the register, bytes.
         offset: u32,
-        /// 8 for `%ah`.
+        /// Bits to shift right: 8 for `%ah`.
         shift: u8,
     },
-    /// In memory.
+    /// Memory at a register.
     Memory {
         /// Register with the address.
         base: Option<u32>,
-        /// What is added to it.
+        /// An index register that is added to the address.
         index: Option<Index>,
-        /// As well.
+        /// Bytes that are added to the address.
         displacement: i32,
     },
-    /// In memory at a symbol of the file.
+    /// Memory at a symbol of the file.
     Symbol {
-        /// Its name.
+        /// Name of the symbol.
         name: String,
-        /// Bytes behind it.
+        /// Bytes that are added to its address.
         addend: i64,
     },
-    /// In memory so many bytes from the place of the probe, which is what becomes of a symbol.
+    /// Memory at this distance from the place of the probe. It replaces a symbol once that is resolved.
     Relative {
-        /// Bytes.
+        /// The distance, bytes.
         distance: i64,
     },
 }
@@ -64,26 +64,26 @@ pub enum Operand {
 /// A register that is multiplied and added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// Which.
+    /// Offset of the register, bytes.
     pub offset: u32,
-    /// Times 2 to this.
+    /// Exponent of the factor, base 2.
     pub shift: u8,
-    /// What is taken of it.
+    /// The part of the register that is used.
     pub extend: Extend,
 }
 
-/// How much of an index register counts.
+/// The part of an index register that is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extend {
     /// All 64 bits.
     Whole,
     /// The lower 32 bits.
     Unsigned,
-    /// The lower 32 bits with their sign.
+    /// The lower 32 bits, sign-extended.
     Signed,
 }
 
-/// A register by its name: its place, its width in bytes, and the distance from its right.
+/// A register by its name: its offset and width in bytes, and the bits to shift right.
 #[derive(Clone, Copy, Debug)]
 struct Register {
     offset: u32,
@@ -91,8 +91,8 @@ struct Register {
     shift: u8,
 }
 
-/// Reads the arguments of a note. One that is not understood is an error in its place.
-pub fn arguments(text: &str, arch: Arch) -> Vec<Result<Argument, String>> {
+/// Parses the arguments of a note. An argument that is not understood is an error at its index.
+pub fn arguments(text: &str, arch: Arch) -> Vec<Result<UsdtArgument, String>> {
     words(text).into_iter().take(MOST).map(|word| argument(word, arch)).collect()
 }
 
@@ -111,7 +111,7 @@ fn words(text: &str) -> Vec<&str> {
     .collect()
 }
 
-fn argument(word: &str, arch: Arch) -> Result<Argument, String> {
+fn argument(word: &str, arch: Arch) -> Result<UsdtArgument, String> {
     let (size, operand) = match word.split_once('@') {
         Some((size, operand)) => (Some(size), operand),
         None => (None, word),
@@ -135,7 +135,7 @@ fn argument(word: &str, arch: Arch) -> Result<Argument, String> {
         Arch::Aarch64 => aarch64(operand),
     }
     .ok_or_else(|| format!("`{word}` is a form of operand that is not known"))?;
-    Ok(Argument { size: size.or(natural).unwrap_or(8), signed, operand })
+    Ok(UsdtArgument { size: size.or(natural).unwrap_or(8), signed, operand })
 }
 
 fn number(text: &str) -> Option<i64> {
@@ -153,7 +153,7 @@ fn number(text: &str) -> Option<i64> {
 }
 
 /// `SYMBOL`, `SYMBOL+8`, `8+SYMBOL`, `SYMBOL-8`
-fn symbol(text: &str) -> Option<Operand> {
+fn symbol(text: &str) -> Option<UsdtOperand> {
     let is_name = |name: &str| {
         name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$'))
             && !name.starts_with(|c: char| c.is_ascii_digit() || c == '$')
@@ -173,10 +173,10 @@ fn symbol(text: &str) -> Option<Operand> {
         }
     }
     let name = name.filter(|name| is_name(name))?;
-    Some(Operand::Symbol { name: name.to_owned(), addend })
+    Some(UsdtOperand::Symbol { name: name.to_owned(), addend })
 }
 
-/// A place in the registers of x86-64, in the order of `struct pt_regs`.
+/// Offset of a register of x86-64 in `struct pt_regs`.
 fn x86_64_register(name: &str) -> Option<Register> {
     // 64, 32, 16 and 8 bits of each, and bits 8 to 15 where they have a name.
     const NAMES: [(u32, [&str; 5]); 16] = [
@@ -205,18 +205,18 @@ fn x86_64_register(name: &str) -> Option<Register> {
     })
 }
 
-/// A whole register, which addresses are made of.
+/// A whole register, for addresses.
 fn x86_64_address(name: &str) -> Option<u32> {
     x86_64_register(name.trim()).filter(|register| register.size == 8).map(|register| register.offset)
 }
 
-/// The operand, and its size where that is in its name.
-fn x86_64(text: &str) -> Option<(Operand, Option<u32>)> {
+/// The operand, and its size if its name contains that.
+fn x86_64(text: &str) -> Option<(UsdtOperand, Option<u32>)> {
     if let Some(constant) = text.strip_prefix('$') {
-        return Some((Operand::Constant(number(constant)?), None));
+        return Some((UsdtOperand::Constant(number(constant)?), None));
     }
     if let Some(Register { offset, size, shift }) = x86_64_register(text) {
-        return Some((Operand::Register { offset, shift }, Some(size)));
+        return Some((UsdtOperand::Register { offset, shift }, Some(size)));
     }
     let Some((displacement, inside)) = text.split_once('(') else {
         return symbol(text).map(|symbol| (symbol, None));
@@ -251,10 +251,10 @@ fn x86_64(text: &str) -> Option<(Operand, Option<u32>)> {
     if base.is_none() && index.is_none() {
         return None;
     }
-    Some((Operand::Memory { base, index, displacement: i32::try_from(displacement).ok()? }, None))
+    Some((UsdtOperand::Memory { base, index, displacement: i32::try_from(displacement).ok()? }, None))
 }
 
-/// `x0` to `x30`, `w0` to `w30`, `sp`; the register that is always zero has no place.
+/// `x0` to `x30`, `w0` to `w30`, `sp`; `None` for the zero register, which is not saved.
 fn aarch64_register(name: &str) -> Option<Register> {
     let name = match name {
         "sp" => return Some(Register { offset: 31 * 8, size: 8, shift: 0 }),
@@ -271,18 +271,18 @@ fn aarch64_register(name: &str) -> Option<Register> {
     Some(Register { offset: index * 8, size, shift: 0 })
 }
 
-fn aarch64(text: &str) -> Option<(Operand, Option<u32>)> {
+fn aarch64(text: &str) -> Option<(UsdtOperand, Option<u32>)> {
     let plain = |text: &str| number(text.strip_prefix('#').unwrap_or(text));
     if let Some(value) = plain(text) {
-        return Some((Operand::Constant(value), None));
+        return Some((UsdtOperand::Constant(value), None));
     }
     match text {
-        "xzr" => return Some((Operand::Constant(0), Some(8))),
-        "wzr" => return Some((Operand::Constant(0), Some(4))),
+        "xzr" => return Some((UsdtOperand::Constant(0), Some(8))),
+        "wzr" => return Some((UsdtOperand::Constant(0), Some(4))),
         _ => {}
     }
     if let Some(Register { offset, size, shift }) = aarch64_register(text) {
-        return Some((Operand::Register { offset, shift }, Some(size)));
+        return Some((UsdtOperand::Register { offset, shift }, Some(size)));
     }
     let inside = text.strip_prefix('[')?.strip_suffix(']')?;
     let parts: Vec<&str> = inside.split(',').map(str::trim).collect();
@@ -290,7 +290,7 @@ fn aarch64(text: &str) -> Option<(Operand, Option<u32>)> {
         aarch64_register(name).filter(|register| register.size == 8).map(|register| register.offset)
     };
     let base = Some(whole(parts.first()?)?);
-    let memory = |index, displacement| Some((Operand::Memory { base, index, displacement }, None));
+    let memory = |index, displacement| Some((UsdtOperand::Memory { base, index, displacement }, None));
     match parts.as_slice() {
         [_] => memory(None, 0),
         [_, offset] => match plain(offset) {
@@ -318,33 +318,33 @@ fn aarch64(text: &str) -> Option<(Operand, Option<u32>)> {
 mod tests {
     use super::*;
 
-    fn one(text: &str, arch: Arch) -> Argument {
+    fn one(text: &str, arch: Arch) -> UsdtArgument {
         let found = arguments(text, arch);
         assert_eq!(found.len(), 1, "{text}");
         found.into_iter().next().unwrap().unwrap_or_else(|why| panic!("{text}: {why}"))
     }
 
-    fn memory(base: Option<u32>, index: Option<(u32, u8, Extend)>, displacement: i32) -> Operand {
+    fn memory(base: Option<u32>, index: Option<(u32, u8, Extend)>, displacement: i32) -> UsdtOperand {
         let index = index.map(|(offset, shift, extend)| Index { offset, shift, extend });
-        Operand::Memory { base, index, displacement }
+        UsdtOperand::Memory { base, index, displacement }
     }
 
     #[test]
     fn operands_of_x86_64() {
-        let register = |offset| Operand::Register { offset, shift: 0 };
-        let symbol = |name: &str, addend| Operand::Symbol { name: name.into(), addend };
+        let register = |offset| UsdtOperand::Register { offset, shift: 0 };
+        let symbol = |name: &str, addend| UsdtOperand::Symbol { name: name.into(), addend };
         for (text, size, signed, operand) in [
             ("8@%rbx", 8, false, register(40)),
             ("-4@%eax", 4, true, register(80)),
             ("2@%r14w", 2, false, register(8)),
             ("-1@%dil", 1, true, register(112)),
-            ("1@%ah", 1, false, Operand::Register { offset: 80, shift: 8 }),
+            ("1@%ah", 1, false, UsdtOperand::Register { offset: 80, shift: 8 }),
             ("8@%rsp", 8, false, register(152)),
             ("%rdi", 8, false, register(112)),
             ("%r9d", 4, false, register(64)),
-            ("-4@$-1", 4, true, Operand::Constant(-1)),
-            ("8@$0xffffffffffffffff", 8, false, Operand::Constant(-1)),
-            ("4@$8192", 4, false, Operand::Constant(8192)),
+            ("-4@$-1", 4, true, UsdtOperand::Constant(-1)),
+            ("8@$0xffffffffffffffff", 8, false, UsdtOperand::Constant(-1)),
+            ("4@$8192", 4, false, UsdtOperand::Constant(8192)),
             ("8@-144(%rbp)", 8, false, memory(Some(32), None, -144)),
             ("4@0(%r13)", 4, false, memory(Some(16), None, 0)),
             ("4@(%r12)", 4, false, memory(Some(24), None, 0)),
@@ -358,22 +358,22 @@ mod tests {
             ("8@_ZN3foo3barE-8(%rip)", 8, false, symbol("_ZN3foo3barE", -8)),
             ("8@counter.0", 8, false, symbol("counter.0", 0)),
         ] {
-            assert_eq!(one(text, Arch::X86_64), Argument { size, signed, operand }, "{text}");
+            assert_eq!(one(text, Arch::X86_64), UsdtArgument { size, signed, operand }, "{text}");
         }
     }
 
     #[test]
     fn operands_of_arm64() {
-        let register = |index: u32| Operand::Register { offset: index * 8, shift: 0 };
+        let register = |index: u32| UsdtOperand::Register { offset: index * 8, shift: 0 };
         for (text, size, signed, operand) in [
             ("8@x0", 8, false, register(0)),
             ("-4@w30", 4, true, register(30)),
             ("8@fp", 8, false, register(29)),
             ("8@sp", 8, false, register(31)),
             ("w3", 4, false, register(3)),
-            ("-4@5", 4, true, Operand::Constant(5)),
-            ("8@#-7", 8, false, Operand::Constant(-7)),
-            ("8@xzr", 8, false, Operand::Constant(0)),
+            ("-4@5", 4, true, UsdtOperand::Constant(5)),
+            ("8@#-7", 8, false, UsdtOperand::Constant(-7)),
+            ("8@xzr", 8, false, UsdtOperand::Constant(0)),
             ("4@[sp]", 4, false, memory(Some(248), None, 0)),
             ("8@[sp, 24]", 8, false, memory(Some(248), None, 24)),
             ("-4@[x29, #-20]", 4, true, memory(Some(232), None, -20)),
@@ -382,7 +382,7 @@ mod tests {
             ("4@[x1,w2,sxtw #2]", 4, false, memory(Some(8), Some((16, 2, Extend::Signed)), 0)),
             ("4@[x1, w2, uxtw]", 4, false, memory(Some(8), Some((16, 0, Extend::Unsigned)), 0)),
         ] {
-            assert_eq!(one(text, Arch::Aarch64), Argument { size, signed, operand }, "{text}");
+            assert_eq!(one(text, Arch::Aarch64), UsdtArgument { size, signed, operand }, "{text}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! Arithmetic and comparisons on numbers.
+//! Arithmetic and comparisons of numbers.
 //!
-//! Division and shifts follow RFC 9669, 4.1: dividing by zero gives 0, the remainder by zero leaves
-//! `dst`, and only the low 6 (or 5) bits of a shift count.
+//! Division and shifts follow RFC 9669, 4.1: a division by zero gives 0, a remainder by zero leaves `dst`, and only the low 6
+//! (or 5) bits of a shift are used.
 
 use crate::insn::{Alu, Cond};
 
@@ -11,7 +11,7 @@ pub(super) fn low(value: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// 64-bit arithmetic.
+/// The result of 64-bit arithmetic.
 pub(super) fn alu64(op: Alu, dst: u64, src: u64) -> u64 {
     match op {
         Alu::Add => dst.wrapping_add(src),
@@ -30,7 +30,7 @@ pub(super) fn alu64(op: Alu, dst: u64, src: u64) -> u64 {
     }
 }
 
-/// 32-bit arithmetic.
+/// The result of 32-bit arithmetic.
 pub(super) fn alu32(op: Alu, dst: u32, src: u32) -> u32 {
     match op {
         Alu::Add => dst.wrapping_add(src),
@@ -49,7 +49,7 @@ pub(super) fn alu32(op: Alu, dst: u32, src: u32) -> u32 {
     }
 }
 
-/// Whether a 64-bit comparison holds.
+/// Whether a 64-bit comparison is true.
 pub(super) fn holds64(cond: Cond, dst: u64, src: u64) -> bool {
     let (signed_dst, signed_src) = (dst.cast_signed(), src.cast_signed());
     match cond {
@@ -67,7 +67,7 @@ pub(super) fn holds64(cond: Cond, dst: u64, src: u64) -> bool {
     }
 }
 
-/// Whether a comparison of low halves holds.
+/// Whether a comparison of the low halves is true.
 pub(super) fn holds32(cond: Cond, dst: u32, src: u32) -> bool {
     match cond {
         Cond::Eq | Cond::Ne | Cond::Gt | Cond::Ge | Cond::Lt | Cond::Le | Cond::Set => {

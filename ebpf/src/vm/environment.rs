@@ -1,16 +1,16 @@
-//! What the program sees of the machine through helpers and pointers.
+//! The machine as a program sees it through helpers and pointers.
 
 use std::collections::BTreeMap;
 
-/// Blocks of kernel or user memory by their address; what lies between them faults.
+/// Blocks of kernel or user memory by address; accesses between them fault.
 pub type Memory = BTreeMap<u64, Vec<u8>>;
 
 /// The machine as helpers report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// What `ktime_get_ns` returns next.
+    /// The next result of `ktime_get_ns`, nanoseconds.
     pub ktime_ns: u64,
-    /// How far each call of `ktime_get_ns` moves the clock.
+    /// The time by which each call of `ktime_get_ns` moves the clock, nanoseconds.
     pub ktime_step_ns: u64,
     /// Thread group id in the upper half, thread id in the lower.
     pub pid_tgid: u64,
@@ -22,25 +22,25 @@ pub struct Environment {
     pub task: u64,
     /// Id of the current task's cgroup.
     pub cgroup_id: u64,
-    /// What came with attaching the program.
+    /// The cookie of the attachment.
     pub cookie: u64,
-    /// Whether a program for both ends of calls is at a return.
+    /// Whether a session program runs at a return.
     pub is_return: bool,
-    /// What the return of a call has from its entry; read and written by both.
+    /// The eight bytes that the entry of a call leaves for its return; programs read and write them.
     pub session_cookie: [u8; 8],
-    /// CPU the program runs on.
+    /// CPU on which the program runs.
     pub cpu: u32,
-    /// CPUs of the machine; read once by `Vm::new`.
+    /// Number of CPUs of the machine; `Vm::new` reads it once.
     pub cpus: u32,
-    /// Addresses of the kernel stack, innermost first; empty where there is none.
+    /// Addresses of the kernel stack, innermost first; empty for none.
     pub kernel_stack: Vec<u64>,
-    /// The same of the current process, as `struct bpf_stack_build_id`: four words for each frame.
+    /// Frames of the current process's stack, as `struct bpf_stack_build_id`: four words for each.
     pub user_stack: Vec<[u64; 4]>,
     /// Kernel memory.
     pub kernel: Memory,
     /// Memory of the current process.
     pub user: Memory,
-    /// Instructions a run may take.
+    /// Most instructions of a run.
     pub step_limit: usize,
 }
 
@@ -68,13 +68,13 @@ impl Default for Environment {
     }
 }
 
-/// The byte at an address, if a block holds it.
+/// The byte at an address; `None` if no block contains it.
 pub(super) fn byte(memory: &Memory, address: u64) -> Option<u8> {
     let (start, block) = memory.range(..=address).next_back()?;
     block.get(usize::try_from(address - start).ok()?).copied()
 }
 
-/// `size` bytes from an address; `None` where any of them faults.
+/// `size` bytes at an address; `None` if any of them faults.
 pub(super) fn bytes(memory: &Memory, address: u64, size: u64) -> Option<Vec<u8>> {
     (0..size).map(|i| byte(memory, address.checked_add(i)?)).collect()
 }

@@ -1,25 +1,25 @@
 //! The helper functions.
 
 use super::environment::{self, byte};
-use super::frame::Frame;
 use super::memory::map_index;
+use super::run::ProgramRun;
 use super::{Environment, Errno, Fault};
 use crate::insn::{Helper, R1, R2, R3, R4};
 
-/// `EFAULT`, for every address that cannot be read. The kernel's own answer to a kernel read of a user
-/// address is `-ERANGE` on some architectures; programs can only rely on the sign.
+/// `EFAULT`, for every address that cannot be read. On some architectures the kernel returns `-ERANGE` for a kernel read of a
+/// user address; programs can rely on the sign only.
 const EFAULT: Errno = -14;
 const EINVAL: Errno = -22;
 
-/// `TASK_COMM_LEN` less the NUL.
+/// `TASK_COMM_LEN` without the NUL.
 const COMM_MAX: usize = 15;
 
 fn code(result: Result<(), Errno>) -> u64 {
     result.err().unwrap_or(0).cast_unsigned()
 }
 
-impl Frame<'_> {
-    /// Runs a helper and returns what it leaves in `r0`.
+impl ProgramRun<'_> {
+    /// Runs a helper and returns its result for `r0`.
     pub(super) fn call(&mut self, helper: Helper) -> Result<u64, Fault> {
         match helper {
             Helper::MapLookup => self.map_lookup(),
@@ -41,14 +41,12 @@ impl Frame<'_> {
             Helper::CgroupId => Ok(self.env.cgroup_id),
             Helper::AttachCookie => Ok(self.env.cookie),
             Helper::ReadUser => {
-                self.read(|frame, address, size| Ok(environment::bytes(&frame.env.user, address, size)))
+                self.read(|run, address, size| Ok(environment::bytes(&run.env.user, address, size)))
             }
-            Helper::ReadKernel => {
-                self.read(|frame, address, size| frame.memory.kernel(frame.env, address, size))
-            }
-            Helper::ReadUserStr => self.read_str(|frame, address| Ok(byte(&frame.env.user, address))),
-            Helper::ReadKernelStr => self.read_str(|frame, address| {
-                let bytes = frame.memory.kernel(frame.env, address, 1)?;
+            Helper::ReadKernel => self.read(|run, address, size| run.memory.kernel(run.env, address, size)),
+            Helper::ReadUserStr => self.read_str(|run, address| Ok(byte(&run.env.user, address))),
+            Helper::ReadKernelStr => self.read_str(|run, address| {
+                let bytes = run.memory.kernel(run.env, address, 1)?;
                 Ok(bytes.and_then(|bytes| bytes.first().copied()))
             }),
             Helper::GetStack | Helper::GetTaskStack => self.stack(),
@@ -67,7 +65,7 @@ impl Frame<'_> {
         Ok(map)
     }
 
-    /// The key `r2` points to.
+    /// The key at `r2`.
     fn key(&self) -> Result<Vec<u8>, Fault> {
         self.bytes_for(R2, self.memory.maps[self.map_argument()?].key_size())
     }
@@ -90,8 +88,8 @@ impl Frame<'_> {
         Ok(code(self.memory.maps[map].update(&key, &value, flags, cpu)))
     }
 
-    /// `get_stack(context or task, buf, size, flags)`: bytes written, the rest of the buffer zeros. Of every task the
-    /// machine has the same stacks.
+    /// `get_stack(context or task, buf, size, flags)`: returns the bytes written; the rest of the buffer is zeros. The
+    /// machine has the same stacks for every task.
     fn stack(&mut self) -> Result<u64, Fault> {
         const USER_BY_BUILD_ID: u64 = 1 << 8 | 1 << 11;
         let (buffer, size, flags) = (self.get(R2)?, self.get(R3)?, self.get(R4)?);
@@ -120,8 +118,8 @@ impl Frame<'_> {
         Ok(u64::try_from(used).expect("a usize has at most 64 bits"))
     }
 
-    /// `strscpy` of the task's name. Kernels other than 6.0 and 6.1 also write zeros behind its end; programs cannot rely
-    /// on it.
+    /// `strscpy` of the task's name. Kernels other than 6.0 and 6.1 also write zeros after its end; programs cannot rely on
+    /// that.
     fn comm(&mut self) -> Result<u64, Fault> {
         let (buffer, size) = (self.get(R1)?, self.get(R2)?);
         self.memory.fill(buffer, size)?;
@@ -139,7 +137,7 @@ impl Frame<'_> {
         Ok(0)
     }
 
-    /// `probe_read_*(dst, size, src)`: all of it, or zeros and an error.
+    /// `probe_read_*(dst, size, src)`: copies all of it, or writes zeros and returns an error.
     fn read(
         &mut self,
         fetch: impl Fn(&Self, u64, u64) -> Result<Option<Vec<u8>>, Fault>,
@@ -152,8 +150,8 @@ impl Frame<'_> {
         Ok(result)
     }
 
-    /// `probe_read_*_str(dst, size, src)`, after `strncpy_from_kernel_nofault`: bytes up to and with the
-    /// NUL, or `size` bytes the last of which becomes NUL; what follows in the buffer is left alone.
+    /// `probe_read_*_str(dst, size, src)`, as `strncpy_from_kernel_nofault`: copies bytes up to and including the NUL, or
+    /// `size` bytes of which the last becomes NUL; the rest of the buffer is unchanged.
     ///
     /// The user variant of kernels before 6.2 returns 0, not 1, for an empty string.
     fn read_str(&mut self, fetch: impl Fn(&Self, u64) -> Result<Option<u8>, Fault>) -> Result<u64, Fault> {
@@ -178,7 +176,7 @@ impl Frame<'_> {
     }
 }
 
-/// A buffer of a size that `AddressSpace::fill` has found to fit its region.
+/// A size of a buffer; `AddressSpace::fill` has checked that it fits its region.
 fn zeros(size: u64) -> Vec<u8> {
     vec![0; usize::try_from(size).expect("no region is larger than memory")]
 }

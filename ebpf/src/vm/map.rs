@@ -1,10 +1,10 @@
-//! Maps with the kernel's rules for flags, limits and the lifetime of elements.
+//! Maps, with the kernel's rules for flags, limits and the lifetime of elements.
 
 use std::collections::BTreeMap;
 
 /// Kind of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MapKind {
+pub enum VmMapKind {
     /// `BPF_MAP_TYPE_HASH`
     Hash,
     /// `BPF_MAP_TYPE_ARRAY`
@@ -15,7 +15,7 @@ pub enum MapKind {
     PercpuArray,
 }
 
-impl MapKind {
+impl VmMapKind {
     fn is_array(self) -> bool {
         matches!(self, Self::Array | Self::PercpuArray)
     }
@@ -28,13 +28,13 @@ impl MapKind {
 /// Declaration of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VmMap {
-    /// What it is.
-    pub kind: MapKind,
-    /// Bytes of a key; 4 for arrays.
+    /// Its kind.
+    pub kind: VmMapKind,
+    /// Size of a key, bytes; 4 for arrays.
     pub key_size: u32,
-    /// Bytes of a value (on one CPU).
+    /// Size of a value (on one CPU), bytes.
     pub value_size: u32,
-    /// Most elements it holds; for arrays exactly that many.
+    /// Most elements; arrays have exactly this many.
     pub max_entries: u32,
 }
 
@@ -51,18 +51,18 @@ const EXIST: u64 = 2;
 
 /// A map and its contents.
 ///
-/// Each element owns `cpus` consecutive cells (one where the map is not per CPU). Deleting or replacing
-/// an element of a hash leaves its cells readable until the run ends, as RCU does, so that a pointer kept
-/// too long writes into an element nobody sees rather than into the new one.
+/// Each element has `cpus` consecutive cells (one if the map is not per CPU). When an element of a hash is deleted or
+/// replaced, its cells stay readable until the run ends, as with RCU: a pointer that is kept too long writes into an element
+/// that nobody sees, and not into the new one.
 #[derive(Debug)]
-pub struct Map {
+pub struct MapContents {
     declared: VmMap,
     cpus: usize,
     cells: Vec<Vec<u8>>,
-    /// First cell by key; unused by arrays, whose index is the element.
+    /// First cell by key; arrays do not use it, because their index is the element.
     elements: BTreeMap<Vec<u8>, usize>,
     free: Vec<usize>,
-    /// Freed in this run.
+    /// Cells that were freed in this run.
     stale: Vec<usize>,
 }
 
@@ -70,7 +70,7 @@ fn size(bytes: u32) -> usize {
     usize::try_from(bytes).expect("a usize has at least 32 bits")
 }
 
-impl Map {
+impl MapContents {
     pub(super) fn new(declared: VmMap, cpus: u32) -> Self {
         let cpus = if declared.kind.is_percpu() { size(cpus) } else { 1 };
         let mut map = Self {
@@ -112,7 +112,7 @@ impl Map {
         self.cells.get_mut(cell).map(Vec::as_mut_slice)
     }
 
-    /// Makes elements freed by the last run usable again.
+    /// Makes cells that the last run freed usable again.
     pub(super) fn recycle(&mut self) {
         self.free.append(&mut self.stale);
     }
@@ -126,13 +126,13 @@ impl Map {
         (index < self.declared.max_entries).then(|| size(index) * self.cpus)
     }
 
-    /// The cell a program on `cpu` would get a pointer to.
+    /// The cell to which a program on `cpu` gets a pointer.
     pub(super) fn lookup(&self, key: &[u8], cpu: u32) -> Option<usize> {
         let first = self.element(key)?;
         Some(if self.is_percpu() { first + size(cpu) } else { first })
     }
 
-    /// Makes sure `key` has an element that `flags` allow to be written, and returns its first cell.
+    /// Finds or makes the element of `key`, if `flags` allow writing it, and returns its first cell.
     fn claim(&mut self, key: &[u8], flags: u64) -> Result<usize, Errno> {
         if flags > EXIST {
             return Err(EINVAL);
@@ -181,17 +181,17 @@ impl Map {
         Ok(())
     }
 
-    /// Elements now in the map.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         if self.declared.kind.is_array() { size(self.declared.max_entries) } else { self.elements.len() }
     }
 
-    /// Whether there is no element.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The value as user space gets it: per-CPU maps give one value after the other, each padded to 8 bytes.
+    /// The value as user space reads it: per-CPU maps give one value after the other, each padded to 8 bytes.
     pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let first = self.element(key)?;
         let cells = &self.cells[first..first + self.cpus];
@@ -214,7 +214,7 @@ impl Map {
         self.cell(self.lookup(key, cpu)?)
     }
 
-    /// Adds or replaces an element; the value is laid out as [`Map::get`] gives it.
+    /// Adds or replaces an element; the value has the layout of [`MapContents::get`].
     pub fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Errno> {
         let value_size = self.value_size();
         let stride = if self.is_percpu() { value_size.next_multiple_of(8) } else { value_size };

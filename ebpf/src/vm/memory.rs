@@ -1,28 +1,28 @@
 //! The 64-bit address space of a run.
 //!
-//! Own regions live at non-canonical addresses, where no pointer of a real machine can point: the top 16
-//! bits name the region, and each starts half a window up, so that a pointer that strays off either end
-//! still names its region in the error. Every other address is kernel memory.
+//! Regions of the machine are at non-canonical addresses, to which no pointer of a real machine can point. The top 16 bits
+//! identify the region, and each region starts in the middle of its window, so that a pointer that leaves it at either end
+//! still identifies the region in the error. Every other address is kernel memory.
 
-use super::{Environment, Fault, Map, environment};
+use super::{Environment, Fault, MapContents, environment};
 
-/// Bytes of stack.
+/// Size of the stack, bytes.
 pub(super) const STACK_SIZE: u64 = 512;
 
 const STACK: u64 = 0x0100;
 const CONTEXT: u64 = 0x0101;
 const MAPS: u64 = 0x0102;
 const SESSION: u64 = 0x0103;
-/// Region of the values of map 0; map 1 has the next.
+/// Region of the values of map 0; map 1 has the next region.
 const VALUES: u64 = 0x0200;
 const VALUES_END: u64 = 0x0f00;
 
 const MIDDLE: u64 = 1 << 40;
 
-/// Space between values, more than any 16-bit offset can cross.
+/// Distance between values, larger than any 16-bit offset.
 const GUARD: u64 = 1 << 16;
 
-/// What fills the stack at entry: nonzero, so that code that counts on a cleared stack fails.
+/// The initial contents of the stack: nonzero, so that code that relies on a cleared stack fails.
 const POISON: u8 = 0xa5;
 
 const fn base(region: u64) -> u64 {
@@ -35,15 +35,15 @@ pub(super) const FRAME_POINTER: u64 = base(STACK) + STACK_SIZE;
 /// Address of the context.
 pub(super) const CONTEXT_START: u64 = base(CONTEXT);
 
-/// Address of the eight bytes that the return of a call has from its entry.
+/// Address of the eight bytes that the entry of a call leaves for its return.
 pub(super) const SESSION_COOKIE: u64 = base(SESSION);
 
-/// What a program holds for a map.
+/// The pointer that stands for a map in a program.
 pub(super) fn map_address(map: u32) -> u64 {
     base(MAPS) + u64::from(map)
 }
 
-/// The map a program means by a pointer.
+/// The map that a pointer of a program stands for.
 pub(super) fn map_index(address: u64) -> Option<usize> {
     usize::try_from(address.checked_sub(base(MAPS))?).ok()
 }
@@ -52,7 +52,7 @@ fn index(value: u64) -> usize {
     usize::try_from(value).expect("bounded by the size of a region")
 }
 
-/// Where an access goes.
+/// The target of an access.
 pub(super) enum Destination {
     Stack(usize),
     Context(usize),
@@ -61,18 +61,18 @@ pub(super) enum Destination {
     Elsewhere,
 }
 
-/// The memory of one run: maps outlive it.
+/// The memory of one run; maps outlive it.
 #[derive(Debug)]
 pub(super) struct AddressSpace<'a> {
     stack: Vec<u8>,
     written: Vec<bool>,
     context: &'a [u8],
-    pub(super) maps: &'a mut [Map],
+    pub(super) maps: &'a mut [MapContents],
     pub(super) session: [u8; 8],
 }
 
 impl<'a> AddressSpace<'a> {
-    pub(super) fn new(context: &'a [u8], maps: &'a mut [Map], session: [u8; 8]) -> Self {
+    pub(super) fn new(context: &'a [u8], maps: &'a mut [MapContents], session: [u8; 8]) -> Self {
         let size = index(STACK_SIZE);
         Self { stack: vec![POISON; size], written: vec![false; size], context, maps, session }
     }
@@ -114,7 +114,7 @@ impl<'a> AddressSpace<'a> {
         }
     }
 
-    /// Fails where the stack bytes of a range were not all written.
+    /// Fails unless all stack bytes of a range were written.
     fn initialised(&self, offset: usize, len: usize) -> Result<(), Fault> {
         let Some(unwritten) = self.written[offset..offset + len].iter().position(|written| !written) else {
             return Ok(());
@@ -127,7 +127,7 @@ impl<'a> AddressSpace<'a> {
         })
     }
 
-    /// Bytes of own memory; `None` for kernel memory.
+    /// Bytes of a region; `None` for kernel memory.
     pub(super) fn own(&self, address: u64, size: u64) -> Result<Option<&[u8]>, Fault> {
         let place = self.place(address, size)?;
         let len = index_of_size(size);
@@ -146,7 +146,7 @@ impl<'a> AddressSpace<'a> {
         }))
     }
 
-    /// Bytes a helper reads through a pointer argument: on the stack or in a map value.
+    /// Bytes that a helper reads through a pointer argument: on the stack or in a map value.
     pub(super) fn argument(&self, address: u64, size: u64) -> Result<&[u8], Fault> {
         match self.place(address, size)? {
             Destination::Context(_) | Destination::Elsewhere => Err(Fault::NotOwn { address }),
@@ -156,7 +156,7 @@ impl<'a> AddressSpace<'a> {
         }
     }
 
-    /// Writes own memory; the context is read only, as it is for every tracing program.
+    /// Writes to a region; the context is read only, as for every tracing program.
     pub(super) fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Fault> {
         let size = u64::try_from(bytes.len()).expect("a usize has at most 64 bits");
         match self.place(address, size)? {
@@ -174,7 +174,7 @@ impl<'a> AddressSpace<'a> {
         Ok(())
     }
 
-    /// Counts stack bytes as written, as the verifier does for the whole buffer given to a helper to fill.
+    /// Marks stack bytes as written, as the verifier does for a whole buffer that a helper fills.
     pub(super) fn fill(&mut self, address: u64, size: u64) -> Result<(), Fault> {
         match self.place(address, size)? {
             Destination::Stack(offset) => self.written[offset..offset + index_of_size(size)].fill(true),
@@ -184,7 +184,7 @@ impl<'a> AddressSpace<'a> {
         Ok(())
     }
 
-    /// The verifier's alignment rules for an access by an instruction.
+    /// Checks an access of an instruction by the verifier's rules of alignment.
     pub(super) fn aligned(&self, address: u64, size: u64) -> Result<(), Fault> {
         match self.place(address, size)? {
             Destination::Stack(_) | Destination::Context(_) if !address.is_multiple_of(size) => {
@@ -198,7 +198,7 @@ impl<'a> AddressSpace<'a> {
         }
     }
 
-    /// Bytes at any kernel address, own memory included; `None` where it faults.
+    /// Bytes at any address that the kernel can read, including regions; `None` if the access faults.
     pub(super) fn kernel(
         &self,
         env: &Environment,
@@ -212,11 +212,11 @@ impl<'a> AddressSpace<'a> {
     }
 }
 
-fn stride(map: &Map) -> u64 {
+fn stride(map: &MapContents) -> u64 {
     u64::try_from(map.value_size().next_multiple_of(8)).expect("a usize has at most 64 bits") + GUARD
 }
 
-/// The length of an access that `place` accepted; anything longer has already failed there.
+/// The length of an access that `place` accepted; longer ones have already failed there.
 fn index_of_size(size: u64) -> usize {
     usize::try_from(size).expect("the access was accepted")
 }

@@ -1,52 +1,52 @@
-//! Runs instructions without a kernel, to test what the compiler emits.
+//! Runs instructions without a kernel, to test the output of the compiler.
 //!
-//! The arithmetic, the maps and the helpers behave as the kernel's do, and what the verifier would
-//! refuse for any input (reading a register or stack byte that was never written, leaving a memory
-//! region, a constant shift that is too wide) is a [`VmError`] when the run reaches it. Not checked:
-//! what needs all paths at once (loops, unreachable code) and what needs types — a register is a number
-//! here, so a load through a pointer that may be null reads kernel memory at 0 and gives 0.
+//! Arithmetic, maps and helpers behave as the kernel's. Behaviour that the verifier would refuse for any input (reading a
+//! register or stack byte that was never written, leaving a memory region, a constant shift that is too wide) is a
+//! [`VmError`] when the run reaches it. The machine does not check what needs all paths at once (loops, unreachable code) and
+//! what needs types: a register is a number here, so a load through a pointer that may be null reads kernel memory at 0 and
+//! gives 0.
 //!
-//! In order of use: `map` and `environment` are what a test sets up, `memory` lays out addresses,
-//! `alu` computes, `frame` executes one instruction, `helper` one call, and [`Vm`] loops.
+//! In order of use: tests set up `map` and `environment`, `memory` lays out addresses, `alu` computes, `run` executes one
+//! instruction, `helper` one call, and [`Vm`] loops.
 
 mod alu;
 mod environment;
 mod error;
-mod frame;
 mod helper;
 mod map;
 mod memory;
+mod run;
 #[cfg(test)]
 mod tests;
 
 pub use environment::{Environment, Memory};
 pub use error::{Fault, VmError};
-pub use map::{Errno, Map, MapKind, VmMap};
+pub use map::{Errno, MapContents, VmMap, VmMapKind};
 
 use crate::insn::Insn;
-use frame::{Frame, Next};
+use run::{Next, ProgramRun};
 
-/// A program, its maps and the machine it believes to run on.
+/// A program, its maps and the environment that it sees.
 #[derive(Debug)]
 pub struct Vm {
     program: Vec<Insn>,
     /// Slot at which each instruction starts, then the slot after the last.
     starts: Vec<i64>,
-    maps: Vec<Map>,
-    /// What helpers report; may be changed between runs.
+    maps: Vec<MapContents>,
+    /// The environment; it may be changed between runs.
     pub env: Environment,
 }
 
 impl Vm {
-    /// A machine with empty maps, numbered as `Insn::Map` numbers them.
+    /// Makes a machine with empty maps, numbered as `Insn::Map` numbers them.
     pub fn new(program: &[Insn], maps: &[VmMap], env: Environment) -> Self {
-        let maps = maps.iter().map(|map| Map::new(*map, env.cpus)).collect();
+        let maps = maps.iter().map(|map| MapContents::new(*map, env.cpus)).collect();
         let mut vm = Self { program: Vec::new(), starts: Vec::new(), maps, env };
         vm.load(program);
         vm
     }
 
-    /// Replaces the program and keeps the maps: programs of one probe share them.
+    /// Replaces the program and keeps the maps, which the programs of a probe share.
     pub fn load(&mut self, program: &[Insn]) {
         self.program = program.to_vec();
         self.starts.clear();
@@ -58,13 +58,13 @@ impl Vm {
         self.starts.push(start);
     }
 
-    /// The contents of a map; panics where there is none of that number.
-    pub fn map(&self, index: usize) -> &Map {
+    /// The contents of a map. Panics if there is no map with that number.
+    pub fn map(&self, index: usize) -> &MapContents {
         &self.maps[index]
     }
 
-    /// As [`Vm::map`], to change it as user space would.
-    pub fn map_mut(&mut self, index: usize) -> &mut Map {
+    /// As [`Vm::map`], for changes that user space would make.
+    pub fn map_mut(&mut self, index: usize) -> &mut MapContents {
         &mut self.maps[index]
     }
 
@@ -74,19 +74,19 @@ impl Vm {
             map.recycle();
         }
         let limit = self.env.step_limit;
-        let mut frame = Frame::new(context, &mut self.maps, &mut self.env);
+        let mut run = ProgramRun::new(context, &mut self.maps, &mut self.env);
         let mut index = 0;
         for _ in 0..limit {
             let at = |fault| VmError { index, fault };
             let insn = self.program.get(index).ok_or_else(|| at(Fault::FellOff))?;
-            match frame.step(insn).map_err(at)? {
+            match run.step(insn).map_err(at)? {
                 Next::Following => index += 1,
                 Next::Jump(offset) => {
                     let slot = self.starts[index + 1] + i64::from(offset);
                     index = self.starts.binary_search(&slot).map_err(|_| at(Fault::BadJump(slot)))?;
                 }
                 Next::Exit(value) => {
-                    frame.env.session_cookie = frame.memory.session;
+                    run.env.session_cookie = run.memory.session;
                     return Ok(value);
                 }
             }

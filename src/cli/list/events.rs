@@ -1,6 +1,6 @@
 //! Timers and counters, each with an example count.
 
-use super::{spelled_out, wanted::Wanted};
+use super::{spelled_out, wanted::NameFilter};
 use std::{fs, path::Path};
 use tapster_ebpf::attach::{self, FAMILIES, PerfEvent};
 
@@ -12,7 +12,7 @@ pub(super) fn asked(sys: &Path, word: Option<&str>) -> Vec<PerfEvent> {
         return is_here.then_some(event).into_iter().collect();
     }
     let word = spelled_out(word);
-    let wanted = Wanted::new(&word);
+    let wanted = NameFilter::new(&word);
     let mut all = events(sys);
     all.retain(|event| wanted.means(&event.to_string()) || wanted.means(&short(event)));
     all

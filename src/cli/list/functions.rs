@@ -1,7 +1,7 @@
 //! `tapster list fentry:PATTERN`, `kprobe:PATTERN`, `uprobe:BINARY:PATTERN` and their returns: functions of the kernel and of
 //! programs, with what can be read at them.
 
-use super::wanted::Wanted;
+use super::wanted::NameFilter;
 use crate::{
     elf::{self, Binary, Name, Pattern},
     kernel::{Kernel, Missing},
@@ -12,7 +12,7 @@ use tapster_ebpf::{
     btf,
     diagnostic::near,
     glob::is_pattern,
-    point::{Kind, Subject},
+    point::{AttachKind, Subject},
     probe::Root,
 };
 
@@ -21,29 +21,29 @@ const MOST_DESCRIBED: usize = 500;
 
 /// The functions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked<'p> {
+pub(super) enum FunctionQuery<'p> {
     /// Functions of the kernel: attach kind, and a pattern of names.
-    Kernel(&'static Kind, &'p str),
+    Kernel(&'static AttachKind, &'p str),
     /// Functions of a program or library: attach kind, the binary, and a pattern of names.
-    Program(&'static Kind, &'p str, &'p str),
+    Program(&'static AttachKind, &'p str, &'p str),
 }
 
 /// The list, and notes about it.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(super) struct Listing {
     pub(super) text: String,
     pub(super) notes: Vec<String>,
 }
 
 /// The request in a pattern, if it is about functions.
-pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
+pub(super) fn asked(pattern: &str) -> Option<FunctionQuery<'_>> {
     let (kind, rest) = pattern.split_once(':').unwrap_or((pattern, "*"));
     let found = attach::kind(kind)?;
     Some(match found.subject {
-        Subject::Function { .. } => Asked::Kernel(found, rest),
+        Subject::Function { .. } => FunctionQuery::Kernel(found, rest),
         Subject::UserFunction { .. } if pattern.contains(':') => {
             let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
-            Asked::Program(found, binary, wanted)
+            FunctionQuery::Program(found, binary, wanted)
         }
         _ => return None,
     })
@@ -52,14 +52,18 @@ pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
 }
 
 /// Lists functions of the kernel.
-pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> Result<Listed, Missing> {
+pub(super) fn of_kernel(
+    kernel: &Kernel,
+    kind: &'static AttachKind,
+    wanted: &str,
+) -> Result<Listing, Missing> {
     let is_traced = matches!(kind.subject, Subject::Function { traced: true, .. });
     let at_return = matches!(kind.subject, Subject::Function { at_return: true, .. });
     let kind = kind.name;
     let btf = kernel.btf.as_ref();
     let names: BTreeSet<&str> = if is_traced {
         let btf = btf.map_err(Clone::clone)?;
-        btf.names(btf::Kind::Func).filter(|name| kernel.may_trace(name)).collect()
+        btf.names(btf::BtfKind::Func).filter(|name| kernel.may_trace(name)).collect()
     } else {
         let names = kernel.function_names().ok_or_else(|| Missing {
             message: "the functions of this kernel are not known: `kallsyms` cannot be read".into(),
@@ -68,7 +72,7 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> R
         // A function derived by the compiler may have other arguments.
         names.into_iter().filter(|name| !name.contains('.')).collect()
     };
-    let pattern = Wanted::new(wanted);
+    let pattern = NameFilter::new(wanted);
     let chosen: Vec<&str> = if names.contains(wanted) {
         vec![wanted]
     } else {
@@ -80,14 +84,17 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> R
     let untraced = left_out("that cannot be traced", &untraced)
         .map(|left_out| format!("a pattern leaves out {left_out}, which a probe may name one by one"));
     if chosen.is_empty() {
-        let near: Vec<String> =
-            near(wanted, names.iter().copied(), 3).iter().map(|near| format!("`{kind}:{near}`")).collect();
+        let nearest = || {
+            let near = near(wanted, names.iter().copied(), 3);
+            let near: Vec<String> = near.iter().map(|near| format!("`{kind}:{near}`")).collect();
+            (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
+        };
         return Err(Missing {
             message: format!("no function of this kernel that `{kind}` can take matches `{wanted}`"),
-            hint: untraced.or((!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))),
+            hint: untraced.or_else(nearest),
         });
     }
-    let mut listed = Listed::default();
+    let mut listed = Listing::default();
     let is_described = chosen.len() <= MOST_DESCRIBED;
     for name in &chosen {
         let _ = writeln!(listed.text, "{kind}:{name}");
@@ -138,8 +145,8 @@ fn describe(known: Option<&Signature>, arguments: bool, result: bool, text: &mut
 pub(super) fn of_program(
     proc: &Path,
     root: &Root,
-    (kind, binary, wanted): (&'static Kind, &str, &str),
-) -> Result<Listed, Missing> {
+    (kind, binary, wanted): (&'static AttachKind, &str, &str),
+) -> Result<Listing, Missing> {
     let file = elf::read(Binary::open(proc, root, binary)?)?;
     if file.list.is_empty() {
         return Err(Missing {
@@ -164,7 +171,7 @@ pub(super) fn of_program(
     let mut found: Vec<&(String, Name)> =
         functions.iter().filter_map(|names| names.iter().find(is_meant)).collect();
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut listed = Listed::default();
+    let mut listed = Listing::default();
     for (symbol, name) in found {
         let _ = writeln!(listed.text, "{}:{binary}:{symbol}", kind.name);
         if name.shown != *symbol {
@@ -219,12 +226,12 @@ mod tests {
     fn patterns_that_ask_for_functions() {
         let kind = |name| attach::kind(name).unwrap();
         for (pattern, expected) in [
-            ("fentry:vfs_read", Some(Asked::Kernel(kind("fentry"), "vfs_read"))),
-            ("fr:vfs_*", Some(Asked::Kernel(kind("fexit"), "vfs_*"))),
-            ("kprobe", Some(Asked::Kernel(kind("kprobe"), "*"))),
-            ("u:libc:malloc", Some(Asked::Program(kind("uprobe"), "libc", "malloc"))),
-            ("uretprobe:/bin/x:a::b", Some(Asked::Program(kind("uretprobe"), "/bin/x", "a::b"))),
-            ("uprobe:libc", Some(Asked::Program(kind("uprobe"), "libc", "*"))),
+            ("fentry:vfs_read", Some(FunctionQuery::Kernel(kind("fentry"), "vfs_read"))),
+            ("fr:vfs_*", Some(FunctionQuery::Kernel(kind("fexit"), "vfs_*"))),
+            ("kprobe", Some(FunctionQuery::Kernel(kind("kprobe"), "*"))),
+            ("u:libc:malloc", Some(FunctionQuery::Program(kind("uprobe"), "libc", "malloc"))),
+            ("uretprobe:/bin/x:a::b", Some(FunctionQuery::Program(kind("uretprobe"), "/bin/x", "a::b"))),
+            ("uprobe:libc", Some(FunctionQuery::Program(kind("uprobe"), "libc", "*"))),
             ("uprobe", None),
             ("f", None),
             ("kr", None),

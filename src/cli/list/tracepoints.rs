@@ -1,6 +1,6 @@
 //! Tracepoints by the forms in which probes name them.
 
-use super::{spelled_out, wanted::Wanted};
+use super::{spelled_out, wanted::NameFilter};
 use tapster_ebpf::{attach, point::AttachPoint};
 
 /// The requested tracepoints, each with its raw form; only one of both if the word is an attach point as in a probe.
@@ -16,7 +16,7 @@ pub(super) fn asked(all: &[(String, String)], word: Option<&str>) -> Vec<AttachP
         }
     }
     let word = spelled_out(word);
-    let wanted = Wanted::new(&word);
+    let wanted = NameFilter::new(&word);
     points
         .filter(|point| {
             wanted.means(&point.to_string())

@@ -1,9 +1,9 @@
 //! `tapster list usdt:BINARY…`: the USDT probes of a program or library.
 
-use super::{functions::Listed, wanted::Wanted};
+use super::{functions::Listing, wanted::NameFilter};
 use crate::elf::{self, Binary};
 use std::{fmt::Write, path::Path};
-use tapster_ebpf::{attach, attach::Missing, point::Subject, probe::Root, usdt::Found};
+use tapster_ebpf::{attach, attach::Missing, point::Subject, probe::Root, usdt::UsdtProbe};
 
 /// The binary and the pattern of names in a request for USDT probes.
 pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
@@ -15,12 +15,12 @@ pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
     (!binary.is_empty() && !binary.contains('*')).then_some((binary, wanted))
 }
 
-pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Result<Listed, Missing> {
+pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Result<Listing, Missing> {
     let found = Binary::open(proc, root, binary).and_then(|binary| elf::usdt_probes(&binary))?;
     let mut text = String::new();
-    let names = Wanted::new(wanted);
+    let names = NameFilter::new(wanted);
     for probe in &found {
-        let Found { provider, name, locations, .. } = probe;
+        let UsdtProbe { provider, name, locations, .. } = probe;
         if !names.means(&format!("{provider}:{name}")) {
             continue;
         }
@@ -37,11 +37,11 @@ pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Resu
         let hint = Some(format!("`tapster list usdt:{binary}` shows all that it has"));
         return Err(Missing { message: format!("no probe of `{binary}` matches `{wanted}`"), hint });
     }
-    Ok(Listed { text, notes: Vec::new() })
+    Ok(Listing { text, notes: Vec::new() })
 }
 
 /// Types by number; if places differ, all types.
-fn arguments(probe: &Found) -> Vec<(usize, String)> {
+fn arguments(probe: &UsdtProbe) -> Vec<(usize, String)> {
     let most = probe.locations.iter().map(|location| location.arguments.len()).max().unwrap_or(0);
     let types = |index: usize| {
         let mut types: Vec<String> = probe

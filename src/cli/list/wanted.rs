@@ -4,12 +4,12 @@ use tapster_ebpf::glob::{Glob, is_pattern};
 
 /// A pattern as in probes, which must match a whole name, or a text that may be anywhere in it.
 #[derive(Debug)]
-pub(super) enum Wanted<'w> {
+pub(super) enum NameFilter<'w> {
     Pattern(Glob),
     Text(&'w str),
 }
 
-impl<'w> Wanted<'w> {
+impl<'w> NameFilter<'w> {
     pub(super) fn new(word: &'w str) -> Self {
         if is_pattern(word) { Self::Pattern(Glob::new(word)) } else { Self::Text(word) }
     }
@@ -28,7 +28,7 @@ impl<'w> Wanted<'w> {
 
 #[cfg(test)]
 mod tests {
-    use super::Wanted;
+    use super::NameFilter;
 
     #[test]
     fn patterns() {
@@ -45,7 +45,7 @@ mod tests {
             ("vfs_[rw]*", "vfs_write", true),
             ("vfs_[!rw]*", "vfs_write", false),
         ] {
-            assert_eq!(Wanted::new(word).means(name), expected, "{word} {name}");
+            assert_eq!(NameFilter::new(word).means(name), expected, "{word} {name}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config,
-    exporter::{Exporter, Failure, Options},
+    exporter::{Exporter, StartFailure, StartOptions},
     kernel::Kernel,
     owner::{Owners, Trust},
     reload::Configuration,
@@ -110,10 +110,10 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     // Raised for the whole run. Processes started from here would inherit the limit, but there are none.
     let _files = room::raise_files();
     let owners = Owners::of_process(&args.rights.owners);
-    let request = args.probes.request(words, Trust::Only(owners.clone()));
+    let selection = args.probes.selection(words, Trust::Only(owners.clone()));
     // Marks are taken before the files are read: later changes are then seen.
-    let marks = request.marks();
-    let config = configured(&request)?;
+    let marks = selection.marks();
+    let config = configured(&selection)?;
     let exports = push::exports(args, config.otlp.as_ref());
     let (exports, client) = match exports.and_then(|exports| Ok((push::client(&exports)?, exports))) {
         Ok((client, exports)) => (exports, client),
@@ -149,13 +149,13 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     };
     let reserve = room::reserve()?;
     let detect = begun.elapsed();
-    let options = Options { run_stats: args.run_stats, attach: true, command: false };
+    let options = StartOptions { run_stats: args.run_stats, attach: true, command: false };
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     drop(reserve);
     exporter.set_device_groups(&config.device_groups);
     exporter.require(args.ready_require.clone());
-    for Failure { name, down: Down { cause, message } } in &failures {
+    for StartFailure { name, down: Down { cause, message } } in &failures {
         if *cause == Cause::Waiting && !args.strict {
             tracing::warn!(probe = name, "{message}");
         } else {
@@ -190,7 +190,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     let host = args.host.host();
     let configuration = Arc::new(Configuration::new(
         exporter.clone(),
-        request,
+        selection,
         host.clone(),
         config.otlp,
         marks,
@@ -205,7 +205,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     }
     exporter.lacks(rights.lacking);
     exporter.read_programs();
-    let served = server::Options {
+    let served = server::ServerOptions {
         rights: rights.lines,
         telemetry_path: args.web.telemetry_path.clone(),
         max_requests: args.web.max_requests,
@@ -215,7 +215,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
             Arc::new(move || configuration.reload()) as server::Reload
         }),
         web,
-        ..server::Options::default()
+        ..server::ServerOptions::default()
     };
     let runtime = room::runtime(BLOCKING, room::READY)?;
     let result = runtime.block_on(async {

@@ -5,10 +5,10 @@ use crate::{
     cli::RunArgs,
     host::Host,
     otlp::{
-        Encoder, Pusher, Sink, State, WithPush,
+        PushState, Pusher, RequestEncoder, Sink, WithPush,
         client::Client,
         resource,
-        setting::{Exports, SettingError, Settings, Shape, Sources},
+        setting::{Exports, PushSettings, PushShape, SettingError, SettingSources},
     },
     source::Source,
 };
@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 /// Reads the destinations of metrics.
 pub(super) fn exports(args: &RunArgs, file: Option<&Otlp>) -> Result<Exports, SettingError> {
     let variable = |name: &str| env::var_os(name).map(|text| text.into_string().map_err(|_| ()));
-    Exports::read(&Sources { flags: args.otlp.flags(), variable: &variable, file })
+    Exports::read(&SettingSources { flags: args.otlp.flags(), variable: &variable, file })
 }
 
 /// The client for the receiver, if there is one.
@@ -41,18 +41,18 @@ pub(super) fn pushers(
     }
     let variable = |name: &str| env::var(name).ok();
     let resource = resource::resource(host, &variable, &exports.resource);
-    let encoder = |shape| Encoder::new(resource.clone(), shape);
+    let encoder = |shape| RequestEncoder::new(resource.clone(), shape);
     if let Some(client) = client {
         let settings = client.settings().clone();
-        let state = Arc::new(State::new(&settings));
+        let state = Arc::new(PushState::new(&settings));
         source = Arc::new(WithPush::new(source, state.clone()));
-        let Settings { endpoint, protocol, shape, push_timeout, .. } = settings;
+        let PushSettings { endpoint, protocol, shape, push_timeout, .. } = settings;
         tracing::info!(%endpoint, protocol = protocol.name(), interval = ?shape.interval, "pushing metrics by OTLP");
         let sink = Sink::Receiver { client: Box::new(client), state };
         pushers.push(Pusher::new(source.clone(), sink, encoder(shape), shape.interval, push_timeout));
     }
     if let Some(shape) = exports.console {
-        let Shape { interval, .. } = shape;
+        let PushShape { interval, .. } = shape;
         pushers.push(Pusher::new(source.clone(), Sink::Console, encoder(shape), interval, interval));
     }
     (source, pushers)

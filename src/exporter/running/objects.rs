@@ -1,11 +1,11 @@
 //! The object of a probe comes, goes, is exchanged or switched off while the probe runs.
 
-use super::{Lacking, Running, compile, compile_failure, may_come, open, waiting};
+use super::{LackingRights, Running, compile, compile_failure, may_come, open, waiting};
 use crate::{
-    collector::Shared,
+    collector::LabelContext,
     exporter::{
-        alternative::{Candidate, Step},
-        files::{Change, Watched},
+        alternative::{Candidate, StartStep},
+        files::{Change, WatchedProbe},
     },
     host::Host,
     kernel::{Kernel, Switches},
@@ -21,7 +21,7 @@ impl Running {
     pub(in crate::exporter) fn follow<'k>(
         &self,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         kernel: impl FnOnce() -> &'k Kernel,
     ) {
         let Some(watched) = &self.watched else { return };
@@ -33,7 +33,7 @@ impl Running {
         let down = self.revive(&mut watched, change, host, shared, kernel()).err();
         match &down {
             None => {
-                lock(&self.again).files += 1;
+                lock(&self.reattached).files += 1;
                 tracing::info!(probe = self.name, "attached to the files that are there now");
             }
             Some(Down { cause: Cause::Waiting, message }) => tracing::warn!(probe = self.name, "{message}"),
@@ -53,10 +53,10 @@ impl Running {
     /// Compiles and attaches the probe again.
     fn revive(
         &self,
-        watched: &mut Watched,
+        watched: &mut WatchedProbe,
         change: Change,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         kernel: &Kernel,
     ) -> Result<(), Down> {
         let target = kernel.target();
@@ -79,12 +79,12 @@ impl Running {
         probe: &Probe,
         program: Program,
         host: &Host,
-        shared: &Shared,
-        means: (&Target<'_>, &Kernel),
+        shared: &LabelContext,
+        context: (&Target<'_>, &Kernel),
     ) -> Result<Probe, Down> {
         let began = SystemTime::now();
         let mut candidate = Candidate::new(probe);
-        let attached = candidate.bring(program, Step::Attached, means)?;
+        let attached = candidate.bring(program, StartStep::Attached, context)?;
         *lock(&self.passed) = candidate.passed;
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
@@ -105,7 +105,7 @@ impl Running {
         let Some(reader) = self.reader() else { return };
         let (cpus, refused) = reader.attached().follow_cpus(online);
         if !cpus.is_empty() {
-            lock(&self.again).cpus += u64::try_from(cpus.len()).unwrap_or(u64::MAX);
+            lock(&self.reattached).cpus += u64::try_from(cpus.len()).unwrap_or(u64::MAX);
             tracing::info!(probe = self.name, ?cpus, "attached to CPUs that came online");
         }
         let down = refused.map(|error| {
@@ -147,9 +147,9 @@ impl Running {
         &self,
         changed: &[String],
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         kernel: impl Fn() -> &'k Kernel,
-        lacking: Lacking,
+        lacking: LackingRights,
     ) {
         let down = if self.reader().is_some() { &self.unloaded } else { &self.down };
         let before = lock(down).clone();
@@ -173,7 +173,7 @@ impl Running {
         };
         match &result {
             Ok(()) => {
-                lock(&self.again).modules += 1;
+                lock(&self.reattached).modules += 1;
                 tracing::info!(probe = self.name, modules = ?changed, "attached to what modules have now");
             }
             Err(down) if before.as_ref() == Some(down) => {}

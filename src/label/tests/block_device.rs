@@ -1,6 +1,6 @@
 //! Names of block devices.
 
-use super::super::block_device::{BlockDevice, BlockPath};
+use super::super::block_device::{BlockDeviceDecoder, BlockPathDecoder};
 use super::*;
 use std::os::unix::fs::symlink;
 
@@ -25,7 +25,7 @@ fn names_come_from_the_link() {
     link(&fixture, "8:17", "../../devices/pci0000:00/ata2/block/sdb/sdb1");
     link(&fixture, "104:0", "../../devices/pci0000:00/cciss0/block/cciss!c0d0");
     link(&fixture, "259:1048575", "../../devices/virtual/block/nvme0n1");
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     for (device, expected) in [
         (device(8, 0), "sda"),
         (device(8, 17), "sdb1"),
@@ -46,7 +46,7 @@ fn names_come_from_the_link() {
 fn a_gone_device_keeps_its_name_until_its_number_is_reused() {
     let fixture = Fixture::new();
     let sdb = device(8, 16);
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     assert_eq!(text(&mut decoder, sdb), "8:16");
     link(&fixture, "8:16", "../../devices/block/sdb");
     assert_eq!(text(&mut decoder, sdb), "sdb");
@@ -65,7 +65,7 @@ fn a_gone_device_keeps_its_name_until_its_number_is_reused() {
     assert_eq!((text(&mut decoder, sdb).as_str(), is_gone(&mut decoder, sdb)), ("vdb", false));
 }
 
-fn is_gone(decoder: &mut BlockDevice, number: u64) -> bool {
+fn is_gone(decoder: &mut BlockDeviceDecoder, number: u64) -> bool {
     decoder.is_gone(&number.to_le_bytes())
 }
 
@@ -82,9 +82,9 @@ fn a_number_is_used_again() {
     let fixture = Fixture::new();
     let loop0 = device(7, 0);
     let with = |sequence: u64| sequence << 32 | loop0;
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     disk(&fixture, "7:0", "loop0", 5);
-    let says = |decoder: &mut BlockDevice, value| (text(decoder, value), is_gone(decoder, value));
+    let says = |decoder: &mut BlockDeviceDecoder, value| (text(decoder, value), is_gone(decoder, value));
     let loop0_is = |gone| ("loop0".to_owned(), gone);
     assert_eq!(says(&mut decoder, loop0), loop0_is(false));
     assert_eq!(says(&mut decoder, with(5)), loop0_is(false));
@@ -118,7 +118,7 @@ fn a_number_is_used_again() {
 #[test]
 fn a_name_has_an_heir() {
     let fixture = Fixture::new();
-    let decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     for (file, size) in [("dm-3", "65536\n"), ("loop0", "0\n"), ("cciss!c0d0", "8\n")] {
         fixture.directory(&format!("sys/class/block/{file}"));
         fixture.write(&format!("sys/class/block/{file}/size"), size);
@@ -148,8 +148,8 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
     nvme(&fixture, "nvme9c0n1", true, Some(7));
     nvme(&fixture, "odd0", true, Some(8));
     let (mut decoder, mut path) = (
-        BlockDevice::new(&fixture.host()).expect("links are there"),
-        BlockPath::new(&fixture.host()).expect("links are there"),
+        BlockDeviceDecoder::new(&fixture.host()).expect("links are there"),
+        BlockPathDecoder::new(&fixture.host()).expect("links are there"),
     );
     let with = |sequence: u64, minor| sequence << 32 | device(259, minor);
     for (value, expected) in [
@@ -204,7 +204,7 @@ fn hidden_disks_are_listed_once_for_a_look_and_read_once() {
     fixture.write("sys/kernel/uevent_seqnum", "7\n");
     nvme(&fixture, "nvme0n1", false, Some(1));
     nvme(&fixture, "odd0", false, Some(2));
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     let with = |sequence: u64| sequence << 32 | device(259, 9);
     assert_eq!(text(&mut decoder, with(3)), "259:9");
     // The next listing comes with the next check, without an event: hidden disks cause none.
@@ -229,7 +229,7 @@ fn statistics_tell_the_number_of_a_hidden_disk() {
     nvme(&fixture, "nvme0n1", false, None);
     nvme(&fixture, "nvme0c0n1", true, None);
     fixture.write("proc/diskstats", " 259 1 nvme0n1 1 2 3\n 259 0 nvme0c0n1 4 5 6\n");
-    let mut path = BlockPath::new(&fixture.host()).expect("links are there");
+    let mut path = BlockPathDecoder::new(&fixture.host()).expect("links are there");
     assert_eq!(text(&mut path, device(259, 0)), "nvme0c0n1");
     assert_eq!(text(&mut path, device(259, 2)), "");
 }
@@ -244,7 +244,7 @@ fn a_new_directory_is_another_disk() {
         link(&fixture, "253:3", &format!("../../devices/{name}"));
     };
     make("first/dm-3");
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     assert_eq!((text(&mut decoder, number).as_str(), is_gone(&mut decoder, number)), ("dm-3", false));
     decoder.look();
     assert!(!is_gone(&mut decoder, number));
@@ -263,7 +263,7 @@ fn a_partition_has_its_disks_sequence() {
     fixture.write("sys/devices/block/sda/sda1/partition", "1\n");
     fixture.write("sys/devices/block/sda/diskseq", "3\n");
     link(&fixture, "8:1", "../../devices/block/sda/sda1");
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     assert_eq!((text(&mut decoder, with(3)).as_str(), is_gone(&mut decoder, with(3))), ("sda1", false));
     assert_eq!(text(&mut decoder, number), "sda1");
     fixture.write("sys/devices/block/sda/diskseq", "4\n");
@@ -279,7 +279,7 @@ fn without_an_event_nothing_is_looked_at() {
     fixture.directory("sys/kernel");
     fixture.write("sys/kernel/uevent_seqnum", "7\n");
     disk(&fixture, "7:0", "loop0", 1);
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     assert_eq!(text(&mut decoder, device(7, 0)), "loop0");
     decoder.look();
     disk(&fixture, "7:0", "loop0", 2);
@@ -293,7 +293,7 @@ fn without_an_event_nothing_is_looked_at() {
 #[test]
 fn the_cache_is_bounded_and_forgets_the_least_recent() {
     let fixture = Fixture::new();
-    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&fixture.host()).expect("links are there");
     decoder.limit = 2;
     for minor in 0..3 {
         link(&fixture, &format!("8:{minor}"), &format!("../block/sd{minor}"));
@@ -315,7 +315,7 @@ fn every_device_of_this_machine_has_a_name() {
         eprintln!("skipped: no `/sys/dev/block`");
         return;
     };
-    let mut decoder = BlockDevice::new(&Host::default()).expect("links are there");
+    let mut decoder = BlockDeviceDecoder::new(&Host::default()).expect("links are there");
     for link in links {
         let link = link.expect("readable").file_name().into_string().expect("digits");
         let (major, minor) = link.split_once(':').expect("`MAJ:MIN`");

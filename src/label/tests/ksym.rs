@@ -1,6 +1,6 @@
 //! Names of kernel functions.
 
-use super::super::ksym::Ksym;
+use super::super::ksym::KsymDecoder;
 use super::*;
 
 const KALLSYMS: &str = "\
@@ -35,7 +35,7 @@ fn fixture() -> Fixture {
 #[test]
 fn addresses_fall_into_functions() {
     let fixture = fixture();
-    let mut decoder = Ksym::new(&fixture.host()).expect("kallsyms is there");
+    let mut decoder = KsymDecoder::new(&fixture.host()).expect("kallsyms is there");
     for (address, expected) in [
         (0, "[unknown]"),
         (0x1000, "[unknown]"),
@@ -65,7 +65,7 @@ fn addresses_fall_into_functions() {
 #[test]
 fn a_changed_module_list_is_noticed_at_the_next_scrape() {
     let fixture = fixture();
-    let mut decoder = Ksym::new(&fixture.host()).expect("kallsyms is there");
+    let mut decoder = KsymDecoder::new(&fixture.host()).expect("kallsyms is there");
     assert_eq!(text(&mut decoder, 0xffff_ffff_c000_0800), "disk_read");
     // Another module takes the place of the first.
     fixture.write("proc/kallsyms", &KALLSYMS.replace("disk_read\t[disk]", "tape_read\t[tape]"));
@@ -82,7 +82,7 @@ fn a_changed_module_list_is_noticed_at_the_next_scrape() {
 #[test]
 fn an_unknown_address_makes_the_table_be_read_once_a_scrape() {
     let fixture = fixture();
-    let mut decoder = Ksym::new(&fixture.host()).expect("kallsyms is there");
+    let mut decoder = KsymDecoder::new(&fixture.host()).expect("kallsyms is there");
     let [first, second] = [0xffff_ffff_d000_0000, 0xffff_ffff_d000_1000];
     assert_eq!(text(&mut decoder, first), "[unknown]");
     let with = format!("{KALLSYMS}{first:x} t bpf_prog_a [bpf]\n{second:x} t bpf_prog_b [bpf]\n");
@@ -97,7 +97,7 @@ fn an_unknown_address_makes_the_table_be_read_once_a_scrape() {
 #[test]
 fn a_series_of_several_addresses_goes_neither_down_nor_up_by_a_name() {
     let fixture = fixture();
-    let mut decoder = Ksym::new(&fixture.host()).expect("kallsyms is there");
+    let mut decoder = KsymDecoder::new(&fixture.host()).expect("kallsyms is there");
     let [unknown, module] = [0xffff_ffff_d000_0000, 0xffff_ffff_c000_0800];
     assert_eq!(text(&mut decoder, unknown), "[unknown]");
     assert_eq!(text(&mut decoder, module), "disk_read");
@@ -112,7 +112,7 @@ fn a_series_of_several_addresses_goes_neither_down_nor_up_by_a_name() {
 #[test]
 fn nothing_is_said_of_addresses_before_the_table_can_be_read() {
     let fixture = fixture();
-    let mut decoder = Ksym::new(&fixture.host()).expect("kallsyms is there");
+    let mut decoder = KsymDecoder::new(&fixture.host()).expect("kallsyms is there");
     fs::remove_file(fixture.host().proc.join("kallsyms")).expect("it was there");
     let address = 0xffff_ffff_8100_0000_u64.to_le_bytes();
     assert_eq!(decoder.decode(&address), None);
@@ -128,7 +128,7 @@ fn hidden_addresses_and_odd_lines() {
     let zero = "0000000000000000 T vfs_read\n0000000000000000 t x\t[disk]\n";
     for kallsyms in ["", zero, "\n\nzz T x\nffffffff81000000\nffffffff81000000 T\n\u{fffd}"] {
         fixture.write("proc/kallsyms", kallsyms);
-        let mut decoder = Ksym::new(&fixture.host()).expect("kallsyms is there");
+        let mut decoder = KsymDecoder::new(&fixture.host()).expect("kallsyms is there");
         assert_eq!(text(&mut decoder, 0xffff_ffff_8100_0000), "[unknown]");
     }
 }
@@ -148,7 +148,7 @@ fn functions_of_this_kernel() {
         eprintln!("skipped: addresses are hidden");
         return;
     };
-    let mut decoder = Ksym::new(&Host::default()).expect("kallsyms is there");
+    let mut decoder = KsymDecoder::new(&Host::default()).expect("kallsyms is there");
     assert_eq!(text(&mut decoder, address), "vfs_read");
     assert_eq!(text(&mut decoder, address + 4), "vfs_read");
     assert_eq!(text(&mut decoder, 8), "[unknown]");

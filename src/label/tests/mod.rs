@@ -51,11 +51,11 @@ fn made(decoder: &Decoder, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
 /// Makes a decoder of values of this type.
 fn made_of(decoder: &Decoder, ty: Type, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
     let label = TypedLabel { name: "label".into(), decoder: decoder.clone(), ty };
-    let sources = Sources {
+    let sources = DecoderSources {
         host,
         symbols: &Arc::new(Symbols::new(host)),
         cgroups: &Arc::new(Cgroups::new(host)),
-        reasons: &reasons::Table::default(),
+        reasons: &reasons::ReasonTable::default(),
         stacks: &|_| Err("no stacks are kept".into()),
     };
     super::decoder(&label, &sources)

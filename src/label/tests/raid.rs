@@ -1,6 +1,6 @@
 //! Arrays and their members.
 
-use super::super::raid::{RaidArray, RaidLevel, RaidSlot};
+use super::super::raid::{RaidArrayDecoder, RaidLevelDecoder, RaidSlotDecoder};
 use super::*;
 use std::os::unix::fs::symlink;
 
@@ -32,8 +32,12 @@ fn arrays_levels_and_slots_of_this_scrape() {
     const SDA: u64 = 8 << 20;
     const SDB: u64 = 8 << 20 | 16;
     let fixture = Fixture::new();
-    let (mut array, mut level, mut slot) = (RaidArray::default(), RaidLevel::default(), RaidSlot::default());
-    let all = |array: &mut RaidArray, level: &mut RaidLevel, slot: &mut RaidSlot, numbers: (u64, u64)| {
+    let (mut array, mut level, mut slot) =
+        (RaidArrayDecoder::default(), RaidLevelDecoder::default(), RaidSlotDecoder::default());
+    let all = |array: &mut RaidArrayDecoder,
+               level: &mut RaidLevelDecoder,
+               slot: &mut RaidSlotDecoder,
+               numbers: (u64, u64)| {
         let texts = [
             array.decode(&numbers.0.to_le_bytes()),
             level.decode(&numbers.0.to_le_bytes()),

@@ -1,6 +1,6 @@
 //! Stacks, with a kernel's symbols from a file and frames that the test makes.
 
-use super::super::stack::{Kept, Stack};
+use super::super::stack::{StackDecoder, StackLookup};
 use super::*;
 use crate::symbol::Symbols;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ ffffffffc0001000 t disk_read\t[disk]
 ";
 
 /// Stacks by their number; the high half of the first word is their length.
-fn kept(stacks: &[(u64, &[u64])]) -> Kept {
+fn kept(stacks: &[(u64, &[u64])]) -> StackLookup {
     let stacks: HashMap<u64, Vec<u8>> = stacks
         .iter()
         .map(|(number, frames)| {
@@ -30,10 +30,10 @@ fn kept(stacks: &[(u64, &[u64])]) -> Kept {
     Box::new(move |number| Ok(stacks.get(&number).cloned()))
 }
 
-fn decoder(fixture: &Fixture, frames: u32, stacks: &[(u64, &[u64])]) -> Stack {
+fn decoder(fixture: &Fixture, frames: u32, stacks: &[(u64, &[u64])]) -> StackDecoder {
     let symbols = Arc::new(Symbols::new(&fixture.host()));
     symbols.want_kernel().expect("kallsyms is there");
-    Stack::new(Side::Kernel, frames, kept(stacks), symbols)
+    StackDecoder::new(Side::Kernel, frames, kept(stacks), symbols)
 }
 
 fn fixture() -> Fixture {

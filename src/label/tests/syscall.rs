@@ -1,13 +1,13 @@
 //! The second opinions are the headers of the C library and the kernel's list of events.
 
-use super::{super::syscall::Syscall, *};
+use super::{super::syscall::SyscallDecoder, *};
 use std::collections::BTreeSet;
 
 #[test]
 fn numbers_by_processor() {
-    let mut x86 = Syscall::of("x86_64");
-    let mut arm = Syscall::of("aarch64");
-    let mut other = Syscall::of("riscv64");
+    let mut x86 = SyscallDecoder::of("x86_64");
+    let mut arm = SyscallDecoder::of("aarch64");
+    let mut other = SyscallDecoder::of("riscv64");
     for (number, on_x86, on_arm, elsewhere) in [
         (0, "read", "io_setup", "0"),
         (59, "execve", "pipe2", "59"),
@@ -53,7 +53,7 @@ fn numbers_of_the_headers() {
     ];
     for (arch, header, least) in headers {
         let Some(defined) = defined(header) else { continue };
-        let known = Syscall::of(arch);
+        let known = SyscallDecoder::of(arch);
         let mut same = 0;
         for (number, name) in defined {
             // Placeholders of the generic header, another name of 84, and calls that only 32-bit processes have.
@@ -78,7 +78,7 @@ fn names_of_the_kernel() {
         eprintln!("skipped: `{events}` cannot be read");
         return;
     };
-    let names: BTreeSet<&str> = Syscall::new().names().iter().map(|(_, name)| *name).collect();
+    let names: BTreeSet<&str> = SyscallDecoder::new().names().iter().map(|(_, name)| *name).collect();
     let inside = ["newstat", "newfstat", "newlstat", "newuname", "sendfile64", "umount"];
     // Calls that are newer than the table have a number, not a name.
     let later = |name: &str| name.starts_with("rseq_");

@@ -1,6 +1,6 @@
 //! OTLP by gRPC: one unary call on a kept connection.
 
-use super::{Answer, Counted, Endpoint, MAX_ANSWER, Route, http::USER_AGENT, kept, said, why};
+use super::{CountedBody, Endpoint, MAX_ANSWER, PushAnswer, Route, http::USER_AGENT, kept, said, why};
 use hyper::{
     Response, StatusCode, Uri,
     body::Incoming,
@@ -30,17 +30,17 @@ use tonic_types::StatusExt;
 const TOO_LARGE: &str = "decoded message length too large";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
-type Transport = legacy::Client<HttpsConnector<Route>, Counted<tonic::body::Body>>;
+type GrpcTransport = legacy::Client<HttpsConnector<Route>, CountedBody<tonic::body::Body>>;
 
 #[derive(Debug)]
-pub(super) struct Client {
-    transport: Transport,
+pub(super) struct GrpcClient {
+    transport: GrpcTransport,
     origin: Uri,
     gzip: bool,
     sent: Arc<AtomicU64>,
 }
 
-impl Client {
+impl GrpcClient {
     pub(super) fn new(
         connector: HttpsConnector<Route>,
         endpoint: &Endpoint,
@@ -54,7 +54,7 @@ impl Client {
         self.origin.scheme_str() == Some("https")
     }
 
-    pub(super) async fn send(&self, message: Bytes, headers: &HeaderMap, limit: Duration) -> Answer {
+    pub(super) async fn send(&self, message: Bytes, headers: &HeaderMap, limit: Duration) -> PushAnswer {
         let mut headers = headers.clone();
         headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
         let mut request =
@@ -62,7 +62,7 @@ impl Client {
         request.set_timeout(limit);
         let (transport, sent) = (self.transport.clone(), Arc::clone(&self.sent));
         let service = tower::service_fn(move |request: hyper::Request<tonic::body::Body>| {
-            let answer = transport.request(request.map(|body| Counted { body, sent: Arc::clone(&sent) }));
+            let answer = transport.request(request.map(|body| CountedBody { body, sent: Arc::clone(&sent) }));
             async { answer.await.map(of_grpc) }
         });
         let mut grpc = Grpc::with_origin(service, self.origin.clone())
@@ -72,12 +72,12 @@ impl Client {
             grpc = grpc.send_compressed(CompressionEncoding::Gzip);
         }
         if let Err(error) = grpc.ready().await {
-            return Answer::Again { message: why(&error, self.is_tls()), after: None };
+            return PushAnswer::Again { message: why(&error, self.is_tls()), after: None };
         }
-        match grpc.unary(request, PathAndQuery::from_static(EXPORT), Encoded).await {
+        match grpc.unary(request, PathAndQuery::from_static(EXPORT), EncodedCodec).await {
             Ok(response) => {
                 let partial = response.into_inner().partial_success.unwrap_or_default();
-                Answer::Taken {
+                PushAnswer::Taken {
                     rejected: u64::try_from(partial.rejected_data_points).unwrap_or(0),
                     message: said(&partial.error_message),
                 }
@@ -98,7 +98,7 @@ fn of_grpc(response: Response<Incoming>) -> Response<tonic::body::Body> {
 }
 
 /// The specification of OTLP lists the codes that a client tries again; `RESOURCE_EXHAUSTED` only if it says when.
-fn failure(status: &Status, is_tls: bool) -> Answer {
+fn failure(status: &Status, is_tls: bool) -> PushAnswer {
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let code = status.code();
     // There was no answer: tonic makes this of a connection that failed.
@@ -108,7 +108,7 @@ fn failure(status: &Status, is_tls: bool) -> Answer {
     ) = (std::error::Error::source(status), code)
     {
         let message = why(cause, is_tls);
-        return Answer::Again { message, after };
+        return PushAnswer::Again { message, after };
     }
     let text = said(status.message());
     let message = if text.is_empty() {
@@ -118,23 +118,23 @@ fn failure(status: &Status, is_tls: bool) -> Answer {
     };
     match code {
         // An answer that is too large is tonic's to refuse, with the code of a receiver that wants it again.
-        Code::OutOfRange if status.message().contains(TOO_LARGE) => Answer::Refused { message },
+        Code::OutOfRange if status.message().contains(TOO_LARGE) => PushAnswer::Refused { message },
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => Answer::Again { message, after },
-        Code::ResourceExhausted if after.is_some() => Answer::Again { message, after },
-        _ => Answer::Refused { message },
+        | Code::DataLoss => PushAnswer::Again { message, after },
+        Code::ResourceExhausted if after.is_some() => PushAnswer::Again { message, after },
+        _ => PushAnswer::Refused { message },
     }
 }
 
 /// Messages that are encoded already, so that one that is sent again is not encoded again.
 #[derive(Clone, Copy, Debug)]
-struct Encoded;
+struct EncodedCodec;
 
-impl Codec for Encoded {
+impl Codec for EncodedCodec {
     type Encode = Bytes;
     type Decode = ExportMetricsServiceResponse;
     type Encoder = Self;
@@ -149,7 +149,7 @@ impl Codec for Encoded {
     }
 }
 
-impl Encoder for Encoded {
+impl Encoder for EncodedCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -159,7 +159,7 @@ impl Encoder for Encoded {
     }
 }
 
-impl Decoder for Encoded {
+impl Decoder for EncodedCodec {
     type Item = ExportMetricsServiceResponse;
     type Error = Status;
 

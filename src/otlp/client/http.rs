@@ -1,6 +1,6 @@
 //! OTLP by HTTP: a POST with a body of protobuf.
 
-use super::{Answer, Counted, Endpoint, MAX_ANSWER, Route, kept, said, why};
+use super::{CountedBody, Endpoint, MAX_ANSWER, PushAnswer, Route, kept, said, why};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -22,14 +22,14 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(super) const USER_AGENT: &str = concat!("tapster/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug)]
-pub(super) struct Client {
-    transport: legacy::Client<HttpsConnector<Route>, Counted<Full<Bytes>>>,
+pub(super) struct HttpClient {
+    transport: legacy::Client<HttpsConnector<Route>, CountedBody<Full<Bytes>>>,
     endpoint: Endpoint,
     gzip: bool,
     sent: Arc<AtomicU64>,
 }
 
-impl Client {
+impl HttpClient {
     pub(super) fn new(
         connector: HttpsConnector<Route>,
         endpoint: Endpoint,
@@ -40,8 +40,8 @@ impl Client {
     }
 
     /// Sends a request. `None` if the head of an answer does not come within the limit.
-    pub(super) async fn send(&self, body: Bytes, headers: &HeaderMap, limit: Duration) -> Option<Answer> {
-        let mut request = Request::new(Counted { body: Full::new(body), sent: Arc::clone(&self.sent) });
+    pub(super) async fn send(&self, body: Bytes, headers: &HeaderMap, limit: Duration) -> Option<PushAnswer> {
+        let mut request = Request::new(CountedBody { body: Full::new(body), sent: Arc::clone(&self.sent) });
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
         let own = request.headers_mut();
@@ -53,12 +53,12 @@ impl Client {
         }
         Some(match tokio::time::timeout(limit, self.transport.request(request)).await.ok()? {
             Ok(response) => answer(response).await,
-            Err(error) => Answer::Again { message: why(&error, self.endpoint.is_tls()), after: None },
+            Err(error) => PushAnswer::Again { message: why(&error, self.endpoint.is_tls()), after: None },
         })
     }
 }
 
-async fn answer(response: Response<Incoming>) -> Answer {
+async fn answer(response: Response<Incoming>) -> PushAnswer {
     let (head, body) = response.into_parts();
     let status = head.status;
     let after = head.headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
@@ -71,7 +71,7 @@ async fn answer(response: Response<Incoming>) -> Answer {
         // A receiver that answers in another form has accepted the request all the same.
         let response = body.and_then(|body| ExportMetricsServiceResponse::decode(body).ok());
         let partial = response.and_then(|response| response.partial_success).unwrap_or_default();
-        return Answer::Taken {
+        return PushAnswer::Taken {
             rejected: u64::try_from(partial.rejected_data_points).unwrap_or(0),
             message: said(&partial.error_message),
         };
@@ -88,8 +88,8 @@ async fn answer(response: Response<Incoming>) -> Answer {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Answer::Again { message, after },
-        _ => Answer::Refused { message },
+        | StatusCode::GATEWAY_TIMEOUT => PushAnswer::Again { message, after },
+        _ => PushAnswer::Refused { message },
     }
 }
 

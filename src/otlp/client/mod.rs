@@ -9,7 +9,7 @@ mod tls;
 
 pub use endpoint::{Endpoint, WrongEndpoint};
 
-use super::setting::{Protocol, SettingError, Settings};
+use super::setting::{Protocol, PushSettings, SettingError};
 use hyper::{
     body::{Body, Frame, SizeHint},
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -46,7 +46,7 @@ const MAX_MESSAGE: usize = 300;
 
 /// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum PushAnswer {
     /// The receiver accepted the request, with the exception of some points, and may say why.
     Taken {
         /// Points that it rejected.
@@ -71,23 +71,23 @@ pub enum Answer {
 /// The connection to the receiver. Values of headers are marked as sensitive, so that nothing prints them.
 #[derive(Debug)]
 pub struct Client {
-    settings: Settings,
+    settings: PushSettings,
     headers: HeaderMap,
     /// Times and sizes of the TLS files when they were read.
-    files: tls::Seen,
+    files: tls::TlsFileMarks,
     transport: Transport,
     sent: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 enum Transport {
-    Http(http::Client),
-    Grpc(grpc::Client),
+    Http(http::HttpClient),
+    Grpc(grpc::GrpcClient),
 }
 
 impl Client {
     /// Reads the TLS files. Does not connect to the receiver.
-    pub fn new(settings: Settings) -> Result<Self, SettingError> {
+    pub fn new(settings: PushSettings) -> Result<Self, SettingError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
             // Both were checked when they were read.
@@ -97,7 +97,7 @@ impl Client {
             value.set_sensitive(true);
             headers.append(name, value);
         }
-        let files = tls::Seen::of(&settings.tls);
+        let files = tls::TlsFileMarks::of(&settings.tls);
         let sent = Arc::default();
         let transport = Transport::new(&settings, &sent)?;
         Ok(Self { settings, headers, files, transport, sent })
@@ -105,7 +105,7 @@ impl Client {
 
     /// Reads the TLS files again if they changed. If the new ones are wrong, the old ones stay in use.
     pub fn refresh(&mut self) -> Result<(), SettingError> {
-        let now = tls::Seen::of(&self.settings.tls);
+        let now = tls::TlsFileMarks::of(&self.settings.tls);
         if now == self.files {
             return Ok(());
         }
@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// The settings of this client.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &PushSettings {
         &self.settings
     }
 
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// Sends a message, compressed if necessary, within the time for one request.
-    pub async fn send(&self, message: Bytes) -> Answer {
+    pub async fn send(&self, message: Bytes) -> PushAnswer {
         let limit = self.settings.timeout;
         let answer = match &self.transport {
             Transport::Http(client) => client.send(message, &self.headers, limit).await,
@@ -139,7 +139,7 @@ impl Client {
                 tokio::time::timeout(limit, client.send(message, &self.headers, limit)).await.ok()
             }
         };
-        answer.unwrap_or_else(|| Answer::Again {
+        answer.unwrap_or_else(|| PushAnswer::Again {
             message: format!("there was no answer within {limit:?}"),
             after: None,
         })
@@ -147,7 +147,7 @@ impl Client {
 }
 
 impl Transport {
-    fn new(settings: &Settings, sent: &Arc<AtomicU64>) -> Result<Self, SettingError> {
+    fn new(settings: &PushSettings, sent: &Arc<AtomicU64>) -> Result<Self, SettingError> {
         let endpoint = settings.endpoint.clone();
         let config = tls::config(&settings.tls, endpoint.is_tls())?;
         let route = Route::new(connector_of_tcp(), &endpoint, &settings.proxy);
@@ -156,13 +156,13 @@ impl Transport {
                 let connector =
                     HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1();
                 let connector = connector.wrap_connector(route);
-                Self::Http(http::Client::new(connector, endpoint, settings.gzip, Arc::clone(sent)))
+                Self::Http(http::HttpClient::new(connector, endpoint, settings.gzip, Arc::clone(sent)))
             }
             Protocol::Grpc => {
                 let connector =
                     HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http2();
                 let connector = connector.wrap_connector(route);
-                Self::Grpc(grpc::Client::new(connector, &endpoint, settings.gzip, Arc::clone(sent)))
+                Self::Grpc(grpc::GrpcClient::new(connector, &endpoint, settings.gzip, Arc::clone(sent)))
             }
         })
     }
@@ -237,12 +237,12 @@ fn said(message: &str) -> String {
 
 /// A body whose bytes are counted as they are sent.
 #[derive(Debug)]
-struct Counted<B> {
+struct CountedBody<B> {
     body: B,
     sent: Arc<AtomicU64>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for CountedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

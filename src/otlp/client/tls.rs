@@ -2,7 +2,7 @@
 
 use crate::{
     mark::Mark,
-    otlp::setting::{SettingError, Tls, TlsFile},
+    otlp::setting::{SettingError, TlsFile, TlsFiles},
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -13,17 +13,17 @@ use std::{fs, sync::Arc};
 
 /// The state of the files when they were read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen(Vec<Mark>);
+pub(super) struct TlsFileMarks(Vec<Mark>);
 
-impl Seen {
-    pub(super) fn of(tls: &Tls) -> Self {
+impl TlsFileMarks {
+    pub(super) fn of(tls: &TlsFiles) -> Self {
         let client = tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
         Self(tls.authorities.iter().chain(client).map(|file| Mark::of(&file.path)).collect())
     }
 }
 
 /// Reads the files. Loads the authorities of the host only if TLS `is_used` and none are given.
-pub(super) fn config(tls: &Tls, is_used: bool) -> Result<ClientConfig, SettingError> {
+pub(super) fn config(tls: &TlsFiles, is_used: bool) -> Result<ClientConfig, SettingError> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &tls.authorities {
         for certificate in certificates(file)? {

@@ -1,4 +1,4 @@
-//! A given text, its place, and the error for a wrong one.
+//! A given text, its source, and the error for a wrong one.
 
 use crate::duration;
 use std::{fmt, sync::Arc, time::Duration};
@@ -7,39 +7,39 @@ use tapster_ebpf::diagnostic::{Diagnostic, SourceFile, Span, nearest};
 /// Keys whose texts may hold secrets.
 const SECRET: [&str; 3] = ["headers", "endpoint", "metrics_endpoint"];
 
-/// The place of a text.
+/// Where a text was given.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum SettingSource {
     Flag(&'static str),
     Variable(&'static str),
     File(Arc<SourceFile>, Span, &'static str),
 }
 
-/// A setting that cannot be used: its place, and the reason.
+/// A setting that cannot be used: where it was given, and the reason.
 #[derive(Debug)]
-pub struct SettingError(Wrong);
+pub struct SettingError(SettingProblem);
 
 #[derive(Debug)]
-enum Wrong {
+enum SettingProblem {
     Named { place: String, message: String, hint: Option<String> },
     File(Box<Diagnostic>),
 }
 
 impl SettingError {
-    pub(super) fn new(place: &Place, message: String, hint: Option<String>) -> Self {
-        Self(match place {
-            Place::Flag(place) | Place::Variable(place) => {
-                Wrong::Named { place: format!("`{place}`"), message, hint }
+    pub(super) fn new(source: &SettingSource, message: String, hint: Option<String>) -> Self {
+        Self(match source {
+            SettingSource::Flag(place) | SettingSource::Variable(place) => {
+                SettingProblem::Named { place: format!("`{place}`"), message, hint }
             }
             // The line is not drawn: it may contain a password.
-            Place::File(file, span, key) if SECRET.contains(key) => {
+            SettingSource::File(file, span, key) if SECRET.contains(key) => {
                 let (line, column) = file.position(span.start);
                 let place = format!("`{key}` ({}:{line}:{column})", file.name);
-                Wrong::Named { place, message, hint }
+                SettingProblem::Named { place, message, hint }
             }
-            Place::File(file, span, key) => {
+            SettingSource::File(file, span, key) => {
                 let diagnostic = Diagnostic::error(file, span.clone(), format!("`{key}`: {message}"));
-                Wrong::File(Box::new(match hint {
+                SettingProblem::File(Box::new(match hint {
                     Some(hint) => diagnostic.hint(hint),
                     None => diagnostic,
                 }))
@@ -51,31 +51,31 @@ impl SettingError {
 impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Wrong::Named { place, message, hint } => {
+            SettingProblem::Named { place, message, hint } => {
                 write!(f, "error: {place}: {message}")?;
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
             }
-            Wrong::File(diagnostic) => write!(f, "{diagnostic}"),
+            SettingProblem::File(diagnostic) => write!(f, "{diagnostic}"),
         }
     }
 }
 
 impl std::error::Error for SettingError {}
 
-/// A given text and its place.
+/// A given text and its source.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) text: String,
-    pub(super) place: Place,
+    pub(super) source: SettingSource,
 }
 
 impl Given {
     pub(super) fn wrong(&self, message: impl Into<String>) -> SettingError {
-        SettingError::new(&self.place, message.into(), None)
+        SettingError::new(&self.source, message.into(), None)
     }
 
     pub(super) fn wrong_hint(&self, message: impl Into<String>, hint: impl Into<String>) -> SettingError {
-        SettingError::new(&self.place, message.into(), Some(hint.into()))
+        SettingError::new(&self.source, message.into(), Some(hint.into()))
     }
 
     /// Reads one of these words.
@@ -101,11 +101,11 @@ impl Given {
     /// Reads a time: in milliseconds in a variable, elsewhere with its unit.
     pub(super) fn time(&self) -> Result<Duration, SettingError> {
         let text = self.text.trim();
-        let (time, expected) = match self.place {
-            Place::Variable(_) => {
+        let (time, expected) = match self.source {
+            SettingSource::Variable(_) => {
                 (text.parse().ok().map(Duration::from_millis), "a whole number of milliseconds: `10000`")
             }
-            Place::Flag(_) | Place::File(..) => {
+            SettingSource::Flag(_) | SettingSource::File(..) => {
                 (duration::parse(text).ok(), "a number and a unit: `10s`, `500ms`, `1m`")
             }
         };

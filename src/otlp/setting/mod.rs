@@ -13,7 +13,7 @@ mod given;
 mod parse;
 
 pub use given::SettingError;
-use given::{Given, Place};
+use given::{Given, SettingSource};
 use parse::{headers, pairs};
 
 use crate::otlp::client::Endpoint;
@@ -61,7 +61,7 @@ pub enum Histograms {
 
 /// The names of attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum AttributeNames {
     /// The labels of `/metrics`.
     Prometheus,
     /// The names of OpenTelemetry's semantic conventions, where there are any.
@@ -70,7 +70,7 @@ pub enum Names {
 
 /// A destination of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exporter {
+pub enum MetricsExporter {
     /// Scrapes of `/metrics`.
     Prometheus,
     /// Pushes by OTLP.
@@ -89,16 +89,17 @@ const HISTOGRAMS: [(&str, Histograms); 2] = [
     ("base2_exponential_bucket_histogram", Histograms::Exponential),
     ("explicit_bucket_histogram", Histograms::Explicit),
 ];
-const NAMES: [(&str, Names); 2] = [("prometheus", Names::Prometheus), ("semconv", Names::Semconv)];
+const NAMES: [(&str, AttributeNames); 2] =
+    [("prometheus", AttributeNames::Prometheus), ("semconv", AttributeNames::Semconv)];
 const COMPRESSIONS: [(&str, bool); 2] = [("gzip", true), ("none", false)];
 const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
-const EXPORTERS: [(&str, Option<Exporter>); 6] = [
-    ("prometheus", Some(Exporter::Prometheus)),
-    ("otlp", Some(Exporter::Otlp)),
-    ("console", Some(Exporter::Console)),
+const EXPORTERS: [(&str, Option<MetricsExporter>); 6] = [
+    ("prometheus", Some(MetricsExporter::Prometheus)),
+    ("otlp", Some(MetricsExporter::Otlp)),
+    ("console", Some(MetricsExporter::Console)),
     // An old name of the console exporter, and one for the form that it has here.
-    ("logging", Some(Exporter::Console)),
-    ("otlp/stdout", Some(Exporter::Console)),
+    ("logging", Some(MetricsExporter::Console)),
+    ("otlp/stdout", Some(MetricsExporter::Console)),
     ("none", None),
 ];
 
@@ -177,7 +178,7 @@ const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 pub type Flags = Vec<(&'static str, Option<String>)>;
 
 /// Everything that was given.
-pub struct Sources<'a> {
+pub struct SettingSources<'a> {
     /// Flags that were given.
     pub flags: Flags,
     /// The environment: the text of a variable; `Err` where it is no UTF-8.
@@ -186,25 +187,25 @@ pub struct Sources<'a> {
     pub file: Option<&'a Otlp>,
 }
 
-impl fmt::Debug for Sources<'_> {
+impl fmt::Debug for SettingSources<'_> {
     /// Leaves out texts, some of which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").finish_non_exhaustive()
+        f.debug_struct("SettingSources").finish_non_exhaustive()
     }
 }
 
-impl Sources<'_> {
+impl SettingSources<'_> {
     fn flag(&self, setting: Setting) -> Option<Given> {
         let (_, text) = self.flags.iter().find(|(flag, _)| *flag == setting.flag)?;
-        Some(Given { text: text.clone()?, place: Place::Flag(setting.flag) })
+        Some(Given { text: text.clone()?, source: SettingSource::Flag(setting.flag) })
     }
 
     fn variable(&self, name: &'static str) -> Result<Option<Given>, SettingError> {
-        let place = Place::Variable(name);
+        let source = SettingSource::Variable(name);
         match (self.variable)(name) {
             Some(Ok(text)) if text.trim().is_empty() => Ok(None),
-            Some(Ok(text)) => Ok(Some(Given { text, place })),
-            Some(Err(())) => Err(SettingError::new(&place, "its text is not UTF-8".into(), None)),
+            Some(Ok(text)) => Ok(Some(Given { text, source })),
+            Some(Err(())) => Err(SettingError::new(&source, "its text is not UTF-8".into(), None)),
             None => Ok(None),
         }
     }
@@ -221,8 +222,8 @@ impl Sources<'_> {
     fn file(&self, setting: Setting) -> Option<Given> {
         let file = self.file?;
         let (key, text) = file.settings.iter().find(|(key, _)| *key == setting.key)?;
-        let place = Place::File(Arc::clone(&file.file), text.span.clone(), key);
-        Some(Given { text: text.value.clone(), place })
+        let source = SettingSource::File(Arc::clone(&file.file), text.span.clone(), key);
+        Some(Given { text: text.value.clone(), source })
     }
 
     fn get(&self, setting: Setting) -> Result<Option<Given>, SettingError> {
@@ -244,7 +245,7 @@ impl Sources<'_> {
 
 /// How metrics are pushed.
 #[derive(Clone)]
-pub struct Settings {
+pub struct PushSettings {
     /// The receiver.
     pub endpoint: Endpoint,
     /// The transport.
@@ -256,19 +257,19 @@ pub struct Settings {
     /// How long one request may take.
     pub timeout: Duration,
     /// Files of TLS.
-    pub tls: Tls,
+    pub tls: TlsFiles,
     /// The proxy, if any.
     pub proxy: Proxy,
     /// How long a push may take, its repetitions included.
     pub push_timeout: Duration,
     /// What is pushed, and how often.
-    pub shape: Shape,
+    pub shape: PushShape,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for PushSettings {
     /// Leaves out the values of headers, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("PushSettings")
             .field("endpoint", &self.endpoint.to_string())
             .field("protocol", &self.protocol)
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
@@ -299,7 +300,7 @@ impl fmt::Debug for Proxy {
 
 /// Files of TLS, each with the name of its setting.
 #[derive(Clone, Debug, Default)]
-pub struct Tls {
+pub struct TlsFiles {
     /// Authorities that sign the receiver's certificate, instead of those that the host trusts.
     pub authorities: Option<TlsFile>,
     /// The certificates and the key by which this host identifies itself to the receiver.
@@ -311,17 +312,17 @@ pub struct Tls {
 pub struct TlsFile {
     /// Where it is.
     pub path: PathBuf,
-    place: Place,
+    source: SettingSource,
 }
 
 impl TlsFile {
     fn new(given: &Given) -> Self {
-        Self { path: PathBuf::from(given.text.trim()), place: given.place.clone() }
+        Self { path: PathBuf::from(given.text.trim()), source: given.source.clone() }
     }
 
     /// Makes an error that names the setting.
     pub(in crate::otlp) fn wrong(&self, message: impl Into<String>) -> SettingError {
-        SettingError::new(&self.place, message.into(), None)
+        SettingError::new(&self.source, message.into(), None)
     }
 }
 
@@ -331,16 +332,16 @@ pub struct Exports {
     /// Whether `/metrics` is served.
     pub serve: bool,
     /// How metrics are printed, if they are.
-    pub console: Option<Shape>,
+    pub console: Option<PushShape>,
     /// How metrics are pushed, if they are.
-    pub push: Option<Settings>,
+    pub push: Option<PushSettings>,
     /// Attributes of the resource, which override those that tapster finds out. Later ones win.
     pub resource: Vec<(String, String)>,
 }
 
 /// What is pushed, and how often.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub struct PushShape {
     /// How often.
     pub interval: Duration,
     /// Totals or differences.
@@ -348,7 +349,7 @@ pub struct Shape {
     /// The form of histograms.
     pub histograms: Histograms,
     /// Keys of attributes.
-    pub attributes: Names,
+    pub attributes: AttributeNames,
 }
 
 /// Default of `OTEL_METRIC_EXPORT_INTERVAL`.
@@ -361,7 +362,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 impl Exports {
     /// Reads the settings. Settings of pushes are checked only if something is pushed: the variables are often set
     /// for all programs of a host.
-    pub fn read(sources: &Sources<'_>) -> Result<Self, SettingError> {
+    pub fn read(sources: &SettingSources<'_>) -> Result<Self, SettingError> {
         // It is often set for all programs of a host, so a wrong value is no error.
         let disabled = sources.variable(DISABLED)?.is_some_and(|given| {
             given.word(&BOOLEANS).unwrap_or_else(|error| {
@@ -372,25 +373,25 @@ impl Exports {
         let endpoint = endpoint(sources)?;
         let exporters = match sources.get(EXPORTERS_SETTING)? {
             Some(given) => exporters(&given)?,
-            None if endpoint.is_some() => vec![Exporter::Prometheus, Exporter::Otlp],
-            None => vec![Exporter::Prometheus],
+            None if endpoint.is_some() => vec![MetricsExporter::Prometheus, MetricsExporter::Otlp],
+            None => vec![MetricsExporter::Prometheus],
         };
         let is_asked = |exporter| exporters.contains(&exporter) && !disabled;
-        let serve = exporters.contains(&Exporter::Prometheus);
-        if !is_asked(Exporter::Otlp) && !is_asked(Exporter::Console) {
+        let serve = exporters.contains(&MetricsExporter::Prometheus);
+        if !is_asked(MetricsExporter::Otlp) && !is_asked(MetricsExporter::Console) {
             return Ok(Self { serve, console: None, push: None, resource: Vec::new() });
         }
-        let shape = Shape {
+        let shape = PushShape {
             interval: sources.value(INTERVAL, DEFAULT_INTERVAL, Given::time)?,
             temporality: sources
                 .value(TEMPORALITY, Temporality::Cumulative, |given| given.word(&TEMPORALITIES))?,
             histograms: sources.value(HISTOGRAM, Histograms::Exponential, |given| given.word(&HISTOGRAMS))?,
-            attributes: sources.value(ATTRIBUTES, Names::Prometheus, |given| given.word(&NAMES))?,
+            attributes: sources.value(ATTRIBUTES, AttributeNames::Prometheus, |given| given.word(&NAMES))?,
         };
         Ok(Self {
             serve,
-            console: is_asked(Exporter::Console).then_some(shape),
-            push: is_asked(Exporter::Otlp)
+            console: is_asked(MetricsExporter::Console).then_some(shape),
+            push: is_asked(MetricsExporter::Otlp)
                 .then(|| settings(sources, endpoint.as_ref(), shape))
                 .transpose()?,
             resource: resource(sources)?,
@@ -399,11 +400,11 @@ impl Exports {
 }
 
 /// A list of exporters; `none` is an empty one.
-fn exporters(given: &Given) -> Result<Vec<Exporter>, SettingError> {
+fn exporters(given: &Given) -> Result<Vec<MetricsExporter>, SettingError> {
     let words: Vec<&str> = given.text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
     let mut exporters = Vec::new();
     for word in &words {
-        let one = Given { text: (*word).to_owned(), place: given.place.clone() };
+        let one = Given { text: (*word).to_owned(), source: given.source.clone() };
         match one.word(&EXPORTERS)? {
             Some(exporter) => exporters.push(exporter),
             None if words.len() > 1 => {
@@ -416,7 +417,7 @@ fn exporters(given: &Given) -> Result<Vec<Exporter>, SettingError> {
 }
 
 /// The first endpoint that was given, and whether it is the endpoint of metrics or that of all signals.
-fn endpoint(sources: &Sources<'_>) -> Result<Option<(Given, bool)>, SettingError> {
+fn endpoint(sources: &SettingSources<'_>) -> Result<Option<(Given, bool)>, SettingError> {
     for (setting, is_whole) in [(METRICS_ENDPOINT, true), (ENDPOINT, false)] {
         if let Some(given) = sources.flag(setting) {
             return Ok(Some((given, is_whole)));
@@ -432,10 +433,10 @@ fn endpoint(sources: &Sources<'_>) -> Result<Option<(Given, bool)>, SettingError
 }
 
 fn settings(
-    sources: &Sources<'_>,
+    sources: &SettingSources<'_>,
     endpoint: Option<&(Given, bool)>,
-    shape: Shape,
-) -> Result<Settings, SettingError> {
+    shape: PushShape,
+) -> Result<PushSettings, SettingError> {
     let protocol = sources.value(PROTOCOL, Protocol::Http, |given| given.word(&PROTOCOLS))?;
     let insecure = sources.value(INSECURE, false, |given| given.word(&BOOLEANS))?;
     let endpoint = match endpoint {
@@ -461,20 +462,20 @@ fn settings(
             )));
         }
     };
-    Ok(Settings {
+    Ok(PushSettings {
         endpoint,
         protocol,
         headers: header_list(sources)?,
         gzip: sources.value(COMPRESSION, true, |given| given.word(&COMPRESSIONS))?,
         timeout: sources.value(TIMEOUT, DEFAULT_TIMEOUT, Given::limit)?,
-        tls: Tls { authorities: file(CERTIFICATE)?, client },
+        tls: TlsFiles { authorities: file(CERTIFICATE)?, client },
         proxy: if is_tls { proxy(sources)? } else { Proxy::default() },
         push_timeout: sources.value(PUSH_TIMEOUT, DEFAULT_PUSH_TIMEOUT, Given::limit)?,
         shape,
     })
 }
 
-fn proxy(sources: &Sources<'_>) -> Result<Proxy, SettingError> {
+fn proxy(sources: &SettingSources<'_>) -> Result<Proxy, SettingError> {
     let first =
         |names: &[&'static str]| names.iter().find_map(|name| sources.variable(name).transpose()).transpose();
     let url = match first(&PROXY)? {
@@ -496,7 +497,7 @@ fn proxy(sources: &Sources<'_>) -> Result<Proxy, SettingError> {
     Ok(Proxy { url, except })
 }
 
-fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
+fn header_list(sources: &SettingSources<'_>) -> Result<Vec<(String, String)>, SettingError> {
     if let Some(given) =
         sources.flag(HEADERS).map_or_else(|| sources.variables(HEADERS), |flag| Ok(Some(flag)))?
     {
@@ -506,8 +507,8 @@ fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingEr
     let mut list = Vec::new();
     for (name, value) in &file.headers {
         let checked = parse::header(&name.value, &value.value).map_err(|message| {
-            let place = Place::File(Arc::clone(&file.file), name.span.clone(), HEADERS.key);
-            SettingError::new(&place, message, None)
+            let source = SettingSource::File(Arc::clone(&file.file), name.span.clone(), HEADERS.key);
+            SettingError::new(&source, message, None)
         })?;
         list.push(checked);
     }
@@ -516,7 +517,7 @@ fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingEr
 
 /// Attributes of the resource from all sources; later ones override earlier ones. Within one source the name of the
 /// service overrides the attributes.
-fn resource(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
+fn resource(sources: &SettingSources<'_>) -> Result<Vec<(String, String)>, SettingError> {
     let mut all: Vec<(String, String)> = Vec::new();
     if let Some(file) = sources.file {
         all.extend(file.resource.iter().map(|(key, value)| (key.value.clone(), value.value.clone())));

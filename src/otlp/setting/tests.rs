@@ -11,11 +11,11 @@ fn read(flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &str) 
     let (file, diagnostics) = declaration::parse(&SourceFile::new("site.yaml", file));
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     let flags = flags.iter().map(|(flag, text)| (*flag, Some((*text).to_owned()))).collect();
-    Exports::read(&Sources { flags, variable: &variable, file: file.otlp.as_ref() })
+    Exports::read(&SettingSources { flags, variable: &variable, file: file.otlp.as_ref() })
         .map_err(|error| error.to_string())
 }
 
-fn push(variables: &[(&str, &str)]) -> Settings {
+fn push(variables: &[(&str, &str)]) -> PushSettings {
     let all = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")], variables].concat();
     read(&[], &all, "").unwrap().push.unwrap()
 }

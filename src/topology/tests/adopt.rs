@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config,
-    family::{Histogram, Kind as FamilyKind, MetricFamily, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue},
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe};
 
@@ -22,8 +22,10 @@ fn probe(yaml: &str) -> Probe {
 
 /// Adopts among the families of these probes.
 fn adopted(topology: &Topology, probes: &mut [(&Probe, MetricFamily)]) -> Result<(), NotAdopted> {
-    let mut measured: Vec<Measured<'_>> =
-        probes.iter().map(|(probe, family)| Measured { probe, families: vec![family.clone()] }).collect();
+    let mut measured: Vec<ProbeFamilies<'_>> = probes
+        .iter()
+        .map(|(probe, family)| ProbeFamilies { probe, families: vec![family.clone()] })
+        .collect();
     let outcome = adopt(topology, &mut measured);
     for ((_, family), measured) in probes.iter_mut().zip(measured) {
         *family = measured.families.into_iter().next().expect("the family that was given");
@@ -39,10 +41,10 @@ fn family(name: &str, labels: &[&str], bounds: &[f64], samples: &[(&[&str], u64)
         .map(|(labels, count)| {
             let mut counts = vec![0; bounds.len()];
             counts.push(*count);
-            let histogram = Histogram { sum: 1.0, bounds: bounds.clone(), counts, native: None };
+            let histogram = HistogramValue { sum: 1.0, bounds: bounds.clone(), counts, native: None };
             Sample {
                 labels: labels.iter().map(ToString::to_string).collect(),
-                value: Value::Histogram(histogram),
+                value: SampleValue::Histogram(histogram),
             }
         })
         .collect();
@@ -62,8 +64,8 @@ fn devices(bounds: &[f64]) -> MetricFamily {
 
 fn show(family: &MetricFamily) -> Vec<String> {
     let count = |sample: &Sample| match &sample.value {
-        Value::Histogram(histogram) => histogram.count(),
-        Value::Number(_) => 0,
+        SampleValue::Histogram(histogram) => histogram.count(),
+        SampleValue::Number(_) => 0,
     };
     family.samples.iter().map(|sample| format!("{} {}", sample.labels.join(" "), count(sample))).collect()
 }

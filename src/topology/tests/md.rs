@@ -228,7 +228,7 @@ fn what_does_not_fit_is_counted() {
     let array = |index: u64, members: usize| Array {
         name: format!("md{index}"),
         device: index,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title: String::new(),
         level: "raid0".into(),
         disks: None,
@@ -238,7 +238,7 @@ fn what_does_not_fit_is_counted() {
         completed: None,
         announces: true,
         members: (0..members)
-            .map(|slot| Member {
+            .map(|slot| ArrayMember {
                 name: format!("sd{slot}"),
                 device: Some(slot.try_into().unwrap()),
                 slot: slot.to_string(),
@@ -248,9 +248,9 @@ fn what_does_not_fit_is_counted() {
             .collect(),
     };
     let fits = Topology::new((0..1024).map(|index| array(index, 4)).collect());
-    assert_eq!((fits.arrays().len(), fits.left_out()), (1024, LeftOut::default()));
+    assert_eq!((fits.arrays().len(), fits.left_out()), (1024, LeftOutCounts::default()));
     let more = Topology::new((0..1025).map(|index| array(index, 5)).collect());
-    assert_eq!((more.arrays().len(), more.left_out()), (1024, LeftOut { arrays: 1, members: 1024 }));
+    assert_eq!((more.arrays().len(), more.left_out()), (1024, LeftOutCounts { arrays: 1, members: 1024 }));
     let members: usize = more.arrays().iter().map(|array| array.members.len()).sum();
     assert_eq!(members, MAX_MEMBERS);
     assert!(more.array(1023).is_some() && more.array(1024).is_none() && more.member(1023, 0).is_none());

@@ -37,7 +37,7 @@ impl Tree {
 
     pub(super) fn read(&mut self) -> Topology {
         let mapper = Arc::new(Tables(self.tables.clone()));
-        Reader::new(&self.host(), mapper).read(&Topology::default()).0
+        TopologyReader::new(&self.host(), mapper).read(&Topology::default()).0
     }
 
     /// A whole disk, by its name as sysfs writes it.
@@ -137,7 +137,7 @@ fn show(topology: &Topology) -> Vec<String> {
     let mut lines = Vec::new();
     for array in topology.arrays() {
         lines.push(format!("{} {} {} {}", array.name, array.kind.name(), array.title, array.level));
-        for Member { name, device, slot, state, exclusive } in &array.members {
+        for ArrayMember { name, device, slot, state, exclusive } in &array.members {
             let device = device.map_or_else(|| "-".into(), crate::name::numbers);
             let exclusive = if *exclusive { " exclusive" } else { "" };
             lines.push(format!("  {slot} {name} {device} {state}{exclusive}"));

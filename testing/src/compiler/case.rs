@@ -6,7 +6,7 @@ use tapster_ebpf::{
     check, declaration,
     diagnostic::{Diagnostic, SourceFile},
     eval::{Inputs, Value, evaluate},
-    host::Host,
+    host::HostFacts,
     lower,
     probe::Probe,
     program::{MapDef, MapKind, Program, ROWS},
@@ -82,7 +82,7 @@ pub fn compile(frame: &Frame, expressions: &[String], target: &Target<'_>) -> Re
         |diagnostics: Vec<Diagnostic>| diagnostics.iter().map(|one| format!("{one:?}\n")).collect::<String>();
     let probe = parse(&yaml).map_err(show)?;
     let typed = check::check(&probe, target).map_err(show)?;
-    let program = lower::lower(typed.clone(), Host::of(target)).map_err(|error| error.to_string())?;
+    let program = lower::lower(typed.clone(), HostFacts::of(target)).map_err(|error| error.to_string())?;
     Ok(Case { yaml, expressions: expressions.to_vec(), typed, program })
 }
 
@@ -123,10 +123,10 @@ pub type Rows = Vec<(Vec<u8>, Vec<u64>)>;
 /// A machine with a program's maps and its first code.
 pub fn machine(program: &Program, environment: Environment) -> Vm {
     let kind = |kind| match kind {
-        MapKind::Hash => vm::MapKind::Hash,
-        MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
-        MapKind::PerCpuHash => vm::MapKind::PercpuHash,
-        MapKind::PerCpuArray => vm::MapKind::PercpuArray,
+        MapKind::Hash => vm::VmMapKind::Hash,
+        MapKind::Array | MapKind::SharedArray => vm::VmMapKind::Array,
+        MapKind::PerCpuHash => vm::VmMapKind::PercpuHash,
+        MapKind::PerCpuArray => vm::VmMapKind::PercpuArray,
         MapKind::Ring => unreachable!("no probe has a ring"),
     };
     let map = |map: &MapDef| VmMap {

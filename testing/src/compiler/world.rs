@@ -3,11 +3,11 @@
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
+    attach::{Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UserFunctions},
     btf::Btf,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
-    usdt::{self, FileId, Found, Location},
+    usdt::{self, FileId, Location, UsdtProbe},
 };
 
 /// Locations of the only USDT probe, which every program has.
@@ -79,7 +79,7 @@ impl Functions for World {
         Ok(())
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         let list = match wanted.function.split_once('*') {
             None => vec![function(wanted.function)],
             Some((before, after)) => {
@@ -89,22 +89,22 @@ impl Functions for World {
         Ok(Sites { list, ..Sites::default() })
     }
 
-    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         let site = |entry| Site::new(wanted.function, Place::File { entry, at: vec![entry] });
         let count = if wanted.function.contains('*') { 2 } else { 1 };
         let sites = (1..=count).map(site).collect();
         Ok(UserFunctions { file: binary.into(), id: file(binary), sites, ..UserFunctions::default() })
     }
 
-    fn usdt(&self, _: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
-        Ok(Found {
+    fn usdt(&self, _: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<UsdtProbe, Missing> {
+        Ok(UsdtProbe {
             provider: provider.unwrap_or("test").into(),
             name: name.into(),
             file: file(binary),
             locations: LOCATIONS
                 .iter()
                 .map(|text| Location {
-                    site: usdt::Site { offset: 0x100, semaphore: 0 },
+                    site: usdt::UsdtSite { offset: 0x100, semaphore: 0 },
                     address: 0x100,
                     arguments: usdt::arguments(text, Arch::X86_64),
                 })

@@ -19,8 +19,8 @@ use tapster::{
     sys::{Map, PossibleCpus, ProgramKind, attach_raw_tracepoint, create_map, load_program},
 };
 use tapster_ebpf::{
-    asm::{Assembler, Label},
-    btf::{Btf, Kind},
+    asm::{Assembler, JumpLabel},
+    btf::{Btf, BtfKind},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R6, R7, R8, Size, Src},
     program::{MapDef, MapKind},
 };
@@ -61,7 +61,7 @@ const MEMBER: i32 = -24;
 
 /// Structures differ between kernels; the control supports those since 5.18, such as that of this project's own machine.
 fn offset(types: &Btf, (structure, member): (&str, &str)) -> Result<i32, Skip> {
-    let found = types.find(structure, Kind::Struct).and_then(|id| types.member(id, member));
+    let found = types.find(structure, BtfKind::Struct).and_then(|id| types.member(id, member));
     let found = found.ok_or_else(|| Skip(format!("no control: `struct {structure}` has no `{member}`")))?;
     assert_eq!(found.bit_offset % 8, 0, "`{member}` of `struct {structure}` is a bitfield");
     Ok(i32::try_from(found.bit_offset / 8).unwrap())
@@ -73,7 +73,7 @@ fn read(
     types: &Btf,
     path: Path<'_>,
     (to, bytes): (i32, i32),
-    otherwise: Label,
+    otherwise: JumpLabel,
 ) -> Result<(), Skip> {
     asm.push(Insn::Alu64(Alu::Mov, R8, R7.into()));
     for (index, step) in path.iter().enumerate() {

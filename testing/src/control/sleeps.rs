@@ -11,7 +11,7 @@ const TASK_DEAD: i32 = 0x80;
 
 /// Distinguishes tasks of one command from others of the same name: children inherit it, and it changes nothing while there is
 /// memory.
-const MARK: i32 = 321;
+pub(crate) const MARK: i32 = 321;
 const MARKED: (Path<'_>, Size, i32) =
     (&[("task_struct", "signal"), ("signal_struct", "oom_score_adj")], Size::H, MARK);
 /// A wake-up of a task that is still on its processor ends no sleep.

@@ -6,7 +6,7 @@
 
 use super::Wanted;
 use std::collections::{BTreeSet, HashMap};
-use tapster_ebpf::btf::{Btf, Kind, TypeId};
+use tapster_ebpf::btf::{Btf, BtfKind, TypeId};
 
 /// A type of the excerpt: its number in the kernel, and how much of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,12 +44,12 @@ pub fn cut(btf: &Btf, wanted: &Wanted, without: &[&str]) -> Vec<u8> {
         strings: vec![0],
         places: HashMap::new(),
     };
-    let functions = wanted.functions.iter().filter_map(|name| btf.find(name, Kind::Func));
-    let names = wanted.names.iter().filter_map(|name| btf.find(name, Kind::Typedef));
-    let structs = wanted.structs.iter().filter_map(|name| btf.find(name, Kind::Struct));
+    let functions = wanted.functions.iter().filter_map(|name| btf.find(name, BtfKind::Func));
+    let names = wanted.names.iter().filter_map(|name| btf.find(name, BtfKind::Typedef));
+    let structs = wanted.structs.iter().filter_map(|name| btf.find(name, BtfKind::Struct));
     let (functions, names, structs): (Vec<_>, Vec<_>, Vec<_>) =
         (functions.collect(), names.collect(), structs.collect());
-    let enumerations = btf.ids().filter(|id| matches!(btf.kind(*id), Kind::Enum | Kind::Enum64));
+    let enumerations = btf.ids().filter(|id| matches!(btf.kind(*id), BtfKind::Enum | BtfKind::Enum64));
     let enumerations: Vec<_> = enumerations
         .filter(|id| btf.enumerators(*id).iter().any(|(name, _)| wanted.enumerators.contains(*name)))
         .collect();
@@ -89,7 +89,7 @@ impl Cutter<'_> {
     /// The type of the values of a type: without qualifiers, the element of an array.
     fn element(&self, id: TypeId) -> TypeId {
         let mut id = self.btf.strip(id);
-        while self.btf.kind(id) == Kind::Array {
+        while self.btf.kind(id) == BtfKind::Array {
             id = self.btf.strip(self.btf.array(id).0);
         }
         id
@@ -98,10 +98,10 @@ impl Cutter<'_> {
     /// Keeps the struct behind any number of pointers.
     fn keep_behind(&mut self, id: TypeId) {
         let mut id = self.element(id);
-        if self.btf.kind(id) != Kind::Ptr {
+        if self.btf.kind(id) != BtfKind::Ptr {
             return;
         }
-        while self.btf.kind(id) == Kind::Ptr {
+        while self.btf.kind(id) == BtfKind::Ptr {
             id = self.element(self.btf.target(id));
         }
         self.keep(id);
@@ -111,7 +111,7 @@ impl Cutter<'_> {
         if !self.btf.kind(id).is_composite() || !self.whole.insert(id) {
             return;
         }
-        let is_union = self.btf.kind(id) == Kind::Union;
+        let is_union = self.btf.kind(id) == BtfKind::Union;
         let members: Vec<_> =
             self.btf.members(id).map(|member| (member.name.to_owned(), member.type_id)).collect();
         for (name, type_id) in members {
@@ -127,9 +127,9 @@ impl Cutter<'_> {
 
     fn part(&self, id: TypeId, behind_pointer: bool) -> Part {
         match self.btf.kind(id) {
-            Kind::Struct | Kind::Union if self.whole.contains(&id) => Part::Whole(id),
-            Kind::Struct | Kind::Union if behind_pointer => Part::Forward(id),
-            Kind::Struct | Kind::Union => Part::Size(id),
+            BtfKind::Struct | BtfKind::Union if self.whole.contains(&id) => Part::Whole(id),
+            BtfKind::Struct | BtfKind::Union if behind_pointer => Part::Forward(id),
+            BtfKind::Struct | BtfKind::Union => Part::Size(id),
             _ => Part::Whole(id),
         }
     }
@@ -149,7 +149,7 @@ impl Cutter<'_> {
     fn reference(&mut self, id: TypeId, behind_pointer: bool) -> u32 {
         // Behind a pointer, a qualifier or a typedef leads to a type that is only declared.
         match self.btf.kind(id) {
-            Kind::Void | Kind::FuncProto | Kind::Func => 0,
+            BtfKind::Void | BtfKind::FuncProto | BtfKind::Func => 0,
             kind if kind.is_modifier() && behind_pointer => {
                 let to = self.btf.strip(id);
                 let part = self.part(to, true);
@@ -180,7 +180,7 @@ impl Cutter<'_> {
         self.types.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
 
-    fn head(&mut self, name: &str, kind: Kind, flag: bool, vlen: usize, third: u32) {
+    fn head(&mut self, name: &str, kind: BtfKind, flag: bool, vlen: usize, third: u32) {
         let name = self.text(name);
         let kind = u32::from(kind as u8);
         self.words(&[name, u32::from(flag) << 31 | kind << 24 | u32::try_from(vlen).unwrap(), third]);
@@ -192,26 +192,26 @@ impl Cutter<'_> {
         let name = btf.name(id);
         let size = || btf.size(id).unwrap_or_default();
         match part {
-            Part::Name(_) => return self.head(name, Kind::Typedef, false, 0, 0),
-            Part::Forward(_) => return self.head(name, Kind::Fwd, kind == Kind::Union, 0, 0),
+            Part::Name(_) => return self.head(name, BtfKind::Typedef, false, 0, 0),
+            Part::Forward(_) => return self.head(name, BtfKind::Fwd, kind == BtfKind::Union, 0, 0),
             Part::Size(_) => return self.head(name, kind, false, 0, size()),
             Part::Whole(_) => {}
         }
         match kind {
-            Kind::Int => {
+            BtfKind::Int => {
                 self.head(name, kind, false, 0, size());
                 self.words(&[u32::from(btf.is_signed(id)) << 24 | btf.int_bits(id)]);
             }
-            Kind::Float => self.head(name, kind, false, 0, size()),
-            Kind::Array => {
+            BtfKind::Float => self.head(name, kind, false, 0, size()),
+            BtfKind::Array => {
                 let (element, count) = btf.array(id);
                 let element = self.reference(element, false);
                 self.head(name, kind, false, 0, 0);
                 // The type of an index does not matter.
                 self.words(&[element, element, count]);
             }
-            Kind::Struct | Kind::Union => self.composite(id),
-            Kind::Enum | Kind::Enum64 => {
+            BtfKind::Struct | BtfKind::Union => self.composite(id),
+            BtfKind::Enum | BtfKind::Enum64 => {
                 let all = btf.enumerators(id);
                 let wanted: Vec<_> =
                     all.into_iter().filter(|(name, _)| self.wanted.enumerators.contains(*name)).collect();
@@ -220,23 +220,23 @@ impl Cutter<'_> {
                     let (name, value) = (self.text(name), value.cast_unsigned().to_le_bytes());
                     let half = |at: usize| u32::from_le_bytes(value[at..at + 4].try_into().unwrap());
                     let words = [name, half(0), half(4)];
-                    self.words(&words[..if kind == Kind::Enum { 2 } else { 3 }]);
+                    self.words(&words[..if kind == BtfKind::Enum { 2 } else { 3 }]);
                 }
             }
-            Kind::Fwd => self.head(name, kind, btf.display(id).starts_with("union"), 0, 0),
-            Kind::Ptr => {
+            BtfKind::Fwd => self.head(name, kind, btf.display(id).starts_with("union"), 0, 0),
+            BtfKind::Ptr => {
                 let to = self.reference(btf.target(id), true);
                 self.head(name, kind, false, 0, to);
             }
-            Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => {
+            BtfKind::Typedef | BtfKind::Volatile | BtfKind::Const | BtfKind::Restrict | BtfKind::TypeTag => {
                 let to = self.reference(btf.target(id), false);
                 self.head(name, kind, false, 0, to);
             }
-            Kind::Func => {
+            BtfKind::Func => {
                 let prototype = self.number(Part::Whole(btf.target(id)));
                 self.head(name, kind, false, 0, prototype);
             }
-            Kind::FuncProto => {
+            BtfKind::FuncProto => {
                 let parameters = btf.parameters(id);
                 let result = self.reference(btf.target(id), false);
                 let words: Vec<[u32; 2]> = parameters
@@ -246,7 +246,9 @@ impl Cutter<'_> {
                 self.head(name, kind, false, words.len(), result);
                 self.words(words.as_flattened());
             }
-            Kind::Void | Kind::Var | Kind::Datasec | Kind::DeclTag => unreachable!("no value is of {kind:?}"),
+            BtfKind::Void | BtfKind::Var | BtfKind::Datasec | BtfKind::DeclTag => {
+                unreachable!("no value is of {kind:?}")
+            }
         }
     }
 

@@ -219,7 +219,7 @@ int main(int argc, char **argv)
                 sched_yield();
         }
         getrusage(RUSAGE_SELF, &before);
-        // Only now has anything in this system this name.
+        // Only now has this program the name; others may have it as well.
         prctl(PR_SET_NAME, kind->name);
         struct moment begun = moment_now(schedstat);
         kind->sleep();

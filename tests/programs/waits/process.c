@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "stacks.h"
+
 static pid_t child;
 
 static void child_before(void)
@@ -87,6 +89,20 @@ static void pause_sleep(void)
     pause();
 }
 
+// A signal that comes before the sleep wakes nobody, and the sleep has no end. Where processors are busy the sleeper may come
+// later than the waker expects.
+static void wait_for_state(char state)
+{
+    while (state_of(sleeper) != state)
+        pause_ns(500000);
+}
+
+static void pause_wake(void)
+{
+    wait_for_state('S');
+    signal_wake();
+}
+
 static void stop_sleep(void)
 {
     kill(getpid(), SIGSTOP);
@@ -94,6 +110,7 @@ static void stop_sleep(void)
 
 static void stop_wake(void)
 {
+    wait_for_state('T');
     check(kill(sleeper, SIGCONT), "kill");
 }
 
@@ -150,7 +167,7 @@ const struct kind process_kinds[] = {
      .prepare = blocked_prepare,
      .sleep = sigwait_sleep,
      .wake = signal_wake},
-    {.name = "pause", .reasons = "signal_wait", .prepare = pause_prepare, .sleep = pause_sleep, .wake = signal_wake},
+    {.name = "pause", .reasons = "signal_wait", .prepare = pause_prepare, .sleep = pause_sleep, .wake = pause_wake},
     {.name = "stopped", .reasons = "stopped", .sleep = stop_sleep, .wake = stop_wake},
     {.name = "traced",
      .reasons = "stopped",

@@ -48,7 +48,7 @@ static void names(const char *text, char *functions)
     functions[length] = 0;
 }
 
-static char state_of(pid_t of)
+char state_of(pid_t of)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", of);

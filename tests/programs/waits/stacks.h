@@ -4,6 +4,8 @@
 #define STACKS_H
 #include <sys/types.h>
 
+// The state that /proc/PID/stat has: R, S, D, T and so on; 0 if there is none.
+char state_of(pid_t of);
 void stacks_begin(pid_t of);
 void stacks_end(void);
 // The stacks as a member of an object in JSON, the most frequent first: functions, the innermost first.

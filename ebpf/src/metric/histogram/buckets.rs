@@ -1,4 +1,4 @@
-//! `buckets:` of a histogram: its keys, and how they are read.
+//! `buckets:` of a histogram: its keys and its reader.
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile},
@@ -59,8 +59,7 @@ pub(crate) const LINEAR: &[Key] = &[
     Key::required("count", Form::Integer(1, 512), "Number of bounds."),
 ];
 
-/// Reads `buckets:` for values of `unit`; bounds become exact only once the unit is known, and that
-/// may follow from the value's type.
+/// Reads `buckets:` for values of `unit`. Bounds become exact once the unit is known, which may follow from the value's type.
 pub(super) fn read(file: &Arc<SourceFile>, node: &Node, unit: Unit) -> Result<Buckets, Vec<Diagnostic>> {
     let mut reader = Reader::new(file);
     let read = match &node.data {
@@ -166,7 +165,7 @@ impl Reader {
         }
     }
 
-    /// A decimal number in base units, and the largest raw integer at or below it.
+    /// Reads a decimal number in base units; returns it with the largest raw integer at or below it.
     fn scaled(&mut self, node: &Node, unit: Unit, what: &str) -> Option<(f64, i64)> {
         let Data::Scalar { text, .. } = &node.data else {
             self.error(node.span.clone(), format!("`{what}` takes numbers, found {}", node.kind()));
@@ -200,7 +199,7 @@ impl Reader {
     }
 }
 
-/// What a bound counts, in words.
+/// The noun that a bound counts, for messages.
 fn base(unit: Unit) -> &'static str {
     match unit {
         Unit::Nanoseconds | Unit::Microseconds | Unit::Milliseconds => "seconds",
@@ -214,7 +213,7 @@ fn float(value: u64) -> f64 {
     value as f64
 }
 
-/// Buckets of a histogram whose file does not say them.
+/// Default buckets of a histogram.
 pub(super) fn by_unit(unit: Unit) -> Buckets {
     let (min, max) = default_range(unit);
     let [schema, classic_step]: [u8; 2] = ["schema", "classic_step"].map(|name| {
@@ -237,7 +236,7 @@ fn default_range(unit: Unit) -> (i16, i16) {
     }
 }
 
-/// floor(decimal × numerator / denominator) without rounding on the way.
+/// floor(decimal × numerator / denominator) without intermediate rounding.
 fn decimal_floor(text: &str, (numerator, denominator): (u64, u64)) -> Option<i64> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),

@@ -4,7 +4,7 @@ use super::*;
 
 const MIN: u64 = 1 << 63;
 const MAX: u64 = u64::MAX;
-/// Garbage in the upper half, to see that 32-bit operations ignore and clear it.
+/// Garbage in the upper half, to test that 32-bit operations ignore and clear it.
 const UP: u64 = 0xdead_beef << 32;
 
 #[test]

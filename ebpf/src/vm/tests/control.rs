@@ -19,7 +19,7 @@ const CONDS: [Cond; 11] = [
     Cond::Sle,
 ];
 
-/// Operands, then which of [`CONDS`] hold.
+/// Operands, and the [`CONDS`] that are true for them.
 const TABLE: [(u64, u64, [u8; 11]); 8] = [
     (0, 0, [1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 1]),
     (1, 0, [0, 1, 1, 1, 0, 0, 0, 1, 1, 0, 0]),
@@ -31,7 +31,7 @@ const TABLE: [(u64, u64, [u8; 11]); 8] = [
     (MAX, MAX, [1, 0, 0, 1, 0, 1, 1, 0, 1, 0, 1]),
 ];
 
-/// 1 where the jump is taken.
+/// Returns 1 if the jump is taken.
 fn taken(jump: Insn, dst: u64, src: u64) -> u64 {
     let program = [set(R2, dst), set(R3, src), mov(R0, 1), jump, mov(R0, 0), Insn::Exit];
     run(&program).expect("no fault")

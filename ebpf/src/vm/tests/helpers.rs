@@ -32,7 +32,7 @@ fn copy(helper: Helper, size: u64, src: u64, env: &Environment) -> Result<(u64, 
         Insn::Call(Helper::MapUpdate),
         Insn::Exit,
     ];
-    let out = VmMap { kind: MapKind::Array, key_size: 4, value_size: 24, max_entries: 1 };
+    let out = VmMap { kind: VmMapKind::Array, key_size: 4, value_size: 24, max_entries: 1 };
     let mut vm = Vm::new(&program, &[out], env.clone());
     vm.run(&[]).map_err(|error| error.fault)?;
     let value = vm.map(0).get(&[0; 4]).expect("element 0");
@@ -47,7 +47,7 @@ fn environment() -> Environment {
     env
 }
 
-/// 16 bytes that start so and go on as `copy` filled them.
+/// 16 bytes that begin with these; the rest is as `copy` filled them.
 fn then_fill(start: &[u8]) -> [u8; 16] {
     let mut bytes = [0x77; 16];
     bytes[..start.len()].copy_from_slice(start);

@@ -7,11 +7,11 @@ const E2BIG: Errno = -7;
 const EEXIST: Errno = -17;
 const EINVAL: Errno = -22;
 
-fn declared(kind: MapKind) -> VmMap {
+fn declared(kind: VmMapKind) -> VmMap {
     VmMap { kind, key_size: 4, value_size: 8, max_entries: 2 }
 }
 
-/// Calls a map helper with `key` and, for updates, `value` and `flags`, all taken from the context.
+/// Calls a map helper with `key` and, for updates, `value` and `flags`, all from the context.
 fn call(vm: &mut Vm, helper: Helper, key: u32, value: u64, flags: u64) -> Result<Errno, Fault> {
     vm.load(&[
         mov(R6, R1),
@@ -36,7 +36,7 @@ fn update(vm: &mut Vm, key: u32, value: u64, flags: u64) -> Errno {
     call(vm, Helper::MapUpdate, key, value, flags).expect("no fault")
 }
 
-fn machine(kind: MapKind) -> Vm {
+fn machine(kind: VmMapKind) -> Vm {
     Vm::new(&[], &[declared(kind)], Environment::default())
 }
 
@@ -55,7 +55,7 @@ fn lookup_then(rest: &[Insn]) -> Vec<Insn> {
 
 #[test]
 fn hash_updates_obey_flags_and_the_limit() {
-    for kind in [MapKind::Hash, MapKind::PercpuHash] {
+    for kind in [VmMapKind::Hash, VmMapKind::PercpuHash] {
         let mut vm = machine(kind);
         assert_eq!(update(&mut vm, 1, 10, 2), ENOENT);
         assert_eq!(update(&mut vm, 1, 10, 1), 0);
@@ -77,7 +77,7 @@ fn hash_updates_obey_flags_and_the_limit() {
 
 #[test]
 fn array_updates() {
-    for kind in [MapKind::Array, MapKind::PercpuArray] {
+    for kind in [VmMapKind::Array, VmMapKind::PercpuArray] {
         let mut vm = machine(kind);
         assert_eq!(update(&mut vm, 1, 10, 0), 0);
         assert_eq!(update(&mut vm, 1, 11, 2), 0);
@@ -102,7 +102,7 @@ fn values_are_read_and_written_through_the_pointer() {
         Insn::Load(Size::DW, R0, R0, 0),
         Insn::Exit,
     ]);
-    let mut vm = Vm::new(&program, &[declared(MapKind::Hash)], Environment::default());
+    let mut vm = Vm::new(&program, &[declared(VmMapKind::Hash)], Environment::default());
     let key = 7u32.to_le_bytes();
     assert_eq!(vm.run(&[]), Ok(0));
     vm.map_mut(0).insert(&key, &37u64.to_le_bytes()).expect("room");
@@ -115,7 +115,7 @@ fn accesses_beyond_a_value_fail_on_either_side_of_each_element() {
     for offset in [-1, 8, i16::MIN, i16::MAX] {
         let program = lookup_then(&[Insn::Load(Size::B, R0, R0, offset), Insn::Exit]);
         for others in [0u32, 1] {
-            let mut vm = Vm::new(&program, &[declared(MapKind::Hash); 2], Environment::default());
+            let mut vm = Vm::new(&program, &[declared(VmMapKind::Hash); 2], Environment::default());
             for key in (0..others).chain([7]) {
                 vm.map_mut(0).insert(&key.to_le_bytes(), &[0; 8]).expect("room");
             }
@@ -127,7 +127,7 @@ fn accesses_beyond_a_value_fail_on_either_side_of_each_element() {
 
 #[test]
 fn percpu_values_are_separate() {
-    for kind in [MapKind::PercpuArray, MapKind::PercpuHash] {
+    for kind in [VmMapKind::PercpuArray, VmMapKind::PercpuHash] {
         let env = Environment { cpus: 3, ..Environment::default() };
         let mut vm = Vm::new(&[], &[VmMap { value_size: 4, ..declared(kind) }], env);
         let key = 1u32.to_le_bytes();
@@ -163,7 +163,7 @@ fn a_pointer_kept_over_an_update_points_to_the_old_element() {
         Insn::Exit,
     ]);
     let key = 7u32.to_le_bytes();
-    for (kind, expected) in [(MapKind::Hash, 9), (MapKind::PercpuHash, 1)] {
+    for (kind, expected) in [(VmMapKind::Hash, 9), (VmMapKind::PercpuHash, 1)] {
         let env = Environment { cpus: 1, ..Environment::default() };
         let mut vm = Vm::new(&program, &[declared(kind)], env);
         for _ in 0..3 {
@@ -177,7 +177,7 @@ fn a_pointer_kept_over_an_update_points_to_the_old_element() {
 #[test]
 fn arguments_are_checked() {
     let with = |program: &[Insn]| {
-        let maps = [declared(MapKind::Hash)];
+        let maps = [declared(VmMapKind::Hash)];
         Vm::new(program, &maps, Environment::default()).run(&[0; 8]).map_err(|error| error.fault)
     };
     let lookup = Insn::Call(Helper::MapLookup);
@@ -193,7 +193,7 @@ fn arguments_are_checked() {
 
 #[test]
 fn user_space_access_checks_sizes() {
-    let mut vm = machine(MapKind::Hash);
+    let mut vm = machine(VmMapKind::Hash);
     let map = vm.map_mut(0);
     assert!(map.is_empty());
     assert_eq!(map.insert(&[0; 3], &[0; 8]), Err(EINVAL));

@@ -1,4 +1,4 @@
-//! Tests of the machine, and what they share.
+//! Tests of the machine, and their shared functions.
 
 mod arithmetic;
 mod control;
@@ -23,7 +23,7 @@ fn add(dst: Reg, src: impl Into<Src>) -> Insn {
     Insn::Alu64(Alu::Add, dst, src.into())
 }
 
-/// Runs without context or maps.
+/// Runs a program without context and maps.
 fn run(program: &[Insn]) -> Result<u64, Fault> {
     run_with(program, &[], Environment::default())
 }
@@ -32,7 +32,7 @@ fn run_with(program: &[Insn], context: &[u8], env: Environment) -> Result<u64, F
     Vm::new(program, &[], env).run(context).map_err(|error| error.fault)
 }
 
-/// `r0 = dst op src` with both in registers.
+/// `r0 = dst op src`, with both in registers.
 fn compute(insn: impl Fn(Reg, Src) -> Insn, dst: u64, src: u64) -> u64 {
     let program = [set(R2, dst), set(R3, src), insn(R2, R3.into()), mov(R0, R2), Insn::Exit];
     run(&program).expect("defined for all operands")

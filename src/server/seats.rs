@@ -1,14 +1,14 @@
-//! Places for connections: how many there are, what each connection does, which connection is closed, and why.
+//! Seats for connections: how many there are, what each connection does, which connection is closed, and why.
 //!
-//! A connection holds a place from the moment when it is accepted. Each of its phases has a time limit: until its first request
-//! is complete, until a later request that has begun is complete, between two requests, and while it reads an answer. When places
+//! A connection holds a seat from the moment when it is accepted. Each of its phases has a time limit: until its first request
+//! is complete, until a later request that has begun is complete, between two requests, and while it reads an answer. When seats
 //! are short, a new connection displaces an idle one: of the network with the most connections, the one that has been idle for
-//! longest. A connection with a request under way keeps its place as long as it reads the answer. If there is none to displace,
-//! the new connection gets one of a few spare places, which are for health checks only.
+//! longest. A connection with a request under way keeps its seat as long as it reads the answer. If there is none to displace,
+//! the new connection gets one of a few spare seats, which are for health checks only.
 
 use super::network::{self, Network};
 use crate::{
-    family::{Kind, MetricFamily, Sample, Value},
+    family::{FamilyKind, MetricFamily, Sample, SampleValue},
     lock::lock,
 };
 use std::{
@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may stay open between two requests: longer than the usual minute between scrapes.
 const IDLE: Duration = Duration::from_secs(90);
-/// Places for health checks while all others have requests under way.
+/// Seats for health checks while all others have requests under way.
 const SPARE: usize = 16;
 /// A younger connection may be about to send its request.
 const A_WHILE: Duration = Duration::from_secs(1);
@@ -45,25 +45,25 @@ struct Pace {
 
 /// The limit at all times.
 const SLOWEST: Pace = Pace { pause: Duration::from_secs(30), rate: 16 << 10 };
-/// The limit while memory or places are short.
+/// The limit while memory or seats are short.
 const SLOWEST_WHILE_SHORT: Pace = Pace { pause: Duration::from_secs(5), rate: 256 << 10 };
 
 /// Why the server closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(super) enum CloseReason {
     /// No request came, or none was complete in time.
     NoRequest,
     /// No further request came.
     Idle,
     /// The client read the answer too slowly.
     SlowReader,
-    /// Another connection needed the place.
+    /// Another connection needed the seat.
     Displaced,
     /// Unread answers filled the memory for answers, and this one was read slowly.
     Memory,
 }
 
-impl Closed {
+impl CloseReason {
     const ALL: [(Self, &'static str); 5] = [
         (Self::NoRequest, "no_request"),
         (Self::Idle, "idle"),
@@ -73,28 +73,28 @@ impl Closed {
     ];
 }
 
-/// All places.
+/// All seats.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Seats {
     most: usize,
-    held: Mutex<Held>,
-    closed: [AtomicU64; Closed::ALL.len()],
+    occupied: Mutex<SeatMap>,
+    closed: [AtomicU64; CloseReason::ALL.len()],
     refused: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    places: HashMap<u64, Arc<Place>>,
-    /// The number of the next place.
+struct SeatMap {
+    seats: HashMap<u64, Arc<Seat>>,
+    /// The number of the next seat.
     next: u64,
-    short: Seldom,
+    short: SparseMessage,
 }
 
 /// A message that is logged only now and then.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Option<Instant>);
+pub(super) struct SparseMessage(Option<Instant>);
 
-impl Seldom {
+impl SparseMessage {
     /// Whether to log it now.
     pub(super) fn is_due(&mut self) -> bool {
         let is_due = self.0.is_none_or(|then| then.elapsed() > SAID_AGAIN);
@@ -105,40 +105,40 @@ impl Seldom {
     }
 }
 
-/// The place of one connection. It is free again when [`Taken`] is dropped.
+/// The seat of one connection. It is free again when [`SeatGuard`] is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Seat {
     network: Network,
     is_spare: bool,
-    state: Mutex<State>,
+    state: Mutex<SeatState>,
     /// The connection is to be closed, or earlier than before.
     changed: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct SeatState {
     /// Requests under way; HTTP/2 has several.
     requests: usize,
     /// Answers to these requests that are being read.
-    answers: HashMap<u64, Taking>,
+    answers: HashMap<u64, AnswerProgress>,
     /// Requests so far.
     asked: u64,
     /// Whether bytes of a next request have come.
     head: bool,
     /// When the present phase began, while no request is under way.
     since: Instant,
-    closed: Option<Closed>,
+    closed: Option<CloseReason>,
 }
 
 /// An answer on its way.
 #[derive(Clone, Copy, Debug)]
-struct Taking {
+struct AnswerProgress {
     begun: Instant,
     last: Instant,
     bytes: u64,
 }
 
-impl Taking {
+impl AnswerProgress {
     /// When the answer will have been too slow, if no more of it is read.
     fn due(&self, pace: Pace) -> Instant {
         let earned = Duration::from_secs(self.bytes / pace.rate);
@@ -146,17 +146,17 @@ impl Taking {
     }
 }
 
-impl State {
+impl SeatState {
     /// When, by its present state, the connection is to be closed, and why.
-    fn due(&self) -> (Instant, Closed) {
+    fn due(&self) -> (Instant, CloseReason) {
         if self.requests > 0 {
             let slowest = self.answers.values().map(|taking| taking.due(SLOWEST)).min();
             // Another place of the code waits for a request whose answer has not begun.
-            (slowest.unwrap_or_else(|| Instant::now() + SLOWEST.pause), Closed::SlowReader)
+            (slowest.unwrap_or_else(|| Instant::now() + SLOWEST.pause), CloseReason::SlowReader)
         } else if self.asked > 0 && !self.head {
-            (self.since + IDLE, Closed::Idle)
+            (self.since + IDLE, CloseReason::Idle)
         } else {
-            (self.since + HEAD, Closed::NoRequest)
+            (self.since + HEAD, CloseReason::NoRequest)
         }
     }
 
@@ -165,7 +165,7 @@ impl State {
         self.answers.values().any(|taking| taking.due(SLOWEST_WHILE_SHORT) < now)
     }
 
-    /// Since when the connection has not used its place.
+    /// Since when the connection has not used its seat.
     fn useless_since(&self) -> Option<Instant> {
         if self.closed.is_some() {
             None
@@ -180,8 +180,8 @@ impl State {
     }
 }
 
-impl Place {
-    /// Whether the place is for health checks only.
+impl Seat {
+    /// Whether the seat is for health checks only.
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare
     }
@@ -196,15 +196,15 @@ impl Place {
     }
 
     /// A request has come.
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    pub(super) fn begin(self: &Arc<Self>) -> RequestGuard {
         let mut state = lock(&self.state);
         state.requests += 1;
         state.asked += 1;
-        UnderWay { place: self.clone(), number: state.asked }
+        RequestGuard { seat: self.clone(), number: state.asked }
     }
 
-    /// Returns when the connection is to be closed; [`Places`] counts it.
-    async fn ended(&self) -> Closed {
+    /// Returns when the connection is to be closed; [`Seats`] counts it.
+    async fn ended(&self) -> CloseReason {
         loop {
             let due = {
                 let mut state = lock(&self.state);
@@ -225,7 +225,7 @@ impl Place {
         }
     }
 
-    fn close(&self, why: Closed) {
+    fn close(&self, why: CloseReason) {
         lock(&self.state).closed.get_or_insert(why);
         self.changed.notify_one();
     }
@@ -233,30 +233,32 @@ impl Place {
 
 /// A request that is under way until this is dropped, when its answer has been read or given up.
 #[derive(Debug)]
-pub(super) struct UnderWay {
-    place: Arc<Place>,
+pub(super) struct RequestGuard {
+    seat: Arc<Seat>,
     number: u64,
 }
 
-impl UnderWay {
+impl RequestGuard {
     /// The answer is ready to be read.
     pub(super) fn answered(&self) {
         let now = Instant::now();
-        lock(&self.place.state).answers.insert(self.number, Taking { begun: now, last: now, bytes: 0 });
+        lock(&self.seat.state)
+            .answers
+            .insert(self.number, AnswerProgress { begun: now, last: now, bytes: 0 });
     }
 
     /// The client has read this many more bytes.
     pub(super) fn took(&self, bytes: usize) {
-        if let Some(taking) = lock(&self.place.state).answers.get_mut(&self.number) {
+        if let Some(taking) = lock(&self.seat.state).answers.get_mut(&self.number) {
             taking.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
             taking.last = Instant::now();
         }
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let mut state = lock(&self.place.state);
+        let mut state = lock(&self.seat.state);
         state.answers.remove(&self.number);
         state.requests = state.requests.saturating_sub(1);
         if state.requests == 0 {
@@ -265,19 +267,19 @@ impl Drop for UnderWay {
     }
 }
 
-/// A place that is taken until this is dropped.
+/// A seat that is taken until this is dropped.
 #[derive(Debug)]
-pub(super) struct Taken {
-    places: Arc<Places>,
-    place: Arc<Place>,
+pub(super) struct SeatGuard {
+    seats: Arc<Seats>,
+    seat: Arc<Seat>,
     number: u64,
 }
 
-impl Taken {
+impl SeatGuard {
     /// Returns when the connection is to be closed.
-    pub(super) async fn ended(&self) -> Closed {
-        let why = self.place.ended().await;
-        for ((reason, _), count) in Closed::ALL.iter().zip(&self.places.closed) {
+    pub(super) async fn ended(&self) -> CloseReason {
+        let why = self.seat.ended().await;
+        for ((reason, _), count) in CloseReason::ALL.iter().zip(&self.seats.closed) {
             if *reason == why {
                 count.fetch_add(1, Ordering::Relaxed);
             }
@@ -286,64 +288,64 @@ impl Taken {
     }
 }
 
-impl Deref for Taken {
-    type Target = Arc<Place>;
+impl Deref for SeatGuard {
+    type Target = Arc<Seat>;
 
-    fn deref(&self) -> &Arc<Place> {
-        &self.place
+    fn deref(&self) -> &Arc<Seat> {
+        &self.seat
     }
 }
 
-impl Drop for Taken {
+impl Drop for SeatGuard {
     fn drop(&mut self) {
-        lock(&self.places.held).places.remove(&self.number);
+        lock(&self.seats.occupied).seats.remove(&self.number);
     }
 }
 
-impl Held {
-    fn count(&self, is_counted: impl Fn(&Place) -> bool) -> usize {
-        self.places.values().filter(|place| is_counted(place) && lock(&place.state).closed.is_none()).count()
+impl SeatMap {
+    fn count(&self, is_counted: impl Fn(&Seat) -> bool) -> usize {
+        self.seats.values().filter(|seat| is_counted(seat) && lock(&seat.state).closed.is_none()).count()
     }
 
-    /// The connection that gives up its place: of the network with the most, the one that has been idle for longest.
-    fn dispensable(&self, may_go: impl Fn(&Place) -> bool) -> Option<&Arc<Place>> {
+    /// The connection that gives up its seat: of the network with the most, the one that has been idle for longest.
+    fn dispensable(&self, may_go: impl Fn(&Seat) -> bool) -> Option<&Arc<Seat>> {
         let mut of_network: HashMap<Network, usize> = HashMap::new();
-        for place in self.places.values() {
-            *of_network.entry(place.network).or_default() += 1;
+        for seat in self.seats.values() {
+            *of_network.entry(seat.network).or_default() += 1;
         }
-        self.places
+        self.seats
             .values()
-            .filter(|place| may_go(place))
-            .filter_map(|place| Some((place, lock(&place.state).useless_since()?)))
-            .max_by_key(|(place, since)| (of_network[&place.network], std::cmp::Reverse(*since)))
-            .map(|(place, _)| place)
+            .filter(|seat| may_go(seat))
+            .filter_map(|seat| Some((seat, lock(&seat.state).useless_since()?)))
+            .max_by_key(|(seat, since)| (of_network[&seat.network], std::cmp::Reverse(*since)))
+            .map(|(seat, _)| seat)
     }
 }
 
-impl Places {
-    /// Makes `most` places, and some spare ones.
+impl Seats {
+    /// Makes `most` seats, and some spare ones.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: most.max(1),
-            held: Mutex::default(),
-            closed: [const { AtomicU64::new(0) }; Closed::ALL.len()],
+            occupied: Mutex::default(),
+            closed: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
             refused: AtomicU64::new(0),
         })
     }
 
-    /// Returns a place for a new connection. There always is one.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Taken {
+    /// Returns a seat for a new connection. There always is one.
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> SeatGuard {
         let network = Network::of(peer);
-        let mut held = lock(&self.held);
-        let own = held.count(|place| !place.is_spare && place.network == network);
-        let is_full = held.count(|place| !place.is_spare) >= self.most;
+        let mut occupied = lock(&self.occupied);
+        let own = occupied.count(|seat| !seat.is_spare && seat.network == network);
+        let is_full = occupied.count(|seat| !seat.is_spare) >= self.most;
         let mut is_spare = false;
         if is_full || own >= network::share(self.most) {
-            match held.dispensable(|place| !place.is_spare && (is_full || place.network == network)) {
-                Some(place) => place.close(Closed::Displaced),
+            match occupied.dispensable(|seat| !seat.is_spare && (is_full || seat.network == network)) {
+                Some(seat) => seat.close(CloseReason::Displaced),
                 None => is_spare = true,
             }
-            if held.short.is_due() {
+            if occupied.short.is_due() {
                 tracing::warn!(
                     places = self.most,
                     of_this_client = own,
@@ -353,19 +355,19 @@ impl Places {
                 );
             }
         }
-        if is_spare && held.count(Place::is_spare) >= SPARE {
-            let oldest = held
-                .places
+        if is_spare && occupied.count(Seat::is_spare) >= SPARE {
+            let oldest = occupied
+                .seats
                 .iter()
-                .filter(|(_, place)| place.is_spare)
-                .min_by_key(|(number, place)| (lock(&place.state).closed.is_some(), **number));
-            if let Some((_, place)) = oldest {
-                place.close(Closed::Displaced);
+                .filter(|(_, seat)| seat.is_spare)
+                .min_by_key(|(number, seat)| (lock(&seat.state).closed.is_some(), **number));
+            if let Some((_, seat)) = oldest {
+                seat.close(CloseReason::Displaced);
             }
         }
-        let number = held.next;
-        held.next += 1;
-        let state = State {
+        let number = occupied.next;
+        occupied.next += 1;
+        let state = SeatState {
             requests: 0,
             answers: HashMap::new(),
             asked: 0,
@@ -373,10 +375,10 @@ impl Places {
             since: Instant::now(),
             closed: None,
         };
-        let place = Arc::new(Place { network, is_spare, state: Mutex::new(state), changed: Notify::new() });
-        held.places.insert(number, place.clone());
-        drop(held);
-        Taken { places: self.clone(), place, number }
+        let seat = Arc::new(Seat { network, is_spare, state: Mutex::new(state), changed: Notify::new() });
+        occupied.seats.insert(number, seat.clone());
+        drop(occupied);
+        SeatGuard { seats: self.clone(), seat, number }
     }
 
     /// A connection could not be accepted: closes one that has been idle for a while, which frees a descriptor.
@@ -384,35 +386,35 @@ impl Places {
         self.refused.fetch_add(1, Ordering::Relaxed);
         // A connection that has just come may be about to send its request.
         let is_old =
-            |place: &Place| lock(&place.state).useless_since().is_some_and(|since| since.elapsed() > A_WHILE);
-        if let Some(place) = lock(&self.held).dispensable(is_old) {
-            place.close(Closed::Displaced);
+            |seat: &Seat| lock(&seat.state).useless_since().is_some_and(|since| since.elapsed() > A_WHILE);
+        if let Some(seat) = lock(&self.occupied).dispensable(is_old) {
+            seat.close(CloseReason::Displaced);
         }
     }
 
     /// Closes the connections that hold answers and do not read them.
     pub(super) fn close_slow(&self) {
-        for place in lock(&self.held).places.values() {
-            if lock(&place.state).is_slow() {
-                place.close(Closed::Memory);
+        for seat in lock(&self.occupied).seats.values() {
+            if lock(&seat.state).is_slow() {
+                seat.close(CloseReason::Memory);
             }
         }
     }
 
     /// The families about connections.
     pub(super) fn families(&self) -> Vec<MetricFamily> {
-        let held = lock(&self.held);
+        let occupied = lock(&self.occupied);
         let states = ["waiting", "busy", "idle"];
         let mut counts = [0_u32; 3];
-        for place in held.places.values() {
-            let state = lock(&place.state);
+        for seat in occupied.seats.values() {
+            let state = lock(&seat.state);
             counts[if state.requests > 0 { 1 } else { usize::from(state.asked > 0) * 2 }] += 1;
         }
-        drop(held);
+        drop(occupied);
         let mut open = MetricFamily::new(
             "tapster_web_connections",
             "Connections to the server: waiting for their first request, busy with requests, idle after requests.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             &["state"],
         );
         open.samples = states
@@ -420,21 +422,21 @@ impl Places {
             .zip(counts)
             .map(|(state, count)| Sample {
                 labels: [state.to_owned()].into(),
-                value: Value::Number(f64::from(count)),
+                value: SampleValue::Number(f64::from(count)),
             })
             .collect();
         let mut closed = MetricFamily::new(
             "tapster_web_connections_closed_total",
             "Connections that the server closed, by reason.",
-            Kind::Counter,
+            FamilyKind::Counter,
             &["reason"],
         );
-        closed.samples = Closed::ALL
+        closed.samples = CloseReason::ALL
             .iter()
             .zip(&self.closed)
             .map(|((_, name), count)| Sample {
                 labels: [(*name).to_owned()].into(),
-                value: Value::Number(number(count.load(Ordering::Relaxed))),
+                value: SampleValue::Number(number(count.load(Ordering::Relaxed))),
             })
             .collect();
         let help =
@@ -443,7 +445,7 @@ impl Places {
         vec![
             open,
             closed,
-            MetricFamily::single("tapster_web_accept_failures_total", help, Kind::Counter, refused),
+            MetricFamily::single("tapster_web_accept_failures_total", help, FamilyKind::Counter, refused),
         ]
     }
 }
@@ -461,41 +463,41 @@ mod tests {
         [192, 0, 2, last].into()
     }
 
-    fn closed(place: &Place) -> Option<Closed> {
-        lock(&place.state).closed
+    fn closed(seat: &Seat) -> Option<CloseReason> {
+        lock(&seat.state).closed
     }
 
     #[test]
     fn the_network_with_the_most_gives_up_its_oldest() {
-        let places = Places::new(4);
-        let taken: Vec<Taken> = [3, 1, 1, 2].map(|last| places.take(address(last))).into();
-        let fifth = places.take(address(4));
+        let seats = Seats::new(4);
+        let taken: Vec<SeatGuard> = [3, 1, 1, 2].map(|last| seats.take(address(last))).into();
+        let fifth = seats.take(address(4));
         assert!(!fifth.is_spare());
         let why: Vec<_> = taken.iter().map(|taken| closed(taken)).collect();
-        assert_eq!(why, [None, Some(Closed::Displaced), None, None]);
+        assert_eq!(why, [None, Some(CloseReason::Displaced), None, None]);
     }
 
     #[test]
-    fn one_network_leaves_places_to_others() {
-        let places = Places::new(4);
-        let own: Vec<Taken> = (0..4).map(|_| places.take(address(1))).collect();
-        let under_way: Vec<UnderWay> = own[1..].iter().map(|taken| taken.begin()).collect();
-        assert_eq!(closed(&own[0]), Some(Closed::Displaced), "the fourth of its network took its place");
-        assert!(places.take(address(1)).is_spare(), "nobody is closed who has a request under way");
-        assert!(!places.take(address(2)).is_spare());
+    fn one_network_leaves_seats_to_others() {
+        let seats = Seats::new(4);
+        let own: Vec<SeatGuard> = (0..4).map(|_| seats.take(address(1))).collect();
+        let under_way: Vec<RequestGuard> = own[1..].iter().map(|taken| taken.begin()).collect();
+        assert_eq!(closed(&own[0]), Some(CloseReason::Displaced), "the fourth of its network took its seat");
+        assert!(seats.take(address(1)).is_spare(), "nobody is closed who has a request under way");
+        assert!(!seats.take(address(2)).is_spare());
         drop(under_way);
-        assert!(!places.take(address(1)).is_spare());
+        assert!(!seats.take(address(1)).is_spare());
     }
 
     #[test]
-    fn spare_places_go_to_the_newest() {
-        let places = Places::new(1);
-        let only = places.take(address(1));
+    fn spare_seats_go_to_the_newest() {
+        let seats = Seats::new(1);
+        let only = seats.take(address(1));
         let _under_way = only.begin();
-        let spare: Vec<Taken> = (0..=SPARE).map(|_| places.take(address(2))).collect();
+        let spare: Vec<SeatGuard> = (0..=SPARE).map(|_| seats.take(address(2))).collect();
         assert!(spare.iter().all(|taken| taken.is_spare()));
         let open = spare.iter().filter(|taken| closed(taken).is_none()).count();
-        assert_eq!((open, closed(&spare[0])), (SPARE, Some(Closed::Displaced)));
+        assert_eq!((open, closed(&spare[0])), (SPARE, Some(CloseReason::Displaced)));
         assert_eq!(closed(&only), None);
     }
 
@@ -503,12 +505,12 @@ mod tests {
     fn an_answer_is_given_up_when_it_is_not_taken_or_taken_too_slowly() {
         let begun = Instant::now();
         let due = |last: u64, bytes| {
-            let taking = Taking { begun, last: begun + Duration::from_secs(last), bytes };
+            let taking = AnswerProgress { begun, last: begun + Duration::from_secs(last), bytes };
             taking.due(SLOWEST) - begun
         };
         assert_eq!(due(0, 0), SLOWEST.pause, "nothing was taken");
         assert_eq!(due(100, 1 << 30), Duration::from_secs(100) + SLOWEST.pause, "nothing more is taken");
-        // A byte now and then does not keep a place.
+        // A byte now and then does not keep a seat.
         assert_eq!(due(29, 29), SLOWEST.pause);
         assert_eq!(due(29, 20 * SLOWEST.rate), SLOWEST.pause + Duration::from_secs(20));
     }

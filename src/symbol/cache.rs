@@ -8,9 +8,9 @@ use super::{
     mapping::Inode,
     patience::Patience,
     shown,
-    unread::{Reason, Unread},
+    unread::{UnreadCounts, UnreadReason},
 };
-use crate::{elf::Symbols, sys::Identity};
+use crate::{elf::FileSymbols, sys::Identity};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     ffi::OsStr,
@@ -32,7 +32,7 @@ const ALL_PARTS: usize = 1 << 16;
 /// needed.
 const SYMBOLS_BYTES: usize = 24 << 20;
 /// Most processes that are remembered for a file, to open it through one of them.
-const PLACES: usize = 4;
+const FILE_MAPPINGS: usize = 4;
 /// Most jobs that are not done yet.
 const JOBS: usize = 4096;
 /// How long the mappings of a process, and the absence of a build id, are taken as known.
@@ -44,7 +44,7 @@ pub(super) type BuildId = [u8; 20];
 
 /// Identifies the symbols of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub(super) enum SymbolsKey {
     BuildId(BuildId),
     /// A file without a build id, by its identity.
     File(Identity),
@@ -52,7 +52,7 @@ pub(super) enum Key {
 
 /// A file that a process has mapped.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct FileMapping {
     pub(super) process: u32,
     pub(super) from: u64,
     pub(super) to: u64,
@@ -64,19 +64,19 @@ pub(super) struct Place {
 
 /// A file in the memory of a process.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct MappedRange {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) offset: u64,
-    pub(super) of: Of,
+    pub(super) of: RangeContent,
 }
 
 /// What a range of memory maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Of {
-    File(Key),
+pub(super) enum RangeContent {
+    File(SymbolsKey),
     /// A file that was mapped but not read yet. Its identity is unknown, because another file may have had its number before.
-    Unseen(Unseen),
+    Unseen(UnidentifiedFile),
     /// Such a file, by its name, whose process has ended or no longer maps it: its identity will stay unknown.
     Gone(Arc<Path>),
     /// `[vdso]` and its like.
@@ -87,7 +87,7 @@ pub(super) enum Of {
 
 /// A mapped file for which the kernel reports no build id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unseen {
+pub(super) struct UnidentifiedFile {
     pub(super) inode: Inode,
     pub(super) path: Arc<Path>,
     /// When it was mapped, or a moment later.
@@ -106,76 +106,76 @@ pub(super) enum Job {
     /// The mappings of a process.
     Process(u32),
     /// The identity of a mapped file, as long as its process exists.
-    See(Key),
+    See(SymbolsKey),
     /// The symbols of a file.
-    Symbols(Key),
+    Symbols(SymbolsKey),
 }
 
 /// The symbols of a file, and when they were last used.
 #[derive(Debug)]
-struct Table {
-    found: Result<Arc<Symbols>, Reason>,
+struct CachedSymbols {
+    found: Result<Arc<FileSymbols>, UnreadReason>,
     used: u64,
 }
 
 /// A mapping that the kernel reported for a process, and when.
 #[derive(Debug)]
-struct Told {
+struct ReportedMapping {
     at: SystemTime,
-    part: Part,
+    part: MappedRange,
 }
 
 /// The mappings of a process when it was read.
 #[derive(Debug)]
-struct Looked {
+struct ProcessMappings {
     at: Instant,
     /// When the process began; `None` if that is unknown.
     began: Option<SystemTime>,
-    parts: Vec<Part>,
+    parts: Vec<MappedRange>,
 }
 
-impl Looked {
+impl ProcessMappings {
     fn is_fresh(&self) -> bool {
         self.at.elapsed() < FRESH
     }
 
     /// Whether the report is about an earlier process with the same number.
-    fn is_others(&self, told: &Told) -> bool {
+    fn is_others(&self, told: &ReportedMapping) -> bool {
         self.began.is_some_and(|began| told.at < began)
     }
 }
 
-/// Everything that is known.
+/// What is known of files and processes: identities, mappings, symbols; and the jobs that read more.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct SymbolCache {
     /// Files that were read, by the inode that each had last.
     inodes: HashMap<Inode, (Identity, Option<BuildId>)>,
-    places: HashMap<Key, Vec<Place>>,
-    /// The keys of `places` in the order in which they were found.
-    order: VecDeque<Key>,
+    mappings: HashMap<SymbolsKey, Vec<FileMapping>>,
+    /// The keys of `mappings` in the order in which they were found.
+    order: VecDeque<SymbolsKey>,
     path_bytes: usize,
-    tables: HashMap<Key, Table>,
+    tables: HashMap<SymbolsKey, CachedSymbols>,
     uses: u64,
     /// Reported mappings since this process began, also of processes that have ended.
-    begun: HashMap<u32, Vec<Told>>,
+    begun: HashMap<u32, Vec<ReportedMapping>>,
     begun_order: VecDeque<u32>,
     begun_parts: usize,
     /// Build ids that no process has mapped, and since when.
     missing: HashMap<BuildId, Instant>,
     /// When the identity of each file was last looked up: files of other roots are mapped again and again.
-    sought: HashMap<Key, Instant>,
+    sought: HashMap<SymbolsKey, Instant>,
     /// The present mappings of processes.
-    processes: HashMap<u32, Looked>,
+    processes: HashMap<u32, ProcessMappings>,
     /// Jobs in order of request. `asked` has these and the one being done.
     pub(super) jobs: VecDeque<Job>,
     asked: HashSet<Job>,
     pub(super) patience: Patience,
-    pub(super) unread: Unread,
+    pub(super) unread: UnreadCounts,
     /// Whether the reader is to end.
     pub(super) is_over: bool,
 }
 
-impl Known {
+impl SymbolCache {
     /// Adds a job, unless it is already there.
     pub(super) fn ask(&mut self, job: Job) {
         if self.asked.len() < JOBS && self.asked.insert(job) {
@@ -204,7 +204,7 @@ impl Known {
         for (depth, frame) in frames.iter().enumerate() {
             let job = match frame {
                 Frame::Kernel(_) => None,
-                Frame::File { build_id, .. } => self.lacking_of(Key::BuildId(*build_id)),
+                Frame::File { build_id, .. } => self.lacking_of(SymbolsKey::BuildId(*build_id)),
                 Frame::Address(address) => self.lacking_at(process, back(*address, depth)),
             };
             lacking.extend(job);
@@ -214,12 +214,12 @@ impl Known {
         lacking
     }
 
-    fn lacking_of(&self, key: Key) -> Option<Job> {
+    fn lacking_of(&self, key: SymbolsKey) -> Option<Job> {
         if self.tables.contains_key(&key) {
             return None;
         }
         match key {
-            Key::BuildId(id) if !self.places.contains_key(&key) => {
+            SymbolsKey::BuildId(id) if !self.mappings.contains_key(&key) => {
                 let is_missing = self.missing.get(&id).is_some_and(|since| since.elapsed() < MISSING);
                 (!is_missing).then_some(Job::Find(id))
             }
@@ -234,9 +234,11 @@ impl Known {
         let of = self.part(process, address).map(|part| &part.of);
         match of {
             // Reading the process again would not help.
-            Some(Of::Gone(_)) => None,
-            _ if !self.processes.get(&process).is_some_and(Looked::is_fresh) => Some(Job::Process(process)),
-            Some(Of::File(key)) => self.lacking_of(*key),
+            Some(RangeContent::Gone(_)) => None,
+            _ if !self.processes.get(&process).is_some_and(ProcessMappings::is_fresh) => {
+                Some(Job::Process(process))
+            }
+            Some(RangeContent::File(key)) => self.lacking_of(*key),
             _ => None,
         }
     }
@@ -255,20 +257,20 @@ impl Known {
                 };
                 let offset = (address - part.from).saturating_add(part.offset);
                 Some(match part.of.clone() {
-                    Of::File(key) => self.name_at(key, offset),
+                    RangeContent::File(key) => self.name_at(key, offset),
                     // Reading the process again may help.
-                    Of::Unseen(Unseen { path, .. }) => (in_file(&path, offset), false),
-                    Of::Gone(path) => (in_file(&path, offset), true),
-                    Of::Kernel(name) => (name.as_ref().to_owned(), true),
-                    Of::Nothing => unknown(),
+                    RangeContent::Unseen(UnidentifiedFile { path, .. }) => (in_file(&path, offset), false),
+                    RangeContent::Gone(path) => (in_file(&path, offset), true),
+                    RangeContent::Kernel(name) => (name.as_ref().to_owned(), true),
+                    RangeContent::Nothing => unknown(),
                 })
             }
         }
     }
 
     /// The mapping of a process at an address, or the last one there.
-    fn part(&self, process: u32, address: u64) -> Option<&Part> {
-        let has = |part: &Part| (part.from..part.to).contains(&address);
+    fn part(&self, process: u32, address: u64) -> Option<&MappedRange> {
+        let has = |part: &MappedRange| (part.from..part.to).contains(&address);
         let told = || self.begun.get(&process)?.iter().rev().find(|told| has(&told.part));
         let looked = self.processes.get(&process);
         let now = looked.and_then(|looked| Some((looked, looked.parts.iter().find(|part| has(part))?)));
@@ -282,8 +284,8 @@ impl Known {
 
     /// The function at an offset in a file; the file and the address if it has no symbol there.
     fn name_of(&mut self, build_id: &BuildId, offset: u64) -> (String, bool) {
-        let key = Key::BuildId(*build_id);
-        if self.places.contains_key(&key) || self.tables.contains_key(&key) {
+        let key = SymbolsKey::BuildId(*build_id);
+        if self.mappings.contains_key(&key) || self.tables.contains_key(&key) {
             return self.name_at(key, offset);
         }
         let is_final = self.lacking_of(key).is_none();
@@ -297,14 +299,14 @@ impl Known {
         (format!("[{id}+{offset:#x}]"), is_final)
     }
 
-    fn name_at(&mut self, key: Key, offset: u64) -> (String, bool) {
+    fn name_at(&mut self, key: SymbolsKey, offset: u64) -> (String, bool) {
         self.uses += 1;
         let table = self.tables.get_mut(&key).map(|table| {
             table.used = self.uses;
             table.found.as_ref().map(Arc::clone).map_err(|reason| *reason)
         });
         // A late file may still be read.
-        let is_final = !matches!(table, None | Some(Err(Reason::Slow)));
+        let is_final = !matches!(table, None | Some(Err(UnreadReason::Slow)));
         let symbols = table.and_then(Result::ok);
         if let Some(symbol) = symbols.as_ref().and_then(|symbols| symbols.at(offset)) {
             return (shown(symbol), true);
@@ -319,75 +321,81 @@ impl Known {
     }
 
     /// The key of a file that was read, if its inode number still belongs to the same file.
-    pub(super) fn looked_at(&self, inode: Inode, identity: Identity) -> Option<Key> {
+    pub(super) fn looked_at(&self, inode: Inode, identity: Identity) -> Option<SymbolsKey> {
         let (_, build_id) = self.inodes.get(&inode).filter(|(known, _)| *known == identity)?;
-        Some(build_id.map_or(Key::File(identity), Key::BuildId))
+        Some(build_id.map_or(SymbolsKey::File(identity), SymbolsKey::BuildId))
     }
 
     /// Notes a file that was read.
-    pub(super) fn look_at(&mut self, inode: Inode, identity: Identity, build_id: Option<BuildId>) -> Key {
+    pub(super) fn look_at(
+        &mut self,
+        inode: Inode,
+        identity: Identity,
+        build_id: Option<BuildId>,
+    ) -> SymbolsKey {
         if self.inodes.len() >= FILES {
             self.inodes.clear();
         }
         self.inodes.insert(inode, (identity, build_id));
-        build_id.map_or(Key::File(identity), Key::BuildId)
+        build_id.map_or(SymbolsKey::File(identity), SymbolsKey::BuildId)
     }
 
     /// Notes that a process has mapped a file.
-    pub(super) fn add(&mut self, key: Key, place: Place) {
-        if let Key::BuildId(id) = key {
+    pub(super) fn add(&mut self, key: SymbolsKey, mapping: FileMapping) {
+        if let SymbolsKey::BuildId(id) = key {
             self.missing.remove(&id);
         }
-        let is_gone = |table: &Table| matches!(table.found, Err(Reason::Gone | Reason::Private));
+        let is_gone =
+            |table: &CachedSymbols| matches!(table.found, Err(UnreadReason::Gone | UnreadReason::Private));
         if self.tables.get(&key).is_some_and(is_gone) {
             self.tables.remove(&key);
         }
-        if !self.places.contains_key(&key) {
+        if !self.mappings.contains_key(&key) {
             self.order.push_back(key);
         }
-        let places = self.places.entry(key).or_default();
-        if let Some(known) = places.iter_mut().find(|known| known.process == place.process) {
-            known.seen = known.seen.or(place.seen);
+        let mappings = self.mappings.entry(key).or_default();
+        if let Some(known) = mappings.iter_mut().find(|known| known.process == mapping.process) {
+            known.seen = known.seen.or(mapping.seen);
             return;
         }
-        self.path_bytes += bytes(&place.path);
+        self.path_bytes += bytes(&mapping.path);
         // The newest process probably lives longest; but one through which the file was identified stays.
-        if places.len() >= PLACES {
-            let oldest = places.iter().position(|known| known.seen.is_none()).unwrap_or(0);
-            self.path_bytes -= bytes(&places.remove(oldest).path);
+        if mappings.len() >= FILE_MAPPINGS {
+            let oldest = mappings.iter().position(|known| known.seen.is_none()).unwrap_or(0);
+            self.path_bytes -= bytes(&mappings.remove(oldest).path);
         }
-        places.push(place);
+        mappings.push(mapping);
         while self.order.len() > FILES || self.path_bytes > PATHS && self.order.len() > 1 {
             let Some(oldest) = self.order.pop_front() else { break };
-            let gone = self.places.remove(&oldest).unwrap_or_default();
-            self.path_bytes -= gone.iter().map(|place| bytes(&place.path)).sum::<usize>();
+            let gone = self.mappings.remove(&oldest).unwrap_or_default();
+            self.path_bytes -= gone.iter().map(|mapping| bytes(&mapping.path)).sum::<usize>();
         }
     }
 
     /// The processes that have mapped a file.
-    pub(super) fn places(&self, key: Key) -> Vec<Place> {
-        self.places.get(&key).cloned().unwrap_or_default()
+    pub(super) fn mappings(&self, key: SymbolsKey) -> Vec<FileMapping> {
+        self.mappings.get(&key).cloned().unwrap_or_default()
     }
 
     /// Whether the identity of a file is still unknown and not looked up lately.
-    pub(super) fn is_unseen(&self, key: Key) -> bool {
-        let is_seen = |places: &Vec<Place>| places.iter().any(|place| place.seen.is_some());
+    pub(super) fn is_unseen(&self, key: SymbolsKey) -> bool {
+        let is_seen = |mappings: &Vec<FileMapping>| mappings.iter().any(|mapping| mapping.seen.is_some());
         let is_sought = self.sought.get(&key).is_some_and(|since| since.elapsed() < FRESH);
         !is_sought
             && self.tables.get(&key).is_none_or(|table| table.found.is_err())
-            && !self.places.get(&key).is_some_and(is_seen)
+            && !self.mappings.get(&key).is_some_and(is_seen)
     }
 
     /// Notes the identity of a file.
-    pub(super) fn see(&mut self, key: Key, process: u32, file: (u64, u64)) {
-        let places = self.places.get_mut(&key).into_iter().flatten();
-        for place in places.filter(|place| place.process == process) {
-            place.seen = Some(file);
+    pub(super) fn see(&mut self, key: SymbolsKey, process: u32, file: (u64, u64)) {
+        let mappings = self.mappings.get_mut(&key).into_iter().flatten();
+        for mapping in mappings.filter(|mapping| mapping.process == process) {
+            mapping.seen = Some(file);
         }
     }
 
     /// Remembers a mapping of a process for when it has ended, and the time of the report.
-    pub(super) fn remember(&mut self, process: u32, part: Part, at: SystemTime) {
+    pub(super) fn remember(&mut self, process: u32, part: MappedRange, at: SystemTime) {
         if !self.begun.contains_key(&process) {
             self.begun_order.push_back(process);
         }
@@ -398,7 +406,7 @@ impl Known {
         if parts.len() >= PARTS {
             parts.remove(0);
         }
-        parts.push(Told { at, part });
+        parts.push(ReportedMapping { at, part });
         self.begun_parts += parts.len();
         while self.begun_order.len() > BEGUN || self.begun_parts > ALL_PARTS {
             let Some(oldest) = self.begun_order.pop_front() else { break };
@@ -411,25 +419,25 @@ impl Known {
         self.begun.contains_key(&process)
     }
 
-    fn told(&mut self, process: u32) -> impl Iterator<Item = &mut Told> {
+    fn told(&mut self, process: u32) -> impl Iterator<Item = &mut ReportedMapping> {
         self.begun.get_mut(&process).into_iter().flatten()
     }
 
     /// Files that a process was reported to have mapped and whose identity is unknown.
-    pub(super) fn unseen(&self, process: u32) -> Vec<Unseen> {
+    pub(super) fn unseen(&self, process: u32) -> Vec<UnidentifiedFile> {
         let told = self.begun.get(&process).into_iter().flatten();
-        let unseen = |told: &Told| match &told.part.of {
-            Of::Unseen(unseen) => Some(unseen.clone()),
+        let unseen = |told: &ReportedMapping| match &told.part.of {
+            RangeContent::Unseen(unseen) => Some(unseen.clone()),
             _ => None,
         };
         told.filter_map(unseen).collect()
     }
 
     /// Notes the identity of one of them.
-    pub(super) fn settle(&mut self, process: u32, unseen: &Unseen, key: Key) {
-        for Told { part, .. } in self.told(process) {
-            if part.of == Of::Unseen(unseen.clone()) {
-                part.of = Of::File(key);
+    pub(super) fn settle(&mut self, process: u32, unseen: &UnidentifiedFile, key: SymbolsKey) {
+        for ReportedMapping { part, .. } in self.told(process) {
+            if part.of == RangeContent::Unseen(unseen.clone()) {
+                part.of = RangeContent::File(key);
             }
         }
     }
@@ -437,22 +445,22 @@ impl Known {
     /// Ends the search for files that were reported before `looked`, when reading the mappings began, and were not found: the
     /// process has ended or no longer maps them.
     pub(super) fn end(&mut self, process: u32, looked: SystemTime) {
-        for Told { part, .. } in self.told(process) {
-            if let Of::Unseen(unseen) = &part.of
+        for ReportedMapping { part, .. } in self.told(process) {
+            if let RangeContent::Unseen(unseen) = &part.of
                 && unseen.told <= looked
             {
-                part.of = Of::Gone(unseen.path.clone());
+                part.of = RangeContent::Gone(unseen.path.clone());
             }
         }
     }
 
     /// Notes the present mappings of a process, and when it began; no mappings if it has ended.
-    pub(super) fn set_process(&mut self, process: u32, began: Option<SystemTime>, parts: Vec<Part>) {
+    pub(super) fn set_process(&mut self, process: u32, began: Option<SystemTime>, parts: Vec<MappedRange>) {
         self.processes.retain(|_, looked| looked.is_fresh());
-        let looked = Looked { at: Instant::now(), began, parts };
+        let looked = ProcessMappings { at: Instant::now(), began, parts };
         for told in self.told(process).filter(|told| !looked.is_others(told)) {
-            let is_it = |part: &&Part| part.from <= told.part.from && told.part.from < part.to;
-            if let (Of::Unseen(_) | Of::Gone(_), Some(part)) =
+            let is_it = |part: &&MappedRange| part.from <= told.part.from && told.part.from < part.to;
+            if let (RangeContent::Unseen(_) | RangeContent::Gone(_), Some(part)) =
                 (&told.part.of, looked.parts.iter().find(is_it))
             {
                 told.part.of = part.of.clone();
@@ -466,16 +474,16 @@ impl Known {
         if self.missing.len() >= FILES {
             self.missing.clear();
         }
-        if !self.places.contains_key(&Key::BuildId(id)) {
+        if !self.mappings.contains_key(&SymbolsKey::BuildId(id)) {
             self.missing.insert(id, Instant::now());
         }
     }
 
     /// Notes the symbols of a file, or why there are none.
-    pub(super) fn set_symbols(&mut self, key: Key, found: Result<Symbols, Reason>) {
+    pub(super) fn set_symbols(&mut self, key: SymbolsKey, found: Result<FileSymbols, UnreadReason>) {
         self.uses += 1;
         let why = match &found {
-            Ok(symbols) => symbols.lacking.as_ref().map(Reason::from),
+            Ok(symbols) => symbols.lacking.as_ref().map(UnreadReason::from),
             Err(reason) => Some(*reason),
         };
         if let Some(reason) = why {
@@ -485,8 +493,8 @@ impl Known {
         if self.tables.len() >= FILES {
             self.tables.retain(|_, table| table.found.is_ok());
         }
-        self.tables.insert(key, Table { found: found.map(Arc::new), used: self.uses });
-        let memory = |table: &Table| table.found.as_ref().map_or(0, |symbols| symbols.memory());
+        self.tables.insert(key, CachedSymbols { found: found.map(Arc::new), used: self.uses });
+        let memory = |table: &CachedSymbols| table.found.as_ref().map_or(0, |symbols| symbols.memory());
         let mut bytes: usize = self.tables.values().map(memory).sum();
         while bytes > SYMBOLS_BYTES {
             let others = self.tables.iter().filter(|(other, table)| **other != key && table.found.is_ok());
@@ -496,15 +504,15 @@ impl Known {
     }
 
     /// Notes that a file does not answer: until it does, it counts as slow.
-    pub(super) fn give_up(&mut self, key: Key) {
+    pub(super) fn give_up(&mut self, key: SymbolsKey) {
         let used = self.uses;
-        self.tables.entry(key).or_insert(Table { found: Err(Reason::Slow), used });
+        self.tables.entry(key).or_insert(CachedSymbols { found: Err(UnreadReason::Slow), used });
     }
 
     /// The last known path of a file.
-    pub(super) fn path(&self, key: Key) -> Arc<Path> {
-        let place = self.places.get(&key).and_then(|places| places.last());
-        place.map_or_else(|| Path::new("?").into(), |place| place.path.clone())
+    pub(super) fn path(&self, key: SymbolsKey) -> Arc<Path> {
+        let mapping = self.mappings.get(&key).and_then(|mappings| mappings.last());
+        mapping.map_or_else(|| Path::new("?").into(), |mapping| mapping.path.clone())
     }
 }
 

@@ -1,21 +1,21 @@
-//! One run: registers, memory and the effect of each instruction.
+//! One run: registers, memory, and the effect of each instruction.
 
 use super::alu::{alu32, alu64, holds32, holds64, low};
 use super::memory::{AddressSpace, CONTEXT_START, FRAME_POINTER, SESSION_COOKIE, map_address};
-use super::{Environment, Fault, Map};
+use super::{Environment, Fault, MapContents};
 use crate::insn::{Alu, FP, Insn, KernelFunction, R0, R1, R5, Reg, Size, Src};
 
-/// Where a run goes after an instruction.
+/// The next instruction of a run.
 pub(super) enum Next {
     Following,
-    /// By that many slots from the end of the instruction.
+    /// The one that is this many slots after the end of the present one.
     Jump(i16),
     Exit(u64),
 }
 
-/// A program being run.
+/// A run of a program.
 #[derive(Debug)]
-pub(super) struct Frame<'a> {
+pub(super) struct ProgramRun<'a> {
     registers: [Option<u64>; 11],
     pub(super) memory: AddressSpace<'a>,
     pub(super) env: &'a mut Environment,
@@ -26,8 +26,8 @@ fn extend(imm: i32) -> u64 {
     i64::from(imm).cast_unsigned()
 }
 
-impl<'a> Frame<'a> {
-    pub(super) fn new(context: &'a [u8], maps: &'a mut [Map], env: &'a mut Environment) -> Self {
+impl<'a> ProgramRun<'a> {
+    pub(super) fn new(context: &'a [u8], maps: &'a mut [MapContents], env: &'a mut Environment) -> Self {
         let mut registers = [None; 11];
         registers[usize::from(R1.0)] = Some(CONTEXT_START);
         registers[usize::from(FP.0)] = Some(FRAME_POINTER);
@@ -58,7 +58,7 @@ impl<'a> Frame<'a> {
         Ok(self.get(base)?.wrapping_add_signed(offset.into()))
     }
 
-    /// Operands of an arithmetic instruction; a move does not read its `dst`.
+    /// Operands of an arithmetic instruction; a move does not read `dst`.
     fn operands(&self, insn: &Insn, op: Alu, dst: Reg, src: Src, width: i32) -> Result<(u64, u64), Fault> {
         if let Src::Imm(imm) = src {
             let refused = match op {
@@ -78,8 +78,8 @@ impl<'a> Frame<'a> {
         Ok((dst, src))
     }
 
-    /// A load by an instruction. From kernel memory it never fails: the kernel turns a fault of a load
-    /// through a BTF pointer into 0 (`BPF_PROBE_MEM`).
+    /// Executes a load. It never fails for kernel memory: the kernel turns a fault of a load through a BTF pointer into 0
+    /// (`BPF_PROBE_MEM`).
     fn load(&self, address: u64, size: Size) -> Result<u64, Fault> {
         let size = u64::from(size.bytes());
         self.memory.aligned(address, size)?;
@@ -102,7 +102,7 @@ impl<'a> Frame<'a> {
         self.memory.write(address, &bytes[..len])
     }
 
-    /// What an atomic instruction finds; only memory that it may write.
+    /// Reads the memory of an atomic instruction, which must be writable.
     fn atomic_load(&mut self, address: u64, size: Size) -> Result<u64, Fault> {
         let bytes = u64::from(size.bytes());
         if bytes < 4 {
