@@ -18,7 +18,7 @@ use std::{
 use tapster_ebpf::{
     declaration,
     diagnostic::{Diagnostic, SourceFile, nearest},
-    probe::{Library, Otlp, Probe, ProbeFile, Reason},
+    probe::{DeviceGroup, Library, Otlp, Probe, ProbeFile, Reason},
     yaml::{self, MAX_BYTES},
 };
 
@@ -133,6 +133,8 @@ pub struct Config {
     pub probes: Vec<Probe>,
     /// Reasons of sleeps besides the shipped ones.
     pub reasons: Vec<Reason>,
+    /// Groups of devices, in the order of the files.
+    pub device_groups: Vec<DeviceGroup>,
     /// Destinations of metrics.
     pub otlp: Option<Otlp>,
     /// Mistakes in files.
@@ -378,7 +380,7 @@ impl Config {
         selection: &ProbeSelection,
         library: &[Probe],
     ) {
-        let ProbeFile { library: from_library, probes, reasons, otlp, overrides: _ } = file;
+        let ProbeFile { library: from_library, probes, reasons, device_groups, otlp, overrides: _ } = file;
         self.goes(otlp);
         let is_named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
         let (on, off): (Vec<_>, Vec<_>) =
@@ -386,6 +388,7 @@ impl Config {
         self.probes.extend(on);
         self.off.extend(off);
         self.reasons.extend(reasons);
+        self.device_groups.extend(device_groups);
         match from_library {
             Library::None => {}
             Library::All => {

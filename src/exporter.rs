@@ -20,6 +20,7 @@ pub use start::{StartFailure, StartOptions, StartTimes};
 
 use crate::{
     collector::LabelContext,
+    disks,
     follow::FollowedProcesses,
     host::Host,
     kernel::Modules,
@@ -35,6 +36,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool},
     time::SystemTime,
 };
+use tapster_ebpf::probe::DeviceGroup;
 
 /// All probes of this process.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct Exporter {
     /// In the order of the configuration.
     probes: RwLock<Vec<Arc<Running>>>,
     arrays: Watch,
+    disks: disks::Watch,
     account: Mutex<Account>,
     /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
@@ -71,6 +74,11 @@ impl Exporter {
     /// The arrays of the last scrape.
     pub fn arrays(&self) -> Arc<Topology> {
         self.arrays.current()
+    }
+
+    /// Uses these groups of devices from now on.
+    pub fn set_device_groups(&self, groups: &[DeviceGroup]) {
+        self.disks.set_groups(disks::Groups::new(groups));
     }
 
     /// The present probes, in the order of the configuration.

@@ -19,6 +19,7 @@ pub mod config;
 pub mod container;
 pub mod deadline;
 mod disk;
+pub mod disks;
 pub mod duration;
 pub mod elf;
 pub mod exporter;

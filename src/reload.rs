@@ -104,7 +104,8 @@ impl Configuration {
         sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
         let (result, pending) = match result {
-            Ok(ReadConfiguration { exchange, pending }) => {
+            self.exporter.set_device_groups(&device_groups);
+        Ok(ReadConfiguration { exchange, pending }) => {
                 let (summary, problem) = (summary(&exchange), refusals(&exchange.refused));
                 if problem.is_empty() {
                     tracing::info!(took_ms, "configuration reloaded: {summary}");
@@ -140,7 +141,7 @@ impl Configuration {
     }
 
     fn read(&self) -> Result<ReadConfiguration, String> {
-        let Config { probes, reasons, otlp, diagnostics, strangers: _, off: _, unread: _ } =
+        let Config { probes, reasons, device_groups, otlp, diagnostics, strangers: _, off: _, unread: _ } =
             config::load(&self.selection).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));

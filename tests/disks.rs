@@ -1,13 +1,13 @@
 //! A device's number that is used again: a loop device gets another file, and what was read of the one is not counted for the
-//! other, whether the probe says which disk it means or only the number.
+//! other, whether the probe says which disk it means or only the number. And what is told of this machine's disks.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
 use tapster_testing as support;
 
-use std::{thread::sleep, time::Duration};
+use std::{path::Path, thread::sleep, time::Duration};
 use support::{
     cases::{Cases, Outcome, Skip, say},
-    command::root,
+    command::{root, text, tool},
     control::disk::DiskControl,
     device::{LoopDevice, filled_file, memory_directory, wait_quiet},
     fio::Job,
@@ -15,6 +15,7 @@ use support::{
 };
 use tapster::{
     config,
+    disks::{self, Backing},
     exporter::{Exporter, StartOptions},
     family::{MetricFamily, SampleValue},
     host::Host,
@@ -184,11 +185,61 @@ fn began(family: &MetricFamily, place: usize) -> std::time::SystemTime {
     family.origin.of(&family.samples[place].labels).unwrap()
 }
 
+/// What `lsblk` prints of all devices, those below others among them.
+fn listed(devices: &serde_json::Value, found: &mut Vec<serde_json::Value>) {
+    for device in devices.as_array().into_iter().flatten() {
+        found.push(device.clone());
+        listed(&device["children"], found);
+    }
+}
+
+/// This machine's disks and a loop device are what `lsblk` says that they are.
+fn told() -> Outcome {
+    let directory = memory_directory()?;
+    let files = ["one", "two"].map(|name| filled_file(&directory.path().join(name), MIB));
+    let device = LoopDevice::over(&files[0], &[])?;
+    let name = device.name();
+    let watch = disks::Watch::new(&Host::default());
+    let file = |watch: &disks::Watch| watch.refresh().device(&name).map(|device| device.backing.clone());
+    let path = |file: &Path| Some(vec![Backing::File(file.to_str().unwrap().to_owned())]);
+    assert_eq!(file(&watch), path(&files[0]));
+    let lsblk = text(tool("lsblk")?.args(["--json", "--output-all", "--bytes"]));
+    let mut all = Vec::new();
+    listed(&serde_json::from_str::<serde_json::Value>(&lsblk).unwrap()["blockdevices"], &mut all);
+    let known = watch.refresh();
+    // Others may set up loop devices meanwhile.
+    let is_disk = |device: &&serde_json::Value| {
+        let own = device["kname"].as_str().unwrap();
+        device["size"] != 0 && (own == name || Path::new("/sys/block").join(own).join("device").exists())
+    };
+    let mut compared = Vec::new();
+    for device in all.iter().filter(is_disk) {
+        let found = known.device(device["kname"].as_str().unwrap()).unwrap();
+        assert_eq!(found.rotational == "1", device["rota"] == true, "{device}");
+        assert_eq!(device["sched"].as_str().unwrap_or_default(), found.scheduler, "{device}");
+        // Without udev it knows neither; then there is nothing to compare.
+        for (key, own) in [("serial", &found.identity.serial), ("wwn", &found.identity.wwn)] {
+            if let (Some(text), false) = (device[key].as_str(), own.is_empty()) {
+                assert_eq!(text.trim(), own, "{device}");
+            }
+        }
+        compared.push(found.name.clone());
+    }
+    device.exchange(&files[1])?;
+    assert_eq!(file(&watch), path(&files[1]));
+    device.detach();
+    assert_eq!(file(&watch), None);
+    Ok(compared.join(", "))
+}
+
 #[test]
 fn another_disk_of_the_same_number_begins_at_zero() {
     let mut cases = Cases::new("disks");
     match root() {
-        Ok(()) => cases.run("exchanged", exchanged),
+        Ok(()) => {
+            cases.run("exchanged", exchanged);
+            cases.run("told", told);
+        }
         Err(Skip(reason)) => say(format_args!("disks: skipped: {reason}")),
     }
     cases.finish();

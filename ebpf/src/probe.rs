@@ -1,6 +1,7 @@
 //! A probe as declared: the contents of the YAML, checked for form but not yet against a kernel.
 
 mod decoder;
+mod device_group;
 mod kernel;
 mod overrides;
 mod reason;
@@ -10,6 +11,7 @@ pub use crate::metric::MetricKind;
 pub use crate::point::{AttachPoint, Root};
 pub use crate::unit::{UNITS, Unit};
 pub use decoder::*;
+pub use device_group::*;
 pub use kernel::*;
 pub use overrides::*;
 pub use reason::*;
@@ -32,6 +34,8 @@ pub struct ProbeFile {
     pub probes: Vec<Probe>,
     /// The reasons that were read without errors, in the order written.
     pub reasons: Vec<Reason>,
+    /// The groups of devices that were read without errors, in the order written.
+    pub device_groups: Vec<DeviceGroup>,
     /// The destinations of metrics.
     pub otlp: Option<Otlp>,
     /// What is changed of shipped probes.

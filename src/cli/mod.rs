@@ -142,6 +142,9 @@ pub struct HostArgs {
     /// Where devtmpfs is mounted; device-mapper arrays are asked about through its `mapper/control`
     #[arg(long = "path.devfs", value_name = "DIR", default_value = "/dev")]
     pub devfs: PathBuf,
+    /// Where udev keeps what it knows of devices: what sysfs does not tell of disks
+    #[arg(long = "path.udev.data", value_name = "DIR", default_value = "/run/udev/data")]
+    pub udev: PathBuf,
     /// Where the kubelet puts links to the logs of containers, which tell the names of pods
     /// [default: /var/log/containers below the root of process 1]
     #[arg(long = "path.containers", value_name = "DIR")]
@@ -154,6 +157,7 @@ impl HostArgs {
             proc: self.procfs.clone(),
             sys: self.sysfs.clone(),
             dev: self.devfs.clone(),
+            udev: self.udev.clone(),
             containers: self.containers.clone(),
             ..Host::default()
         }

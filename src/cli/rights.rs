@@ -59,7 +59,7 @@ impl RightsArgs {
             keep: self.keep.clone(),
             is_on: self.sandbox == Switch::On,
             needs: exporter.needs(),
-            directories: vec![host.proc.clone(), host.sys.clone(), host.container_logs()],
+            directories: vec![host.proc.clone(), host.sys.clone(), host.udev.clone(), host.container_logs()],
             files,
             mapper: host.dev.join("mapper/control"),
             listed: host.dev.clone(),

@@ -92,6 +92,7 @@ impl Exporter {
             families.extend(account.family());
             drop(account);
             families.extend(topology::families(&topology));
+            families.extend(self.disks.families(&topology));
             let containers = cgroups.is_wanted().then(|| ("containers", cgroups.age()));
             families.push(own::ages([("arrays", self.arrays.age())].into_iter().chain(containers)));
             families.push(self.readiness());

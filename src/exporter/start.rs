@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cgroup::memory_limit,
     collector::LabelContext,
+    disks,
     follow::FollowedProcesses,
     host::Host,
     kernel::{Kernel, Modules},
@@ -191,6 +192,7 @@ impl Exporter {
         let exporter = Self {
             probes: RwLock::new(running),
             arrays: Watch::new(host),
+            disks: disks::Watch::new(host),
             account: Mutex::new(Account::new(&host.sys)),
             online: host.online_cpus(),
             modules: Mutex::new(modules),

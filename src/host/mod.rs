@@ -5,6 +5,7 @@
 //! only.
 
 pub(crate) mod kallsyms;
+pub(crate) mod sysfs;
 
 use std::{
     fs, io,
@@ -21,6 +22,8 @@ pub struct Host {
     pub sys: PathBuf,
     /// Where devtmpfs is mounted.
     pub dev: PathBuf,
+    /// Where udev keeps what it knows of devices.
+    pub udev: PathBuf,
     /// The file of the kernel's BTF; `None` for the one in sysfs.
     pub btf: Option<PathBuf>,
     /// Where tracefs is mounted; `None` for its two places in sysfs.
@@ -35,6 +38,7 @@ impl Default for Host {
             proc: "/proc".into(),
             sys: "/sys".into(),
             dev: "/dev".into(),
+            udev: "/run/udev/data".into(),
             btf: None,
             tracefs: None,
             containers: None,

@@ -1,6 +1,7 @@
 //! The requested arrays, by the kernel's name, by that of the device mapper, or by a path.
 
 use crate::{
+    disks::{self, Disks},
     host::Host,
     topology::{Array, Topology, Watch},
 };
@@ -11,6 +12,8 @@ use tapster_ebpf::diagnostic::nearest;
 #[derive(Debug)]
 pub struct Arrays {
     topology: Arc<Topology>,
+    /// The devices as they were then: a disk that fails may be gone later.
+    disks: Arc<Disks>,
     /// Their kernel names; `None` if all arrays are meant.
     names: Option<BTreeSet<String>>,
     /// Devices that did not answer, so that it is unknown what they are.
@@ -22,11 +25,12 @@ impl Arrays {
     pub fn read(host: &Host, words: &[String]) -> Result<Self, String> {
         let watch = Watch::new(host);
         let topology = watch.refresh();
+        let disks = disks::Watch::new(host).refresh();
         let mut unanswered = watch.silent();
         // Other devices do not matter here.
         unanswered.retain(|device| is_array(&host.sys, device) && !is_there(&topology, device));
         if words.is_empty() {
-            return Ok(Self { topology, names: None, unanswered });
+            return Ok(Self { topology, disks, names: None, unanswered });
         }
         let mut names = BTreeSet::new();
         let mut asked = Vec::new();
@@ -38,12 +42,17 @@ impl Arrays {
                 }
             }
         }
-        Ok(Self { topology, names: Some(names), unanswered: asked })
+        Ok(Self { topology, disks, names: Some(names), unanswered: asked })
     }
 
     /// The arrays as they were read.
     pub fn now(&self) -> Vec<&Array> {
         self.of(&self.topology)
+    }
+
+    /// The devices of the host.
+    pub(super) fn disks(&self) -> &Disks {
+        &self.disks
     }
 
     /// The requested arrays in another topology.
@@ -65,6 +74,11 @@ impl Arrays {
             format!("{device}: {what} does not answer: it could not be read within a second, so a disk of it may hang")
         })
     }
+}
+
+/// ``; disk `sda`: model ST4000, serial Z1Z0``, or nothing.
+pub(super) fn clause(disks: &Disks, member: &str) -> String {
+    disks.told(member).map(|told| format!("; {told}")).unwrap_or_default()
 }
 
 /// Whether a device has a directory that only arrays and volumes have. Checking that does not involve the driver.

@@ -3,10 +3,14 @@
 
 use super::{
     Arrays, Interval, Rule,
+    arrays::clause,
     report::{ArrayMeasurement, Operation},
     verdict::Comparison,
 };
-use crate::topology::{Array, ArrayMember};
+use crate::{
+    disks::Disks,
+    topology::{Array, ArrayMember},
+};
 use std::fmt::Write;
 
 /// Levels that cannot lose a member.
@@ -87,7 +91,7 @@ impl Check {
     pub fn unwatched(arrays: &Arrays, why: &str) -> Self {
         let mut check = Self::silent(arrays);
         for array in arrays.now() {
-            check.state(array);
+            check.state(array, arrays.disks());
         }
         check.add(CheckState::Unknown, format!("members cannot be watched: {why}"));
         check
@@ -108,7 +112,7 @@ impl Check {
         for text in measurement.stuck(rule) {
             self.add(CheckState::Critical, text);
         }
-        self.state(measurement.array);
+        self.state(measurement.array, measurement.disks);
         for (place, parts) in measurement.slow() {
             let Some(member) = measurement.member(place) else { continue };
             let is_critical = parts
@@ -126,7 +130,7 @@ impl Check {
     }
 
     /// Adds what the array reports about itself.
-    pub(super) fn state(&mut self, array: &Array) {
+    pub(super) fn state(&mut self, array: &Array, disks: &Disks) {
         let name = &array.name;
         if let Some(state @ ("inactive" | "broken")) = array.state.as_deref() {
             self.add(CheckState::Critical, format!("{name} is {state}"));
@@ -146,7 +150,7 @@ impl Check {
             self.add(CheckState::Warning, format!("{name} is degraded: {missing} missing"));
         }
         for ArrayMember { name: member, .. } in array.members.iter().filter(|member| member.is("faulty")) {
-            self.add(CheckState::Warning, format!("{name}: `{member}` is faulty"));
+            self.add(CheckState::Warning, format!("{name}: `{member}` is faulty{}", clause(disks, member)));
         }
     }
 

@@ -71,8 +71,12 @@ impl<'a> Interval<'a> {
 
     /// The measurements of each array that exists at the end.
     pub fn measurements(&self, rule: &Rule) -> Vec<ArrayMeasurement<'_>> {
-        let seen =
-            Observations { families: &self.families, spans: &self.spans, seconds: self.time.as_secs_f64() };
+        let seen = Observations {
+            families: &self.families,
+            spans: &self.spans,
+            disks: self.arrays.disks(),
+            seconds: self.time.as_secs_f64(),
+        };
         let before = self.arrays.now();
         let now = self.arrays.of(&self.topology).into_iter();
         now.map(|array| {

@@ -2,12 +2,14 @@
 
 use super::{
     Rule,
+    arrays::clause,
     listing::done,
     mdstat,
     verdict::{Comparison, OperationMean},
     waits::{MemberWaits, StatPair},
 };
 use crate::{
+    disks::{Device, Disks, Identity},
     family::{HistogramValue, MetricFamily, SampleValue, ValueLimits},
     name,
     table::table,
@@ -26,6 +28,8 @@ pub(super) struct Observations<'a> {
     pub(super) families: &'a [MetricFamily],
     /// The kernel's counts for the members, by name.
     pub(super) spans: &'a HashMap<String, StatPair>,
+    /// The devices of the host.
+    pub(super) disks: &'a Disks,
     /// How long the arrays were watched.
     pub(super) seconds: f64,
 }
@@ -34,6 +38,7 @@ pub(super) struct Observations<'a> {
 #[derive(Debug)]
 pub struct ArrayMeasurement<'a> {
     pub(super) array: &'a Array,
+    pub(super) disks: &'a Disks,
     /// By operation and index of the member.
     pub(super) lines: BTreeMap<(Operation, usize), OperationLine>,
     /// By index of the member.
@@ -93,7 +98,7 @@ impl<'a> ArrayMeasurement<'a> {
     pub(super) fn new(
         array: &'a Array,
         before: Option<&Array>,
-        seen: &Observations<'_>,
+        seen: &Observations<'a>,
         rule: &Rule,
     ) -> Self {
         let samples = seen
@@ -123,7 +128,7 @@ impl<'a> ArrayMeasurement<'a> {
             _ => None,
         };
         let waits = MemberWaits::of(array, seen.families, seen.spans);
-        let mut measurement = Self { array, lines, waits, seconds: seen.seconds, muted };
+        let mut measurement = Self { array, disks: seen.disks, lines, waits, seconds: seen.seconds, muted };
         if measurement.muted.is_none() {
             measurement.compare(rule);
         }
@@ -209,7 +214,8 @@ impl<'a> ArrayMeasurement<'a> {
         let members = self.array.members.iter().zip(&self.waits);
         let stuck = members.filter_map(|(member, waits)| {
             let why = waits.stuck(rule, self.seconds)?;
-            Some(format!("{array}: `{}` (slot {}) does not answer: {why}", member.name, member.slot))
+            let disk = clause(self.disks, &member.name);
+            Some(format!("{array}: `{}` (slot {}) does not answer: {why}{disk}", member.name, member.slot))
         });
         stuck.collect()
     }
@@ -254,7 +260,9 @@ impl<'a> ArrayMeasurement<'a> {
                 ))
             })
             .collect();
-        format!("{}: `{}` (slot {}) is slow: {}", self.array.name, member.name, member.slot, parts.join("; "))
+        let ArrayMember { name, slot, .. } = member;
+        let disk = clause(self.disks, name);
+        format!("{}: `{name}` (slot {slot}) is slow: {}{disk}", self.array.name, parts.join("; "))
     }
 
     /// Conclusions from the latencies; unimportant ones only if there are no others (`said`).
@@ -307,6 +315,7 @@ impl<'a> ArrayMeasurement<'a> {
                     "minor": parts.map(|(_, minor)| minor),
                     "slot": member.slot,
                     "state": member.state,
+                    "disk": self.disks.device(&member.name).map(disk),
                     "waiting": self.waits.get(place).map(|waits| waits.json(rule, self.seconds)),
                     "operations": operations,
                 })
@@ -351,6 +360,24 @@ impl OperationLine {
             "slow": line.compared.map(|compared| compared.is_slow),
         })
     }
+}
+
+/// What is known of the disk that a member is, or is on; an empty text is not known.
+fn disk(device: &Device) -> serde_json::Value {
+    let Identity { model, vendor, serial, wwn, revision, path, transport, enclosure, slot } =
+        &*device.identity;
+    json!({
+        "disk": device.disk,
+        "model": model,
+        "vendor": vendor,
+        "serial": serial,
+        "wwn": wwn,
+        "revision": revision,
+        "path": path,
+        "transport": transport,
+        "enclosure": enclosure,
+        "slot": slot,
+    })
 }
 
 /// A time in milliseconds, with about three digits.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{
+    disks::Disks,
     family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
+    host::Host,
     topology::{ArrayDriver, ArrayMember},
 };
 use std::collections::HashMap;
@@ -89,7 +91,7 @@ fn story_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, 
 
 fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> String {
     let rule = Rule::default();
-    let seen = Observations { families, spans: &HashMap::new(), seconds: 10.04 };
+    let seen = Observations { families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.04 };
     let measurements = [ArrayMeasurement::new(array, before, &seen, &rule)];
     text(&measurements, &rule, Duration::from_millis(10_040), &lost(families))
 }
@@ -305,7 +307,7 @@ md0: `sdb` (slot 1) does not answer: 3 I/Os in flight, the oldest for 10.0 s
     };
     let said = |span, seconds| {
         let spans = HashMap::from([("sda".to_owned(), span)]);
-        let seen = Observations { families: &[], spans: &spans, seconds };
+        let seen = Observations { families: &[], spans: &spans, disks: &Disks::default(), seconds };
         ArrayMeasurement::new(&pair, None, &seen, &Rule::default()).summary(&Rule::default()).join("\n")
     };
     assert_eq!(
@@ -325,7 +327,7 @@ fn json() {
     let array = story();
     let families = [family(&story_rows())];
     let rule = Rule::default();
-    let seen = Observations { families: &families, spans: &HashMap::new(), seconds: 10.0 };
+    let seen = Observations { families: &families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
     let found = ArrayMeasurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
     let slow = &found["members"][7];
     assert_eq!((&slow["member"], &slow["number"], &slow["major"]), (&"dm-0".into(), &7.into(), &252.into()));
@@ -345,13 +347,67 @@ fn json() {
 /// The line and the exit status of a check.
 fn checked(array: &Array, families: &[MetricFamily]) -> (u8, String) {
     let rule = Rule::default();
-    let seen = Observations { families, spans: &HashMap::new(), seconds: 10.0 };
+    let seen = Observations { families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
     let mut check = Check::default();
     check.array(&ArrayMeasurement::new(array, None, &seen, &rule), &rule);
     (check.worst().status(), check.line())
 }
 
 /// The alerts about an array and its members, in one line, with the figures behind them.
+/// The sentence and the check say which disk to pull: that of the member, or that on which all of it is.
+#[test]
+fn the_disk_of_a_member_is_named() {
+    let host = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = host.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    for (path, text) in [
+        ("block/sdb/size", "8"),
+        ("block/sdb/device/model", "ST4000NM0034    \n"),
+        ("block/sdb/device/serial", "Z1 |Z0\n"),
+        ("block/sdb/sdb1/partition", "1\n"),
+        ("block/sdb/sdb1/holders/md0", ""),
+        ("block/dm-7/size", "8"),
+        ("block/dm-7/dm/name", "vg-lv"),
+        ("block/dm-7/slaves/sdb1", ""),
+    ] {
+        write(path, text);
+    }
+    let disks = crate::disks::Watch::new(&Host { sys: host.path().into(), ..Host::default() }).refresh();
+    for member in ["sdb", "sdb1", "dm-7"] {
+        let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), (member, 2, "1", "in_sync")]);
+        let families =
+            [family(&[("md0", "sda", "0", "read", 99, 0.000_1), ("md0", member, "1", "read", 99, 0.05)])];
+        let seen = Observations { families: &families, spans: &HashMap::new(), disks: &disks, seconds: 10.0 };
+        let rule = Rule::default();
+        let measurement = ArrayMeasurement::new(&pair, None, &seen, &rule);
+        let [sentence] = &measurement.summary(&rule)[..] else { panic!("{measurement:?}") };
+        let end = "; disk `sdb`: model ST4000NM0034, serial Z1 |Z0";
+        assert!(sentence.contains("is slow") && sentence.ends_with(end), "{sentence}");
+        let mut check = Check::default();
+        check.array(&measurement, &rule);
+        let line = check.line();
+        let (said, figures) = line.split_once(" | ").unwrap();
+        assert!(
+            said.ends_with("; disk `sdb`: model ST4000NM0034, serial Z1  Z0") && !figures.contains("Z0"),
+            "{line}"
+        );
+        let faulty = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), (member, 2, "1", "faulty")]);
+        let mut check = Check::default();
+        check.state(&faulty, &disks);
+        assert!(
+            check.line().contains(&format!("`{member}` is faulty; disk `sdb`: model")),
+            "{}",
+            check.line()
+        );
+        let json = measurement.json(&rule, "");
+        assert_eq!(json["members"][1]["disk"]["serial"], "Z1 |Z0");
+        assert_eq!(json["members"][0]["disk"], serde_json::Value::Null);
+    }
+}
+
 #[test]
 fn a_check_for_nagios() {
     let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
@@ -486,7 +542,7 @@ fn containers_are_not_compared() {
     let volume = array("md126", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
     assert_eq!(printed(&container, None, &[]), "In 10 s:\n\n");
     let rule = Rule::default();
-    let seen = Observations { families: &[], spans: &HashMap::new(), seconds: 10.0 };
+    let seen = Observations { families: &[], spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
     let found = ArrayMeasurement::new(&container, None, &seen, &rule).json(&rule, "");
     assert_eq!((&found["compared"], &found["summary"]), (&false.into(), &serde_json::json!([])));
     let checked = |arrays: &[&Array]| {

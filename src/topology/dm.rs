@@ -1,7 +1,7 @@
 //! A device-mapper array: its names from sysfs, its table and status from the control device.
 
-use super::{Array, ArrayDriver, ArrayMember, sysfs, table};
-use crate::{name, sys::DmTarget};
+use super::{Array, ArrayDriver, ArrayMember, table};
+use crate::{host::sysfs, name, sys::DmTarget};
 use std::{ffi::OsStr, io, path::Path};
 
 /// Reads the tables of device-mapper devices. Several threads may call it at a time.

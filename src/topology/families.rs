@@ -20,17 +20,10 @@ const STATES: [&str; 10] = [
 /// The actions of an array on itself, by the kernel's names.
 const ACTIONS: [&str; 7] = ["idle", "resync", "recover", "check", "repair", "reshape", "frozen"];
 
-/// The families of a snapshot: those of arrays only if there is one, that of names only if a device has one.
+/// The families of a snapshot: none without an array. The names of devices are told with what else is known of them, in
+/// [`crate::disks`].
 pub fn families(topology: &Topology) -> Vec<MetricFamily> {
     let arrays = topology.arrays();
-    let mut names = gauge(
-        "tapster_block_device_info",
-        "What people call a block device, and who gave it that name; always 1.",
-        &["device", "kind", "name"],
-    );
-    for named in topology.named() {
-        names.push(&[&named.device, named.kind, &named.name], 1.0);
-    }
     let mut info = gauge(
         "tapster_raid_array_info",
         "An array: its level, its driver and the driver's name of it; always 1.",
@@ -48,7 +41,6 @@ pub fn families(topology: &Topology) -> Vec<MetricFamily> {
         }
     }
     let mut all = vec![
-        names,
         info,
         members,
         numbers(arrays, "disks", "Members that the array has when it is complete.", |array| {

@@ -1,7 +1,7 @@
 //! An md array from its directory in sysfs.
 
-use super::{Array, ArrayDriver, ArrayMember, DeviceName, sysfs};
-use crate::name;
+use super::{Array, ArrayDriver, ArrayMember, DeviceName};
+use crate::{host::sysfs, name};
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 /// The level of a container, as mdadm calls it; the kernel has no word for it.

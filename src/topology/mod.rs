@@ -12,7 +12,6 @@ mod families;
 mod md;
 mod named;
 mod reader;
-mod sysfs;
 mod table;
 #[cfg(test)]
 mod tests;

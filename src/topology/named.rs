@@ -1,8 +1,7 @@
 //! Names that people gave to block devices whose kernel names are numbered: volumes of LVM, multipath and encrypted devices, md
 //! arrays.
 
-use super::sysfs;
-use crate::name;
+use crate::{host::sysfs, name};
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},

@@ -1,10 +1,10 @@
 //! Reads arrays again and again, each within its time: attributes of an array, and the control device, answer only when the
 //! array's driver lets them, which may wait for a disk that does not answer.
 
-use super::{Array, DeviceMapper, DeviceName, Topology, dm, md, named, sysfs};
+use super::{Array, DeviceMapper, DeviceName, Topology, dm, md, named};
 use crate::{
     deadline::{self, HangingThreads, MayHang, Outcome, TimeLimits},
-    host::Host,
+    host::{Host, sysfs},
 };
 use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
 

@@ -347,6 +347,7 @@ def pod_is_safe(case, values, rendered):
         "/proc",
         "/var/log/containers",
         "/dev/mapper/control",
+        "/run/udev/data",
         "/etc/machine-id",
     }
     expect(paths <= allowed, f"{where}: {sorted(paths - allowed)} of the host is mounted")
@@ -814,6 +815,11 @@ def case_reload(rendered):
 
 def case_lvm(rendered):
     expect("--path.devfs=/host/dev" in rendered.args and rendered.mount("mapper"), "lvm: the device is not there")
+    udev = rendered.mount("udev")
+    expect(
+        udev["mountPath"] == "/run/udev/data" and udev["readOnly"] and rendered.volume("udev"),
+        "lvm: what udev knows is not there",
+    )
     annotations = rendered.template["metadata"]["annotations"]
     expect(
         annotations.get("container.apparmor.security.beta.kubernetes.io/tapster") == "unconfined",

@@ -20,8 +20,16 @@ pub(crate) fn counted(kernel: &Kernel, exporter: &Path, modules: &Path, director
     image.program(exporter)?;
     let base = directory.join("beside.cpio");
     fs::write(&base, image.finish()).unwrap();
-    let machine =
-        Machine { kernel, base: &base, modules, disks: &[], memory_mib: 3072, port: None, arguments: &[] };
+    let machine = Machine {
+        kernel,
+        base: &base,
+        modules,
+        disks: &[],
+        hardware: &[],
+        memory_mib: 3072,
+        port: None,
+        arguments: &[],
+    };
     let results = machine.boot(include_str!("scenarios/beside.sh"))?.finish(LIMIT)?;
     results.assert_no_failures();
     let (before, after) = (results.metrics("before.prom"), results.metrics("after.prom"));

@@ -27,6 +27,7 @@ pub(crate) fn measured(kernel: &Kernel, bench: &Path, modules: &Path, directory:
         base: &base,
         modules,
         disks: &[],
+        hardware: &[],
         memory_mib: 3072,
         port: None,
         arguments: &[name.to_owned(), "20000".into(), "4".into()],

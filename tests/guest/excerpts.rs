@@ -38,8 +38,16 @@ pub(crate) fn of(kernel: &Kernel, modules: &Path, directory: &Path) -> Outcome {
         writeln!(script, "[ -e {tracing}/{name} ] && echo >/results/{name}").unwrap();
     }
     script += "true\n";
-    let machine =
-        Machine { kernel, base: &base, modules, disks: &[], memory_mib: 1024, port: None, arguments: &[] };
+    let machine = Machine {
+        kernel,
+        base: &base,
+        modules,
+        disks: &[],
+        hardware: &[],
+        memory_mib: 1024,
+        port: None,
+        arguments: &[],
+    };
     let results = machine.run(&script)?;
     results.assert_no_failures();
     let types: String = results.text("types").split_whitespace().collect();

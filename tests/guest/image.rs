@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What arrays are made of, and what a guest needs to give its results back.
-const MODULES: [&str; 29] = [
+const MODULES: [&str; 32] = [
     "brd",
     "null_blk",
     "loop",
@@ -41,6 +41,9 @@ const MODULES: [&str; 29] = [
     "btrfs",
     "overlay",
     "virtio_blk",
+    "virtio_scsi",
+    "ahci",
+    "nvme",
     "virtio_pci",
     "virtio_net",
     "fuse",

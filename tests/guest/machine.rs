@@ -24,6 +24,9 @@ pub(crate) const NOT_BOOTED: &str = "the kernel did not come to its first proces
 /// Room for results.
 const RESULTS: u64 = 64 << 20;
 
+/// Bytes of a disk that is given by an argument.
+const HARDWARE: u64 = 64 << 20;
+
 /// What a scenario runs on and with.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine<'a> {
@@ -34,6 +37,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) modules: &'a Path,
     /// Empty disks of the kind virtio, bytes each; `vdb` and so on.
     pub(crate) disks: &'a [u64],
+    /// More devices, as arguments of QEMU; those that end with `drive=` get an empty one.
+    pub(crate) hardware: &'a [&'a str],
     pub(crate) memory_mib: u32,
     /// A port of this host's loopback that leads to the exporter's in the guest.
     pub(crate) port: Option<u16>,
@@ -130,6 +135,16 @@ impl Machine<'_> {
             .args(["-drive", &disk("results.tar", RESULTS)]);
         for (index, bytes) in self.disks.iter().enumerate() {
             qemu.args(["-drive", &disk(&format!("disk{index}"), *bytes)]);
+        }
+        for (index, device) in self.hardware.iter().enumerate() {
+            if !device.ends_with("drive=") {
+                qemu.args(["-device", device]);
+                continue;
+            }
+            let path = work.path().join(format!("hardware{index}"));
+            File::create(&path).unwrap().set_len(HARDWARE).unwrap();
+            let drive = format!("file={},format=raw,if=none,id=hardware{index}", path.display());
+            qemu.args(["-drive", &drive, "-device", &format!("{device}hardware{index}")]);
         }
         match self.port {
             Some(port) => qemu.args([

@@ -273,6 +273,7 @@ pub(crate) fn run(
         base,
         modules,
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         port: Some(port),
         arguments: &arguments,

@@ -56,8 +56,16 @@ pub(crate) fn of(kernel: &Kernel, modules: &Path, directory: &Path) -> Result<BT
     image.system(directory)?;
     let base = directory.join("names.cpio");
     fs::write(&base, image.finish()).unwrap();
-    let machine =
-        Machine { kernel, base: &base, modules, disks: &[], memory_mib: 1024, port: None, arguments: &[] };
+    let machine = Machine {
+        kernel,
+        base: &base,
+        modules,
+        disks: &[],
+        hardware: &[],
+        memory_mib: 1024,
+        port: None,
+        arguments: &[],
+    };
     let results = machine.run("run cp /proc/kallsyms /results/kallsyms\n")?;
     results.assert_no_failures();
     let mut files = Vec::new();

@@ -148,6 +148,7 @@ fn boot(
         base,
         modules,
         disks: scenario.disks,
+        hardware: scenario.hardware,
         memory_mib: scenario.memory_mib,
         port: None,
         arguments: &[],

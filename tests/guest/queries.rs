@@ -128,6 +128,7 @@ pub(crate) fn answered(asked_of: &Guest, kernel: &Kernel, base: &Path, modules: 
         base,
         modules,
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         port: Some(port),
         arguments: &[(LIMIT + LIMIT).as_secs().to_string()],

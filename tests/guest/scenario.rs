@@ -3,6 +3,7 @@
 mod block;
 mod command;
 mod containers;
+mod devices;
 mod filesystems;
 mod functions;
 mod globs;
@@ -27,6 +28,8 @@ pub(crate) struct Scenario {
     pub(crate) script: &'static str,
     /// Empty virtio disks, bytes each.
     pub(crate) disks: &'static [u64],
+    /// More devices, as arguments of QEMU; those that end with `drive=` get an empty one.
+    pub(crate) hardware: &'static [&'static str],
     pub(crate) memory_mib: u32,
     /// The kernels that it runs on at each change: those between which the kernel, or what tapster does there, differs most. The
     /// long run has all of them.
@@ -39,11 +42,22 @@ pub(crate) struct Scenario {
 
 /// All of them. `waits` are 68 programs that sleep, `mixed` programs that work side by side, for the part of their sleep that has no reason, and
 /// `pods` containers in each arrangement of cgroups.
-pub(crate) const ALL: [Scenario; 20] = [
+pub(crate) const ALL: [Scenario; 21] = [
+    Scenario {
+        name: "devices",
+        script: include_str!("scenarios/devices.sh"),
+        disks: &[],
+        hardware: devices::HARDWARE,
+        memory_mib: 1024,
+        each_change: &["6.1"],
+        alone: false,
+        check: devices::check,
+    },
     Scenario {
         name: "command",
         script: include_str!("scenarios/command.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1024,
         each_change: &["7"],
         alone: false,
@@ -53,6 +67,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["5.10", "7"],
         alone: false,
@@ -62,6 +77,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "filesystems",
         script: include_str!("scenarios/filesystems.sh"),
         disks: &[512 << 20, 512 << 20, 512 << 20],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.12"],
         alone: false,
@@ -71,6 +87,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "stacks",
         script: include_str!("scenarios/stacks.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.1", "7"],
         alone: false,
@@ -80,6 +97,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "usdt",
         script: include_str!("scenarios/usdt.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1024,
         each_change: &["5.10", "7"],
         alone: false,
@@ -89,6 +107,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "globs",
         script: include_str!("scenarios/globs.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["5.10", "7"],
         alone: false,
@@ -98,6 +117,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "objects",
         script: include_str!("scenarios/objects.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.1", "7"],
         alone: false,
@@ -107,6 +127,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "block",
         script: include_str!("scenarios/block.sh"),
         disks: &[128 << 20],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["5.10", "7"],
         alone: false,
@@ -116,6 +137,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "story",
         script: include_str!("scenarios/story.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.12"],
         alone: false,
@@ -125,6 +147,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "null_blk",
         script: include_str!("scenarios/null_blk.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.1"],
         alone: false,
@@ -134,6 +157,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "levels",
         script: include_str!("scenarios/levels.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["5.10"],
         alone: false,
@@ -143,6 +167,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "lvm",
         script: include_str!("scenarios/lvm.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["7"],
         alone: false,
@@ -152,6 +177,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "nested",
         script: include_str!("scenarios/nested.sh"),
         disks: &[128 << 20],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.1"],
         alone: false,
@@ -161,6 +187,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "stuck",
         script: include_str!("scenarios/stuck.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.12"],
         alone: false,
@@ -170,6 +197,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "hot",
         script: include_str!("scenarios/hot.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["7"],
         alone: false,
@@ -179,6 +207,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "containers",
         script: include_str!("scenarios/containers.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.1"],
         alone: false,
@@ -188,6 +217,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "paths",
         script: include_str!("scenarios/paths.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &["6.1", "7"],
         alone: false,
@@ -197,6 +227,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "waits",
         script: include_str!("scenarios/waits.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1536,
         each_change: &[],
         alone: true,
@@ -206,6 +237,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "pods",
         script: include_str!("scenarios/pods.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 1024,
         each_change: &[],
         alone: true,
@@ -215,6 +247,7 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "mixed",
         script: include_str!("scenarios/mixed.sh"),
         disks: &[],
+        hardware: &[],
         memory_mib: 2048,
         each_change: &[],
         alone: true,

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 use tapster::{
+    disks,
     host::Host,
     topology::{self, Watch},
 };
@@ -77,14 +78,18 @@ pub(crate) fn arrays_are_described() -> Outcome {
         ("md/dev-sda/slot", "0"),
         ("md/dev-sda/state", "in_sync"),
         ("../sda/dev", "8:0"),
+        ("size", "8"),
     ] {
         fs::write(md.with_file_name(file), format!("{text}\n")).unwrap();
     }
     fs::create_dir_all(directory.path().join("dev/md")).unwrap();
     symlink("../md0", directory.path().join("dev/md/data")).unwrap();
     let host = Host { sys: directory.path().into(), dev: directory.path().join("dev"), ..Host::default() };
-    let made: BTreeMap<String, Vec<String>> = topology::families(&Watch::new(&host).refresh())
+    fs::create_dir_all(md.with_file_name("slaves/sda")).unwrap();
+    let arrays = Watch::new(&host).refresh();
+    let made: BTreeMap<String, Vec<String>> = topology::families(&arrays)
         .into_iter()
+        .chain(disks::Watch::new(&host).families(&arrays))
         .map(|family| (family.name.to_string(), family.label_names.to_vec()))
         .collect();
     let table: BTreeMap<String, Vec<String>> = families::ARRAYS

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
 const ATTACH: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
-const PATTERNS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
+const TEXTS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
 
 /// Keys of a file.
@@ -34,6 +34,11 @@ pub(super) const FILE: &[Key] = &[
         "reasons",
         Form::List(&Form::Mapping(REASON)),
         "[What sleeps wait for](#reasons), for labels decoded by `reason`: besides the shipped table, and before it at equal priority.",
+    ),
+    Key::new(
+        "device_groups",
+        Form::List(&Form::Mapping(DEVICE_GROUP)),
+        "[Block devices that do the same work](#groups-of-devices) without an array, for the label `group` of `tapster_block_device_info`. The first entry that a device fits counts.",
     ),
     Key::new(
         "exporters",
@@ -87,9 +92,9 @@ pub(super) const OVERRIDE: &[Key] = &[
 
 /// Keys of `devices` and `metrics`.
 pub(super) const CHOICE: &[Key] = &[
-    Key::new("include", PATTERNS, "Patterns of those that are taken: `*`, `?` and `[...]`; one or a list.")
+    Key::new("include", TEXTS, "Patterns of those that are taken: `*`, `?` and `[...]`; one or a list.")
         .or(Fallback::Told("all")),
-    Key::new("exclude", PATTERNS, "Patterns of those that are left out of them.").or(Fallback::Told("none")),
+    Key::new("exclude", TEXTS, "Patterns of those that are left out of them.").or(Fallback::Told("none")),
 ];
 
 /// Keys of `otlp`. Their defaults are those of the exporter's settings, which flags and variables share.
@@ -169,6 +174,22 @@ pub(super) const REASON: &[Key] = &[
         "Functions of the kernel, wherever they are on the stack, or CALLER;FUNCTION where only a certain caller's counts; `*`, `?` and `[...]` match several.",
     ),
     Key::new("innermost", Form::List(&Form::Text), "Functions that count only if it is they who sleep."),
+];
+
+/// Keys of an entry of `device_groups`: the patterns are named as the labels of `tapster_block_device_info` are.
+pub(super) const DEVICE_GROUP: &[Key] = &[
+    Key::required("group", Form::Text, "The label's value: what the devices are to the site, such as `osd`."),
+    Key::new("device", TEXTS, "The kernel's name: `sd[b-m]`, or a list of patterns; as all keys below."),
+    Key::new("name", TEXTS, "What people call it: `vg-lv`, `mpatha`."),
+    Key::new(
+        "model",
+        TEXTS,
+        "The model of the disk. This key and those below fit disks, not what is on them.",
+    ),
+    Key::new("serial", TEXTS, "The serial number of the disk."),
+    Key::new("wwn", TEXTS, "The world-wide name of the disk."),
+    Key::new("path", TEXTS, "The way to the disk: `pci-0000:3b:00.0-*`."),
+    Key::new("transport", TEXTS, "How the disk is connected: `nvme`, `sas`."),
 ];
 
 /// Keys of a probe.
@@ -401,7 +422,7 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 13] = [
+    let lists: [(&str, &[Key]); 14] = [
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
@@ -410,6 +431,7 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("each", EACH),
         ("label", LABEL),
         ("reason", REASON),
+        ("device group", DEVICE_GROUP),
         ("kind of metric", &KIND_KEYS),
         ("metric", &OTHER_METRIC_KEYS),
         ("buckets", metric::BUCKETS),

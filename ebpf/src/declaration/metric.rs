@@ -27,6 +27,7 @@ const OWN: [&str; 17] = [
     "raid_array_",
     "block_unseen_",
     "block_device_info",
+    "block_device_backing_info",
     "raid_member_info",
     "online_cpus",
     "host_context_switches_total",

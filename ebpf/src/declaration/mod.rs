@@ -2,6 +2,7 @@
 //!
 //! It reports as many mistakes as possible at once, each with its place.
 
+mod device_group;
 mod effect;
 mod event;
 mod keys;
@@ -52,6 +53,8 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
                 result.reasons = fields.get("reasons").map(|node| reader.reasons(node)).unwrap_or_default();
                 result.overrides =
                     fields.get("overrides").map(|node| reader.overrides(node)).unwrap_or_default();
+                result.device_groups =
+                    fields.get("device_groups").map(|node| reader.device_groups(node)).unwrap_or_default();
                 result.otlp = reader.otlp(fields.get("exporters"), fields.get("otlp"));
                 for node in fields.get("probes").map(|node| reader.list(node, "probes")).unwrap_or_default() {
                     if result.probes.len() == MAX_PROBES {

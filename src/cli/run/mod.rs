@@ -153,6 +153,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     drop(reserve);
+    exporter.set_device_groups(&config.device_groups);
     exporter.require(args.ready_require.clone());
     for StartFailure { name, down: Down { cause, message } } in &failures {
         if *cause == Cause::Waiting && !args.strict {

@@ -55,12 +55,6 @@ fn all_families() {
         r#"tapster_raid_array_info{array="dm-0",level="striped",kind="dm",name="vg-\"x\""} 1"#,
         r#"tapster_raid_array_info{array="md0",level="raid1",kind="md",name="archive"} 1"#,
         r#"tapster_raid_array_info{array="md1",level="raid0",kind="md",name="x:backup"} 1"#,
-        r#"tapster_block_device_info{device="dm-0",kind="dm",name="vg-\"x\""} 1"#,
-        r#"tapster_block_device_info{device="dm-1",kind="multipath",name="mpatha"} 1"#,
-        r#"tapster_block_device_info{device="dm-2",kind="lvm",name="vg-lv"} 1"#,
-        r#"tapster_block_device_info{device="dm-3",kind="crypt",name="swap"} 1"#,
-        r#"tapster_block_device_info{device="md0",kind="md",name="archive"} 1"#,
-        r#"tapster_block_device_info{device="md1",kind="md",name="x:backup"} 1"#,
         r#"tapster_raid_member_info{array="dm-0",level="striped",member="sdb",slot="1",state="faulty"} 1"#,
         r#"tapster_raid_member_info{array="md0",level="raid1",member="sda",slot="0",state="in_sync"} 1"#,
         r#"tapster_raid_array_disks{array="dm-0"} 2"#,
@@ -77,7 +71,6 @@ fn all_families() {
     }
     // Two of the arrays have no redundancy, one has no state.
     for (start, lines) in [
-        ("tapster_block_device_info{", 6),
         ("tapster_raid_array_degraded{", 1),
         ("tapster_raid_array_state{", 10 + 11),
         ("tapster_raid_array_sync_action{", 7),

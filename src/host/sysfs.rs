@@ -15,27 +15,32 @@ const MAX_ENTRIES: usize = 1 << 16;
 
 /// A block device in sysfs.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// The name of its directory, with `/` written as `!`.
-    pub(super) file: OsString,
+    pub(crate) file: OsString,
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
+}
+
+/// The bytes of an attribute, at most a page; `None` if it cannot be read.
+pub(crate) fn bytes(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The text of an attribute without the end of the line; `None` if it cannot be read.
-pub(super) fn attribute(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
-    Some(name::escape(bytes.trim_ascii()))
+pub(crate) fn attribute(path: &Path) -> Option<String> {
+    Some(name::escape(bytes(path)?.trim_ascii()))
 }
 
 /// Names in a directory, unordered; none if it cannot be read.
-pub(super) fn entries(path: &Path) -> impl Iterator<Item = OsString> + use<> {
+pub(crate) fn entries(path: &Path) -> impl Iterator<Item = OsString> + use<> {
     fs::read_dir(path).into_iter().flatten().take(MAX_ENTRIES).flatten().map(|entry| entry.file_name())
 }
 
 /// Block devices in order of name: `md2` before `md10`.
-pub(super) fn blocks(sys: &Path) -> Vec<Block> {
+pub(crate) fn blocks(sys: &Path) -> Vec<Block> {
     let mut blocks: Vec<Block> =
         entries(&sys.join("block")).map(|file| Block { name: name::of_block_file(&file), file }).collect();
     blocks.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
@@ -43,7 +48,7 @@ pub(super) fn blocks(sys: &Path) -> Vec<Block> {
 }
 
 /// The sort key of a name: the part before its number, the number, and the whole name as a tie-breaker.
-pub(super) fn natural(name: &str) -> (&str, u64, &str) {
+pub(crate) fn natural(name: &str) -> (&str, u64, &str) {
     let front = name.trim_end_matches(|character: char| character.is_ascii_digit());
     (front, name[front.len()..].parse().unwrap_or(0), name)
 }
