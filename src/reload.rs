@@ -104,8 +104,7 @@ impl Configuration {
         sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
         let (result, pending) = match result {
-            self.exporter.set_device_groups(&device_groups);
-        Ok(ReadConfiguration { exchange, pending }) => {
+            Ok(ReadConfiguration { exchange, pending }) => {
                 let (summary, problem) = (summary(&exchange), refusals(&exchange.refused));
                 if problem.is_empty() {
                     tracing::info!(took_ms, "configuration reloaded: {summary}");
@@ -167,6 +166,7 @@ impl Configuration {
         if !pending.is_empty() {
             tracing::warn!("{pending}");
         }
+        self.exporter.set_device_groups(&device_groups);
         Ok(ReadConfiguration { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
     }
 

@@ -10,7 +10,8 @@ use std::collections::HashMap;
 
 /// The families: of devices with sectors, and of those that people gave a name.
 pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &Groups) -> Vec<MetricFamily> {
-    let names: HashMap<&str, &DeviceName> = named.iter().map(|named| (named.device.as_str(), named)).collect();
+    let names: HashMap<&str, &DeviceName> =
+        named.iter().map(|named| (named.device.as_str(), named)).collect();
     let mut info = MetricFamily::new(
         "tapster_block_device_info",
         "A block device: what it is, the disk that it is or is on, and where that is; always 1.",

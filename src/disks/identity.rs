@@ -255,7 +255,7 @@ impl Place {
             return (enclosure.clone(), slot.clone());
         }
         let controllers = self.controllers();
-        let found = controllers.iter().filter_map(|path| slots.of_pci(Self::pci(path)?)).next();
+        let found = controllers.iter().find_map(|path| slots.of_pci(Self::pci(path)?));
         (String::new(), found.cloned().unwrap_or_default())
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn wwn(page: &[u8]) -> Option<String> {
     let mut best: Option<(u8, &[u8])> = None;
     while let [code, kind, _, length, behind @ ..] = rest {
         let (name, next) = behind.split_at_checked(usize::from(*length))?;
-        let (is_binary, is_of_disk, kind) = (code & 0xf == 1, (kind >> 4) & 3 == 0, kind & 0xf);
+        let (is_binary, is_of_disk, kind) = (code & 0xf == 1, kind & 0x30 == 0, kind & 0xf);
         let is_better = best.is_none_or(|(other, known)| (kind, name.len()) > (other, known.len()));
         if is_binary && is_of_disk && matches!(kind, EUI | NAA) && !name.is_empty() && is_better {
             best = Some((kind, name));

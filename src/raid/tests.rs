@@ -327,7 +327,8 @@ fn json() {
     let array = story();
     let families = [family(&story_rows())];
     let rule = Rule::default();
-    let seen = Observations { families: &families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
+    let seen =
+        Observations { families: &families, spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
     let found = ArrayMeasurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
     let slow = &found["members"][7];
     assert_eq!((&slow["member"], &slow["number"], &slow["major"]), (&"dm-0".into(), &7.into(), &252.into()));
@@ -542,7 +543,8 @@ fn containers_are_not_compared() {
     let volume = array("md126", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
     assert_eq!(printed(&container, None, &[]), "In 10 s:\n\n");
     let rule = Rule::default();
-    let seen = Observations { families: &[], spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
+    let seen =
+        Observations { families: &[], spans: &HashMap::new(), disks: &Disks::default(), seconds: 10.0 };
     let found = ArrayMeasurement::new(&container, None, &seen, &rule).json(&rule, "");
     assert_eq!((&found["compared"], &found["summary"]), (&false.into(), &serde_json::json!([])));
     let checked = |arrays: &[&Array]| {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Prefixes of names of the exporter's own families: about itself, its web server, its pushes, arrays and other sources. An
 /// entry without a final `_` is a whole name.
-const OWN: [&str; 17] = [
+const OWN: [&str; 18] = [
     "probe_",
     "scrape_",
     "config_",

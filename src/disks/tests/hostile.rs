@@ -47,7 +47,7 @@ fn files_that_cannot_be_read() {
         fs::remove_file(at.join(path)).unwrap();
         fs::create_dir(at.join(path)).unwrap();
     }
-    fs::set_permissions(at.join("queue"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at.join("queue"), fs::Permissions::from_mode(0o000)).unwrap();
     tree.write("udev/b254:16", b"E:ID_SERIAL=\xff\nE:\nE:=\nID_PATH=x\nE:ID_PATH=way");
     let disks = tree.read();
     let [first, second] = disks.devices() else { panic!("{disks:?}") };
