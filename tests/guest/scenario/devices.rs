@@ -116,7 +116,7 @@ fn layers(metrics: &Metrics, [sata, scsi, nvme]: [&String; 3]) {
     members.sort();
     assert_eq!(below, members);
     let below = metrics.values(BACKING, &[("device", &label(metrics, &volume, "device"))], "backing_device");
-    assert_eq!(below, std::slice::from_ref(&nvme));
+    assert_eq!(below, std::slice::from_ref(nvme));
     assert_eq!(metrics.values(BACKING, &[("device", "loop0")], "backing_file"), ["/tmp/file"]);
     assert_eq!(metrics.values(INFO, &[("kind", "loop")], "device"), ["loop0"], "others have no file");
     assert!(whole(metrics.find(INFO, &[("device", "loop0")]).unwrap()) == 1);
