@@ -128,7 +128,7 @@ fn system_call(btf: &Btf, name: &str) -> EventFormat {
     };
     let has = |prefix: &&str| btf.find(&format!("{prefix}{call}"), BtfKind::Func).is_some();
     // Without `CONFIG_FTRACE_SYSCALLS` there is no description of system calls.
-    if !ENTRIES.iter().any(|prefix| has(prefix)) || btf.find("syscall_metadata", BtfKind::Struct).is_none() {
+    if !ENTRIES.iter().any(has) || btf.find("syscall_metadata", BtfKind::Struct).is_none() {
         return EventFormat::Absent;
     }
     if is_exit {
