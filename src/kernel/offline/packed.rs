@@ -198,7 +198,7 @@ fn carved(bytes: &[u8]) -> Result<KernelTypes, FileRefusal> {
         let is_plain = types_at == 0 && names_at == types && u64::try_from(length).ok()? <= MOST_TYPES;
         bytes.get(at..at.checked_add(length)?).filter(|_| is_plain)
     });
-    // ModuleNames that are built in have none of their own, so the largest is the kernel's.
+    // Modules that are built in have none of their own, so the largest is the kernel's.
     match found.max_by_key(|found| found.len()) {
         Some(found) if Btf::parse(found.to_vec()).is_ok() => Ok(KernelTypes {
             name: None,
