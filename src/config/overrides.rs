@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use tapster_ebpf::{
     declaration,
     diagnostic::{Diagnostic, SourceFile, nearest},
-    probe::{Effect, Effects, Override, Place, Probe, Values, without_effect},
+    probe::{Effect, Effects, Override, Probe, SourcePlace, Values, without_effect},
 };
 
 /// The name of the flag, in messages.
@@ -127,7 +127,7 @@ pub(super) fn adjust(
         let about: Vec<&Override> =
             overrides.iter().filter(|one| is_called(probe, &one.name.value)).collect();
         let values = about.iter().fold(Values::default(), |values, one| values.under(&one.values));
-        let strongest: HashSet<Place> = values.keys().into_iter().map(|(_, place)| place).collect();
+        let strongest: HashSet<SourcePlace> = values.keys().into_iter().map(|(_, place)| place).collect();
         for (_, place) in about.iter().flat_map(|one| one.values.keys()) {
             if !strongest.contains(&place) {
                 effects.note(place, Effect::Overruled);

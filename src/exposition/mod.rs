@@ -17,7 +17,7 @@ mod text;
 
 pub use check::ExpositionError;
 pub(crate) use negotiate::parse_quality;
-pub use size::Size;
+pub use size::ScrapeSize;
 
 #[cfg(test)]
 mod tests;
@@ -109,7 +109,7 @@ impl Exposition {
 
     /// Writes one family, all of it or nothing, and says what it takes. It is taken by value because `prometheus-client` wants to own what
     /// it writes, and a copy of every count of every scrape is not free.
-    pub fn add(&mut self, family: MetricFamily) -> Result<Size, ExpositionError> {
+    pub fn add(&mut self, family: MetricFamily) -> Result<ScrapeSize, ExpositionError> {
         self.admission.check(&family)?;
         let (kind, name) = (family.kind, Arc::clone(&family.name));
         let (series, before) = (size::series(&family, self.format), self.body.len());
@@ -120,7 +120,7 @@ impl Exposition {
         }
         self.admission.take(kind, &name);
         let bytes = u64::try_from(self.body.len() - before).expect("bytes that are in memory");
-        Ok(Size { series, bytes })
+        Ok(ScrapeSize { series, bytes })
     }
 
     /// Passes on what has been written since the last call, so that a scrape of many families is never whole in memory.

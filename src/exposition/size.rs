@@ -5,7 +5,7 @@ use crate::family::{MetricFamily, SampleValue};
 
 /// What a family takes of a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Size {
+pub struct ScrapeSize {
     /// Series that Prometheus makes of it. A histogram with a native form is one where that is scraped (protobuf): by default
     /// Prometheus then leaves out its classic form.
     pub series: u64,
@@ -13,7 +13,7 @@ pub struct Size {
     pub bytes: u64,
 }
 
-impl std::ops::AddAssign for Size {
+impl std::ops::AddAssign for ScrapeSize {
     fn add_assign(&mut self, other: Self) {
         self.series += other.series;
         self.bytes += other.bytes;

@@ -4,7 +4,7 @@
 //! `html!` escapes every value, so names and messages of kernels and files stay text.
 
 use super::sizes::ScrapeSizes;
-use crate::exposition::{Format, Size};
+use crate::exposition::{Format, ScrapeSize};
 use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, UnreadyReason};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::time::{Duration, SystemTime};
@@ -110,7 +110,7 @@ impl Page<'_> {
             Some(Format::OpenMetrics) => "OpenMetrics",
             Some(Format::Protobuf) => "protobuf",
         };
-        let Size { series, bytes: length } = self.sizes.all();
+        let ScrapeSize { series, bytes: length } = self.sizes.all();
         format!("{} series, {} as {format}", count(series), bytes(length))
     }
 
@@ -220,7 +220,7 @@ fn figure(name: &str, alarm: bool, value: &str) -> Markup {
     html! { div { dt { (name) } dd class=[alarm.then_some("warn")] { (value) } } }
 }
 
-fn row(probe: &ProbeStatus, scraped: Size) -> Markup {
+fn row(probe: &ProbeStatus, scraped: ScrapeSize) -> Markup {
     let is_down = probe.down.is_some();
     let runs = total(probe, |program| program.runs);
     let missed = total(probe, |program| program.missed);
@@ -239,7 +239,7 @@ fn row(probe: &ProbeStatus, scraped: Size) -> Markup {
             td { span.state { (if is_down { "down" } else { "up" }) } }
             td.points { (points(&probe.programs)) }
             (series(probe.series, probe.max_series))
-            td.num.muted[scraped == Size::default()] data-label=(SCRAPED) {
+            td.num.muted[scraped == ScrapeSize::default()] data-label=(SCRAPED) {
                 (count(scraped.series)) " "
                 span.muted.small { (bytes(scraped.bytes)) }
             }
@@ -462,7 +462,7 @@ mod tests {
         assert!(render(&[]).contains("none yet"));
         let mut sizes = ScrapeSizes::of(Format::Text);
         for (family, series, bytes) in [("a", 20, 2048), ("b_total", 3, 100), ("else", 1000, 1 << 20)] {
-            sizes.add(family.into(), Size { series, bytes });
+            sizes.add(family.into(), ScrapeSize { series, bytes });
         }
         let families = vec!["a".into(), "b_total".into()];
         let probe = ProbeStatus { families, ..Default::default() };

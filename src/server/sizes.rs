@@ -1,7 +1,7 @@
 //! What each family took of the last scrape, for the landing page.
 
 use crate::{
-    exposition::{Format, Size},
+    exposition::{Format, ScrapeSize},
     lock::lock,
     source::Selection,
 };
@@ -15,7 +15,7 @@ use std::{
 pub(super) struct ScrapeSizes {
     /// The format of the scrape; `None` before the first one.
     pub(super) format: Option<Format>,
-    families: HashMap<Arc<str>, Size>,
+    families: HashMap<Arc<str>, ScrapeSize>,
 }
 
 impl ScrapeSizes {
@@ -23,20 +23,20 @@ impl ScrapeSizes {
         Self { format: Some(format), families: HashMap::new() }
     }
 
-    pub(super) fn add(&mut self, family: Arc<str>, size: Size) {
+    pub(super) fn add(&mut self, family: Arc<str>, size: ScrapeSize) {
         *self.families.entry(family).or_default() += size;
     }
 
     /// What families of these names took together.
-    pub(super) fn together<'n>(&self, names: impl IntoIterator<Item = &'n String>) -> Size {
-        let mut sum = Size::default();
+    pub(super) fn together<'n>(&self, names: impl IntoIterator<Item = &'n String>) -> ScrapeSize {
+        let mut sum = ScrapeSize::default();
         names.into_iter().filter_map(|name| self.families.get(name.as_str())).for_each(|size| sum += *size);
         sum
     }
 
     /// What all families took.
-    pub(super) fn all(&self) -> Size {
-        let mut sum = Size::default();
+    pub(super) fn all(&self) -> ScrapeSize {
+        let mut sum = ScrapeSize::default();
         self.families.values().for_each(|size| sum += *size);
         sum
     }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_scrape_leaves_the_rest() {
-        let size = |series| Size { series, bytes: 10 * series };
+        let size = |series| ScrapeSize { series, bytes: 10 * series };
         let of = |format, families: &[(&str, u64)]| {
             let mut sizes = ScrapeSizes::of(format);
             for (name, series) in families {
@@ -77,7 +77,7 @@ mod tests {
             sizes
         };
         let last = LastSizes::default();
-        assert_eq!(last.get().all(), Size::default());
+        assert_eq!(last.get().all(), ScrapeSize::default());
         last.note(of(Format::Text, &[("a", 1), ("b", 20)]), &Selection::All);
         last.note(of(Format::Text, &[("a", 3)]), &Selection::Only(vec!["x".into()]));
         assert_eq!(last.get().all(), size(23));

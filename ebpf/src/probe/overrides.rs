@@ -144,9 +144,9 @@ impl Values {
     }
 
     /// Keys that are written, and where.
-    pub fn keys(&self) -> Vec<(&'static str, Place)> {
-        fn place<T>(key: &'static str, said: Option<&Said<T>>) -> Option<(&'static str, Place)> {
-            said.map(|said| (key, Place::of(&said.file, &said.span)))
+    pub fn keys(&self) -> Vec<(&'static str, SourcePlace)> {
+        fn place<T>(key: &'static str, said: Option<&Said<T>>) -> Option<(&'static str, SourcePlace)> {
+            said.map(|said| (key, SourcePlace::of(&said.file, &said.span)))
         }
         let keys = [
             place("enabled", self.enabled.as_ref()),
@@ -163,13 +163,13 @@ impl Values {
 
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct SourcePlace {
     file: String,
     from: usize,
     to: usize,
 }
 
-impl Place {
+impl SourcePlace {
     /// The place of a part of a file.
     pub fn of(file: &SourceFile, span: &Span) -> Self {
         Self { file: file.name.clone(), from: span.start, to: span.end }
@@ -197,14 +197,14 @@ pub enum Effect {
 /// What values do, and what is wrong with them.
 #[derive(Debug, Default)]
 pub struct Effects {
-    known: HashMap<Place, Effect>,
+    known: HashMap<SourcePlace, Effect>,
     /// What is wrong.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Effects {
     /// Notes what a value does to one probe.
-    pub fn note(&mut self, place: Place, effect: Effect) {
+    pub fn note(&mut self, place: SourcePlace, effect: Effect) {
         let known = self.known.entry(place).or_insert_with(|| effect.clone());
         if *known < effect {
             *known = effect;
@@ -212,11 +212,11 @@ impl Effects {
     }
 
     fn said<T>(&mut self, said: &Said<T>, effect: Effect) {
-        self.note(Place::of(&said.file, &said.span), effect);
+        self.note(SourcePlace::of(&said.file, &said.span), effect);
     }
 
     /// What a value does; `None` if no probe was asked.
-    pub fn of(&self, place: &Place) -> Option<&Effect> {
+    pub fn of(&self, place: &SourcePlace) -> Option<&Effect> {
         self.known.get(place)
     }
 
@@ -310,7 +310,7 @@ impl Probe {
             let glob = Glob::new(without_prefix(&pattern.value));
             let matches = names.iter().any(|name| glob.matches(name));
             let effect = if matches { Effect::Changed } else { Effect::Inapplicable };
-            effects.note(Place::of(&said.file, &pattern.span), effect);
+            effects.note(SourcePlace::of(&said.file, &pattern.span), effect);
         }
         let chosen = said.value.names(without_prefix);
         let left: Vec<&String> = names.iter().filter(|name| chosen.takes(name)).collect();
@@ -378,7 +378,7 @@ impl Probe {
         }
         let mut exact: Vec<f64> = Vec::new();
         for bound in &bounds.value {
-            let place = Place::of(&bounds.file, &bound.span);
+            let place = SourcePlace::of(&bounds.file, &bound.span);
             let found: Vec<Nearby> = schemes.iter().map(|scheme| scheme.nearby(bound.value)).collect();
             if let Some(Nearby::Between(lower, upper)) =
                 found.iter().find(|found| matches!(found, Nearby::Between(..)))
@@ -445,7 +445,7 @@ pub fn without_effect(overrides: &[(&Override, Vec<&Probe>)], effects: &mut Effe
         }
         let metrics = said.values.metrics.iter().map(|said| &said.value);
         for pattern in metrics.flat_map(|choice| choice.include.iter().chain(&choice.exclude)) {
-            if effects.of(&Place::of(&said.file, &pattern.span)) == Some(&Effect::Inapplicable) {
+            if effects.of(&SourcePlace::of(&said.file, &pattern.span)) == Some(&Effect::Inapplicable) {
                 let names: Vec<&str> = probes
                     .iter()
                     .flat_map(|probe| probe.families().map(|(name, _)| name.value.as_str()))
@@ -459,7 +459,7 @@ pub fn without_effect(overrides: &[(&Override, Vec<&Probe>)], effects: &mut Effe
             }
         }
         for bound in said.values.bounds.iter().flat_map(|bounds| &bounds.value) {
-            if effects.of(&Place::of(&said.file, &bound.span)) == Some(&Effect::Inapplicable) {
+            if effects.of(&SourcePlace::of(&said.file, &bound.span)) == Some(&Effect::Inapplicable) {
                 let message = format!("{} is outside the buckets of `{name}`", bound.value);
                 let range = probes.iter().filter_map(|probe| probe.bounds());
                 let hint = match range.reduce(|(a, b), (c, d)| (a.min(c), b.max(d))) {

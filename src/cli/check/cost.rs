@@ -4,7 +4,7 @@ use super::kibibytes;
 use crate::{
     collector::estimate,
     disk,
-    exposition::{Exposition, Format, Size},
+    exposition::{Exposition, Format, ScrapeSize},
     host::Host,
     name,
 };
@@ -61,16 +61,16 @@ fn labels(program: &Program, device: &str, operation: &str) -> Arc<[String]> {
 }
 
 /// What these label sets take of a scrape in a format.
-fn size(program: &Program, shown: &Shown, sets: &[Arc<[String]>], format: Format) -> Size {
+fn size(program: &Program, shown: &Shown, sets: &[Arc<[String]>], format: Format) -> ScrapeSize {
     let mut exposition = Exposition::new(format);
-    let mut sum = Size::default();
+    let mut sum = ScrapeSize::default();
     // A family of a probe that compiles can be written, unless its label values are alike: then it is so little.
     let families = estimate(program, shown, sets).into_iter();
     families.filter_map(|family| exposition.add(family).ok()).for_each(|size| sum += size);
     sum
 }
 
-fn told(size: Size) -> String {
+fn told(size: ScrapeSize) -> String {
     const EXACT: u64 = 10_000;
     let bytes = if size.bytes < EXACT { format!("{} bytes", size.bytes) } else { kibibytes(size.bytes) };
     format!("{} series and {bytes}", size.series)
@@ -82,9 +82,9 @@ pub(super) fn lines(program: &Program, shown: &Shown, disks: &[Disk]) -> Vec<Str
     let of_device = is(Decoder::BlockDevice);
     let of = |sets: &[Arc<[String]>]| {
         let [text, native] = [Format::Text, Format::Protobuf].map(|format| {
-            let Size { series, bytes } = size(program, shown, sets, format);
+            let ScrapeSize { series, bytes } = size(program, shown, sets, format);
             // Without the first lines of each family.
-            Size { series, bytes: bytes.saturating_sub(size(program, shown, &[], format).bytes) }
+            ScrapeSize { series, bytes: bytes.saturating_sub(size(program, shown, &[], format).bytes) }
         });
         if text.series == native.series {
             told(text)
