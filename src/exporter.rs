@@ -20,7 +20,7 @@ pub use start::{StartFailure, StartOptions, StartTimes};
 
 use crate::{
     collector::LabelContext,
-    disks,
+    disks::{DeviceGroups, DiskWatch},
     follow::FollowedProcesses,
     host::Host,
     kernel::Modules,
@@ -44,7 +44,7 @@ pub struct Exporter {
     /// In the order of the configuration.
     probes: RwLock<Vec<Arc<Running>>>,
     arrays: Watch,
-    disks: disks::Watch,
+    disks: DiskWatch,
     account: Mutex<Account>,
     /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
@@ -78,7 +78,7 @@ impl Exporter {
 
     /// Uses these groups of devices from now on.
     pub fn set_device_groups(&self, groups: &[DeviceGroup]) {
-        self.disks.set_groups(disks::Groups::new(groups));
+        self.disks.set_groups(DeviceGroups::new(groups));
     }
 
     /// The present probes, in the order of the configuration.

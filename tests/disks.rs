@@ -15,7 +15,7 @@ use support::{
 };
 use tapster::{
     config,
-    disks::{self, Backing},
+    disks::{Backing, DiskWatch},
     exporter::{Exporter, StartOptions},
     family::{MetricFamily, SampleValue},
     host::Host,
@@ -199,8 +199,8 @@ fn told() -> Outcome {
     let files = ["one", "two"].map(|name| filled_file(&directory.path().join(name), MIB));
     let device = LoopDevice::over(&files[0], &[])?;
     let name = device.name();
-    let watch = disks::Watch::new(&Host::default());
-    let file = |watch: &disks::Watch| watch.refresh().device(&name).map(|device| device.backing.clone());
+    let watch = DiskWatch::new(&Host::default());
+    let file = |watch: &DiskWatch| watch.refresh().device(&name).map(|device| device.backing.clone());
     let path = |file: &Path| Some(vec![Backing::File(file.to_str().unwrap().to_owned())]);
     assert_eq!(file(&watch), path(&files[0]));
     let lsblk = text(tool("lsblk")?.args(["--json", "--output-all", "--bytes"]));

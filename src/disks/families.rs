@@ -1,6 +1,6 @@
 //! The families about devices.
 
-use super::{Backing, Device, Disks, Groups, Identity, Kind};
+use super::{Backing, DeviceGroups, DeviceKind, DiskIdentity, Disks, KnownDevice};
 use crate::{
     family::{FamilyKind, MetricFamily},
     host::sysfs,
@@ -9,7 +9,7 @@ use crate::{
 use std::collections::HashMap;
 
 /// The families: of devices with sectors, and of those that people gave a name.
-pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &Groups) -> Vec<MetricFamily> {
+pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &DeviceGroups) -> Vec<MetricFamily> {
     let names: HashMap<&str, &DeviceName> =
         named.iter().map(|named| (named.device.as_str(), named)).collect();
     let mut info = MetricFamily::new(
@@ -43,11 +43,11 @@ pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &Groups) -> 
     );
     // A name without a device is one of which nothing else could be read.
     let alone = named.iter().filter(|named| disks.device(&named.device).is_none());
-    let mut rows: Vec<(&str, Option<&Device>)> =
+    let mut rows: Vec<(&str, Option<&KnownDevice>)> =
         disks.devices().iter().map(|device| (device.name.as_str(), Some(device))).collect();
     rows.extend(alone.map(|named| (named.device.as_str(), None)));
     rows.sort_by_key(|(name, _)| sysfs::natural(name));
-    let nothing = Identity::default();
+    let nothing = DiskIdentity::default();
     for (device, found) in rows {
         let named = names.get(device);
         let kind = match (named, found) {
@@ -56,8 +56,9 @@ pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &Groups) -> 
         };
         let name = named.map_or("", |named| named.name.as_str());
         let identity = found.map_or(&nothing, |found| &found.identity);
-        let Identity { model, vendor, serial, wwn, revision, path, transport, enclosure, slot } = identity;
-        let own = found.filter(|found| found.kind == Kind::Disk).map_or(&nothing, |_| identity);
+        let DiskIdentity { model, vendor, serial, wwn, revision, path, transport, enclosure, slot } =
+            identity;
+        let own = found.filter(|found| found.kind == DeviceKind::Disk).map_or(&nothing, |_| identity);
         let group = groups.of(device, name, own);
         let [disk, rotational, scheduler] =
             found.map_or([""; 3], |found| [&*found.disk, &*found.rotational, &*found.scheduler]);

@@ -1,6 +1,6 @@
 //! Groups: a site's word for devices that do the same work without an array.
 
-use super::Identity;
+use super::DiskIdentity;
 use tapster_ebpf::{
     glob::Glob,
     probe::{DeviceGroup, DeviceKey},
@@ -8,19 +8,19 @@ use tapster_ebpf::{
 
 /// The groups of the configuration, in its order.
 #[derive(Debug, Default)]
-pub struct Groups(Vec<Group>);
+pub struct DeviceGroups(Vec<GroupPatterns>);
 
 #[derive(Debug)]
-struct Group {
+struct GroupPatterns {
     name: String,
     /// All must match, each by one of its patterns.
     tests: Vec<(DeviceKey, Vec<Glob>)>,
 }
 
-impl Groups {
+impl DeviceGroups {
     /// Makes them of what is declared.
     pub fn new(declared: &[DeviceGroup]) -> Self {
-        let group = |declared: &DeviceGroup| Group {
+        let group = |declared: &DeviceGroup| GroupPatterns {
             name: declared.group.value.clone(),
             tests: declared
                 .tests
@@ -34,7 +34,7 @@ impl Groups {
     }
 
     /// The first group that a device is in; empty if it is in none. `identity` is its own: what is on a disk is not the disk.
-    pub(super) fn of(&self, device: &str, name: &str, identity: &Identity) -> &str {
+    pub(super) fn of(&self, device: &str, name: &str, identity: &DiskIdentity) -> &str {
         let text = |key: DeviceKey| match key {
             DeviceKey::Device => device,
             DeviceKey::Name => name,
@@ -44,7 +44,7 @@ impl Groups {
             DeviceKey::Path => &identity.path,
             DeviceKey::Transport => &identity.transport,
         };
-        let is_in = |group: &&Group| {
+        let is_in = |group: &&GroupPatterns| {
             group.tests.iter().all(|(key, patterns)| {
                 let text = text(*key);
                 // What is not known is like nothing, not even `*`.

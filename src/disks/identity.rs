@@ -1,7 +1,7 @@
 //! The identity of a disk: from sysfs, and from udev what sysfs does not tell, so that it is the same where udev is not seen.
 
 use super::{
-    Identity, MAX_TEXT,
+    DiskIdentity, MAX_TEXT,
     enclosure::Slots,
     label,
     udev::Properties,
@@ -18,7 +18,7 @@ use std::{
 const MAX_ANCESTORS: usize = 12;
 
 /// A disk's directories in sysfs.
-struct Place {
+struct DiskPlace {
     /// That of the block device.
     block: PathBuf,
     /// That of its device, without links on the way.
@@ -29,11 +29,11 @@ struct Place {
 
 /// Reads a disk. `asked` is its serial number if the disk itself was asked for it before, as for virtio, where reading it is a
 /// request.
-pub(super) fn read(block: &Path, udev: &Properties, slots: &Slots, asked: Option<&str>) -> Identity {
-    let Ok(device) = fs::canonicalize(block.join("device")) else { return Identity::default() };
+pub(super) fn read(block: &Path, udev: &Properties, slots: &Slots, asked: Option<&str>) -> DiskIdentity {
+    let Ok(device) = fs::canonicalize(block.join("device")) else { return DiskIdentity::default() };
     let subsystem = fs::read_link(device.join("subsystem"));
     let subsystem = subsystem.ok().and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
-    let place = Place { block: block.into(), device, subsystem: subsystem.unwrap_or_default() };
+    let place = DiskPlace { block: block.into(), device, subsystem: subsystem.unwrap_or_default() };
     let page = |name: &str| sysfs::bytes(&place.device.join(name));
     let is_scsi = place.subsystem == "scsi";
     let vendor = if is_scsi { place.text("vendor") } else { String::new() };
@@ -50,7 +50,7 @@ pub(super) fn read(block: &Path, udev: &Properties, slots: &Slots, asked: Option
     let serial_of_page = || page("vpd_pg80").and_then(|page| Some(label(vpd::serial(&page)?, MAX_TEXT)));
     let asked = || asked.map_or_else(|| text(&place.block.join("serial")), ToOwned::to_owned);
     let (enclosure, slot) = place.slot(slots);
-    Identity {
+    DiskIdentity {
         model: first_of([
             &|| of_ata(|ata| &ata.model),
             &|| cut(place.text("model")),
@@ -133,13 +133,13 @@ fn is_pci(name: &str) -> bool {
     form.iter().any(is_like)
 }
 
-impl Place {
+impl DiskPlace {
     /// An attribute of the device.
     fn text(&self, name: &str) -> String {
         text(&self.device.join(name))
     }
 
-    fn above(&self) -> impl DoubleEndedIterator<Item = &str> {
+    fn above(&self) -> impl Iterator<Item = &str> {
         self.device.iter().filter_map(|part| part.to_str())
     }
 

@@ -1,6 +1,6 @@
 //! Block devices: which disk each is, or is on, by model, serial number and place, and what it is made of.
 //!
-//! [`Watch`] reads them when something changed, each within its time; [`Disks`] is what was read. What is not known of a device
+//! [`DiskWatch`] reads them when something changed, each within its time; [`Disks`] is what was read. What is not known of a device
 //! is an empty text, which Prometheus keeps as no label.
 
 mod enclosure;
@@ -14,8 +14,8 @@ mod udev;
 mod vpd;
 mod watch;
 
-pub use group::Groups;
-pub use watch::Watch;
+pub use group::DeviceGroups;
+pub use watch::DiskWatch;
 
 use crate::{host::sysfs, name};
 use std::{
@@ -35,7 +35,7 @@ const MAX_PATH: usize = 1024;
 
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DeviceKind {
     /// Hardware, or what a hypervisor shows as such.
     Disk,
     /// A part of a disk that an array or the device mapper holds.
@@ -50,7 +50,7 @@ pub enum Kind {
     Virtual,
 }
 
-impl Kind {
+impl DeviceKind {
     /// The value of the label `kind`, for devices that people gave no name.
     pub fn name(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Kind {
 
 /// What tells one disk from all others, and where it is. Unknown parts are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct DiskIdentity {
     /// The model, as the maker writes it.
     pub model: String,
     /// The maker, where that is not part of the model.
@@ -87,7 +87,7 @@ pub struct Identity {
     pub slot: String,
 }
 
-impl Identity {
+impl DiskIdentity {
     /// Whether two are one disk, as far as that is known.
     fn is_same(&self, other: &Self) -> bool {
         if self.wwn.is_empty() || other.wwn.is_empty() {
@@ -121,15 +121,15 @@ impl Identity {
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
+pub struct KnownDevice {
     /// The kernel's name.
     pub name: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DeviceKind,
     /// The one device at the bottom: itself, or that on which all of it is; empty if there are several.
     pub disk: String,
     /// The identity of that device.
-    pub identity: Arc<Identity>,
+    pub identity: Arc<DiskIdentity>,
     /// `1` for a disk that turns, `0` for one that does not.
     pub rotational: String,
     /// The scheduler of its requests.
@@ -150,18 +150,18 @@ pub enum Backing {
 /// The devices of a host, in order of name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disks {
-    devices: Vec<Device>,
+    devices: Vec<KnownDevice>,
     by_name: HashMap<String, usize>,
 }
 
 impl Disks {
     /// Makes it of devices as they were read, and of the disks of partitions.
-    fn new(mut devices: Vec<Device>, disk_of: &HashMap<String, String>) -> Self {
+    fn new(mut devices: Vec<KnownDevice>, disk_of: &HashMap<String, String>) -> Self {
         devices.sort_by(|a, b| sysfs::natural(&a.name).cmp(&sysfs::natural(&b.name)));
         devices.truncate(MAX_DEVICES);
         let by_name: HashMap<String, usize> =
             devices.iter().enumerate().map(|(place, device)| (device.name.clone(), place)).collect();
-        let bottoms: Vec<Option<(String, Arc<Identity>)>> = {
+        let bottoms: Vec<Option<(String, Arc<DiskIdentity>)>> = {
             let below = Below { devices: &devices, by_name: &by_name, disk_of };
             devices.iter().map(|device| below.bottom(&device.name)).collect()
         };
@@ -172,12 +172,12 @@ impl Disks {
     }
 
     /// All devices.
-    pub fn devices(&self) -> &[Device] {
+    pub fn devices(&self) -> &[KnownDevice] {
         &self.devices
     }
 
     /// The device of this name.
-    pub fn device(&self, name: &str) -> Option<&Device> {
+    pub fn device(&self, name: &str) -> Option<&KnownDevice> {
         self.devices.get(*self.by_name.get(name)?)
     }
 
@@ -190,7 +190,7 @@ impl Disks {
 
 /// Finds what is at the bottom of devices.
 struct Below<'d> {
-    devices: &'d [Device],
+    devices: &'d [KnownDevice],
     by_name: &'d HashMap<String, usize>,
     /// The disk of each partition.
     disk_of: &'d HashMap<String, String>,
@@ -198,10 +198,10 @@ struct Below<'d> {
 
 impl Below<'_> {
     /// The one device at the bottom, with its identity. Several paths to one disk are that disk.
-    fn bottom(&self, name: &str) -> Option<(String, Arc<Identity>)> {
+    fn bottom(&self, name: &str) -> Option<(String, Arc<DiskIdentity>)> {
         let mut found = BTreeSet::new();
         self.descend(name, &mut BTreeSet::new(), &mut found)?;
-        let mut found: Vec<&Device> = found.into_iter().map(|place| &self.devices[place]).collect();
+        let mut found: Vec<&KnownDevice> = found.into_iter().map(|place| &self.devices[place]).collect();
         found.sort_by_key(|device| sysfs::natural(&device.name));
         let (first, others) = found.split_first()?;
         let is_one = others.iter().all(|other| first.identity.is_same(&other.identity));
@@ -224,7 +224,7 @@ impl Below<'_> {
         let mut below = below.peekable();
         if below.peek().is_none() {
             // A striped or broken device without members is no disk.
-            if matches!(self.devices[place].kind, Kind::Md | Kind::Dm) {
+            if matches!(self.devices[place].kind, DeviceKind::Md | DeviceKind::Dm) {
                 return None;
             }
             found.insert(place);

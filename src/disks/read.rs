@@ -1,7 +1,8 @@
 //! One block device, from its directory in sysfs.
 
 use super::{
-    Backing, Device, Identity, Kind, MAX_BACKING, MAX_PATH, MAX_TEXT, enclosure::Slots, identity, label, udev,
+    Backing, DeviceKind, DiskIdentity, KnownDevice, MAX_BACKING, MAX_PATH, MAX_TEXT, enclosure::Slots,
+    identity, label, udev,
 };
 use crate::{disk, host::sysfs, mark::Mark, name};
 use std::{
@@ -14,25 +15,25 @@ use std::{
 
 /// A device with its parts that others hold.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) device: Device,
-    pub(super) partitions: Vec<Device>,
+pub(super) struct FoundDevice {
+    pub(super) device: KnownDevice,
+    pub(super) partitions: Vec<KnownDevice>,
 }
 
 /// The identity of a disk, and by what it is seen that it may be another now.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownIdentity {
     /// The inode of its directory in sysfs, which differs for each disk.
     directory: u64,
     /// What udev knows, which it learns after the kernel has told of the disk.
     udev: Mark,
     slots: Arc<Slots>,
-    identity: Arc<Identity>,
+    identity: Arc<DiskIdentity>,
 }
 
 /// What reading a device takes.
 #[derive(Debug)]
-pub(super) struct Means {
+pub(super) struct ReadingMeans {
     pub(super) sys: std::path::PathBuf,
     pub(super) udev: std::path::PathBuf,
     pub(super) slots: Arc<Slots>,
@@ -42,19 +43,19 @@ pub(super) struct Means {
 
 /// Reads a device; `None` for one without sectors, such as a loop device without a file, and for a path of another disk.
 pub(super) fn read(
-    means: &Means,
+    means: &ReadingMeans,
     block: &sysfs::Block,
-    known: Option<&Known>,
-) -> Option<(Found, Option<Known>)> {
+    known: Option<&KnownIdentity>,
+) -> Option<(FoundDevice, Option<KnownIdentity>)> {
     let directory = means.sys.join("block").join(&block.file);
     if !disk::has_sectors(&directory) || disk::is_hidden(&directory) {
         return None;
     }
     let kind = kind(&directory, &block.file);
-    let known = (kind == Kind::Disk).then(|| identify(means, &directory, known)).flatten();
+    let known = (kind == DeviceKind::Disk).then(|| identify(means, &directory, known)).flatten();
     let identity = known.as_ref().map(|known| known.identity.clone()).unwrap_or_default();
     let queue = |name: &str| text(&directory.join("queue").join(name));
-    let device = Device {
+    let device = KnownDevice {
         name: block.name.clone(),
         kind,
         disk: String::new(),
@@ -64,38 +65,38 @@ pub(super) fn read(
         backing: backing(&directory),
     };
     let partitions = partitions(&directory, &block.file, &device);
-    Some((Found { device, partitions }, known))
+    Some((FoundDevice { device, partitions }, known))
 }
 
-fn kind(directory: &Path, file: &OsStr) -> Kind {
+fn kind(directory: &Path, file: &OsStr) -> DeviceKind {
     if directory.join("dm").exists() {
-        Kind::Dm
+        DeviceKind::Dm
     } else if directory.join("md").exists() {
-        Kind::Md
+        DeviceKind::Md
     } else if directory.join("device").exists() {
-        Kind::Disk
+        DeviceKind::Disk
     } else if file.as_bytes().starts_with(b"loop") {
-        Kind::Loop
+        DeviceKind::Loop
     } else {
-        Kind::Virtual
+        DeviceKind::Virtual
     }
 }
 
 /// The identity of a disk: the known one, as long as nothing says that it changed.
-fn identify(means: &Means, directory: &Path, known: Option<&Known>) -> Option<Known> {
+fn identify(means: &ReadingMeans, directory: &Path, known: Option<&KnownIdentity>) -> Option<KnownIdentity> {
     let number = fs::metadata(directory).ok()?.ino();
     let numbers = sysfs::attribute(&directory.join("dev")).unwrap_or_default();
     let file = udev::file(&means.udev, &numbers);
     let mark = Mark::of(&file);
     let known = known.filter(|known| known.directory == number);
-    let is_same = |known: &&Known| known.udev == mark && known.slots == means.slots;
+    let is_same = |known: &&KnownIdentity| known.udev == mark && known.slots == means.slots;
     if let Some(known) = known.filter(is_same).filter(|_| !means.afresh) {
         return Some(known.clone());
     }
     let asked = known.map(|known| known.identity.serial.as_str()).filter(|serial| !serial.is_empty());
     let properties = udev::Properties::read(&file);
     let identity = Arc::new(identity::read(directory, &properties, &means.slots, asked));
-    Some(Known { directory: number, udev: mark, slots: means.slots.clone(), identity })
+    Some(KnownIdentity { directory: number, udev: mark, slots: means.slots.clone(), identity })
 }
 
 fn text(path: &Path) -> String {
@@ -121,15 +122,15 @@ fn backing(directory: &Path) -> Vec<Backing> {
 }
 
 /// The partitions of a disk that others hold.
-fn partitions(directory: &Path, file: &OsStr, disk: &Device) -> Vec<Device> {
+fn partitions(directory: &Path, file: &OsStr, disk: &KnownDevice) -> Vec<KnownDevice> {
     let is_held = |part: &Path| {
         part.join("partition").exists() && sysfs::entries(&part.join("holders")).next().is_some()
     };
     let found = sysfs::entries(directory)
         .filter(|name| name.as_bytes().starts_with(file.as_bytes()) && is_held(&directory.join(name)));
-    let device = |name: std::ffi::OsString| Device {
+    let device = |name: std::ffi::OsString| KnownDevice {
         name: name::of_block_file(&name),
-        kind: Kind::Partition,
+        kind: DeviceKind::Partition,
         backing: Vec::new(),
         ..disk.clone()
     };

@@ -22,11 +22,13 @@ pub(super) fn serial(page: &[u8]) -> Option<&[u8]> {
 pub(super) fn wwn(page: &[u8]) -> Option<String> {
     const EUI: u8 = 2;
     const NAA: u8 = 3;
+    /// Bits that say what a name is of: 0 for the disk.
+    const ASSOCIATION: u8 = 0x30;
     let mut rest = contents(page, 0x83)?;
     let mut best: Option<(u8, &[u8])> = None;
     while let [code, kind, _, length, behind @ ..] = rest {
         let (name, next) = behind.split_at_checked(usize::from(*length))?;
-        let (is_binary, is_of_disk, kind) = (code & 0xf == 1, kind & 0x30 == 0, kind & 0xf);
+        let (is_binary, is_of_disk, kind) = (code & 0xf == 1, kind & ASSOCIATION == 0, kind & 0xf);
         let is_better = best.is_none_or(|(other, known)| (kind, name.len()) > (other, known.len()));
         if is_binary && is_of_disk && matches!(kind, EUI | NAA) && !name.is_empty() && is_better {
             best = Some((kind, name));

@@ -1,10 +1,10 @@
 //! The devices over time: read again only when something changed, each within its time.
 
 use super::{
-    Device, Disks, Groups, Kind, MAX_DEVICES,
+    DeviceGroups, DeviceKind, Disks, KnownDevice, MAX_DEVICES,
     enclosure::Slots,
     families,
-    read::{self, Found, Known, Means},
+    read::{self, FoundDevice, KnownIdentity, ReadingMeans},
 };
 use crate::{
     deadline::{self, HangingThreads, MayHang, Outcome, TimeLimits},
@@ -32,31 +32,31 @@ const LONGEST_SILENT: Duration = Duration::from_secs(30);
 
 /// The devices of a host.
 #[derive(Debug)]
-pub struct Watch {
+pub struct DiskWatch {
     sys: PathBuf,
     udev: PathBuf,
     /// Held while devices are read, so that only one scrape at a time reads them.
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
 }
 
 /// What is kept from one reading to the next.
 #[derive(Debug, Default)]
-struct State {
-    groups: Arc<Groups>,
-    items: HashMap<OsString, Arc<Item>>,
+struct WatchState {
+    groups: Arc<DeviceGroups>,
+    items: HashMap<OsString, Arc<WatchedDevice>>,
     all_slots: Arc<AllSlots>,
     slots: Arc<Slots>,
-    seen: Option<Seen>,
+    seen: Option<SeenChanges>,
     current: Arc<Disks>,
     /// Devices that did not answer.
     silent: Vec<String>,
     has_told_of_limit: bool,
-    written: Option<Written>,
+    written: Option<WrittenFamilies>,
 }
 
 /// By what a change is seen, and when the last one was.
 #[derive(Debug)]
-struct Seen {
+struct SeenChanges {
     /// The kernel's number of device events. Every device that comes, goes or changes causes one.
     events: Option<String>,
     /// The data base of udev, which learns of a device after its event.
@@ -68,14 +68,14 @@ struct Seen {
 
 /// A device from one reading to the next.
 #[derive(Debug)]
-struct Item {
+struct WatchedDevice {
     block: sysfs::Block,
     left: HangingThreads,
-    known: Mutex<Option<Known>>,
-    found: Mutex<Option<Found>>,
+    known: Mutex<Option<KnownIdentity>>,
+    found: Mutex<Option<FoundDevice>>,
 }
 
-impl MayHang for Item {
+impl MayHang for WatchedDevice {
     fn left(&self) -> &HangingThreads {
         &self.left
     }
@@ -95,21 +95,21 @@ impl MayHang for AllSlots {
 
 /// The families as they were last made, and of what.
 #[derive(Debug)]
-struct Written {
+struct WrittenFamilies {
     disks: Arc<Disks>,
-    groups: Arc<Groups>,
+    groups: Arc<DeviceGroups>,
     named: Vec<DeviceName>,
     families: Vec<MetricFamily>,
 }
 
-impl Watch {
+impl DiskWatch {
     /// Watches the devices of a host; there are none until the first [`Self::refresh`].
     pub fn new(host: &Host) -> Self {
         Self { sys: host.sys.clone(), udev: host.udev.clone(), state: Mutex::default() }
     }
 
     /// Uses these groups from now on.
-    pub fn set_groups(&self, groups: Groups) {
+    pub fn set_groups(&self, groups: DeviceGroups) {
         lock(&self.state).groups = Arc::new(groups);
     }
 
@@ -132,11 +132,12 @@ impl Watch {
         }
         let families = families::families(&disks, named, &state.groups);
         let groups = state.groups.clone();
-        state.written = Some(Written { disks, groups, named: named.to_vec(), families: families.clone() });
+        state.written =
+            Some(WrittenFamilies { disks, groups, named: named.to_vec(), families: families.clone() });
         families
     }
 
-    fn refresh_in(&self, state: &mut State) -> Arc<Disks> {
+    fn refresh_in(&self, state: &mut WatchState) -> Arc<Disks> {
         // Both are read first: the next reading sees what happens meanwhile.
         let events = fs::read_to_string(self.sys.join("kernel/uevent_seqnum")).ok();
         let udev = Mark::of(&self.udev);
@@ -153,12 +154,12 @@ impl Watch {
         let whole = state.seen.as_ref().map(|seen| seen.whole);
         let afresh = whole.is_none_or(|whole| now.duration_since(whole) >= LONGEST);
         let whole = whole.filter(|_| !afresh).unwrap_or(now);
-        state.seen = Some(Seen { events, udev, at: now, whole });
+        state.seen = Some(SeenChanges { events, udev, at: now, whole });
         self.read(state, afresh);
         state.current.clone()
     }
 
-    fn read(&self, state: &mut State, afresh: bool) {
+    fn read(&self, state: &mut WatchState, afresh: bool) {
         let sys = self.sys.clone();
         let slots = deadline::each(LIMITS, vec![state.all_slots.clone()], move |_| Slots::read(&sys)).pop();
         if let Some(Outcome::Read(slots)) = slots
@@ -169,11 +170,11 @@ impl Watch {
         let mut blocks = sysfs::blocks(&self.sys);
         let left_out = blocks.len().saturating_sub(MAX_DEVICES);
         blocks.truncate(MAX_DEVICES);
-        let items: Vec<Arc<Item>> = blocks
+        let items: Vec<Arc<WatchedDevice>> = blocks
             .into_iter()
             .map(|block| match state.items.remove(&block.file) {
                 Some(known) => known,
-                None => Arc::new(Item {
+                None => Arc::new(WatchedDevice {
                     block,
                     left: HangingThreads::default(),
                     known: Mutex::default(),
@@ -183,8 +184,8 @@ impl Watch {
             .collect();
         state.items = items.iter().map(|item| (item.block.file.clone(), item.clone())).collect();
         let (sys, udev) = (self.sys.clone(), self.udev.clone());
-        let means = Means { sys, udev, slots: state.slots.clone(), afresh };
-        let outcomes = deadline::each(LIMITS, items.clone(), move |item: &Item| {
+        let means = ReadingMeans { sys, udev, slots: state.slots.clone(), afresh };
+        let outcomes = deadline::each(LIMITS, items.clone(), move |item: &WatchedDevice| {
             let known = lock(&item.known).clone();
             let (found, known) = read::read(&means, &item.block, known.as_ref()).unzip();
             *lock(&item.known) = known.flatten();
@@ -198,7 +199,7 @@ impl Watch {
             .collect();
         state.tell(silent, left_out);
         // One that does not answer is as it was.
-        let found: Vec<Found> = items.iter().filter_map(|item| lock(&item.found).clone()).collect();
+        let found: Vec<FoundDevice> = items.iter().filter_map(|item| lock(&item.found).clone()).collect();
         let disks = gather(found);
         if disks != *state.current {
             state.current = Arc::new(disks);
@@ -206,7 +207,7 @@ impl Watch {
     }
 }
 
-impl State {
+impl WatchState {
     fn tell(&mut self, silent: Vec<String>, left_out: usize) {
         if left_out > 0 && !std::mem::replace(&mut self.has_told_of_limit, true) {
             tracing::warn!(left_out, "more than {MAX_DEVICES} block devices: nothing is told of the others");
@@ -219,16 +220,18 @@ impl State {
 }
 
 /// Devices and held partitions, with what is at the bottom of each.
-fn gather(found: Vec<Found>) -> Disks {
+fn gather(found: Vec<FoundDevice>) -> Disks {
     let mut disk_of = HashMap::new();
-    let mut devices: Vec<Device> = Vec::new();
-    for Found { device, partitions } in found {
+    let mut devices: Vec<KnownDevice> = Vec::new();
+    for FoundDevice { device, partitions } in found {
         for part in &partitions {
             disk_of.insert(part.name.clone(), device.name.clone());
         }
         devices.push(device);
         devices.extend(partitions);
     }
-    debug_assert!(devices.iter().all(|device| device.kind != Kind::Partition || device.backing.is_empty()));
+    debug_assert!(
+        devices.iter().all(|device| device.kind != DeviceKind::Partition || device.backing.is_empty())
+    );
     Disks::new(devices, &disk_of)
 }

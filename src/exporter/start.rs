@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cgroup::memory_limit,
     collector::LabelContext,
-    disks,
+    disks::DiskWatch,
     follow::FollowedProcesses,
     host::Host,
     kernel::{Kernel, Modules},
@@ -192,7 +192,7 @@ impl Exporter {
         let exporter = Self {
             probes: RwLock::new(running),
             arrays: Watch::new(host),
-            disks: disks::Watch::new(host),
+            disks: DiskWatch::new(host),
             account: Mutex::new(Account::new(&host.sys)),
             online: host.online_cpus(),
             modules: Mutex::new(modules),

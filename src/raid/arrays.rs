@@ -1,7 +1,7 @@
 //! The requested arrays, by the kernel's name, by that of the device mapper, or by a path.
 
 use crate::{
-    disks::{self, Disks},
+    disks::{DiskWatch, Disks},
     host::Host,
     topology::{Array, Topology, Watch},
 };
@@ -25,7 +25,7 @@ impl Arrays {
     pub fn read(host: &Host, words: &[String]) -> Result<Self, String> {
         let watch = Watch::new(host);
         let topology = watch.refresh();
-        let disks = disks::Watch::new(host).refresh();
+        let disks = DiskWatch::new(host).refresh();
         let mut unanswered = watch.silent();
         // Other devices do not matter here.
         unanswered.retain(|device| is_array(&host.sys, device) && !is_there(&topology, device));

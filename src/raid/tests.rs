@@ -376,7 +376,7 @@ fn the_disk_of_a_member_is_named() {
     ] {
         write(path, text);
     }
-    let disks = crate::disks::Watch::new(&Host { sys: host.path().into(), ..Host::default() }).refresh();
+    let disks = crate::disks::DiskWatch::new(&Host { sys: host.path().into(), ..Host::default() }).refresh();
     for member in ["sdb", "sdb1", "dm-7"] {
         let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), (member, 2, "1", "in_sync")]);
         let families =

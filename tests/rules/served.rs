@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use tapster::{
-    disks,
+    disks::DiskWatch,
     host::Host,
     topology::{self, Watch},
 };
@@ -89,7 +89,7 @@ pub(crate) fn arrays_are_described() -> Outcome {
     let arrays = Watch::new(&host).refresh();
     let made: BTreeMap<String, Vec<String>> = topology::families(&arrays)
         .into_iter()
-        .chain(disks::Watch::new(&host).families(&arrays))
+        .chain(DiskWatch::new(&host).families(&arrays))
         .map(|family| (family.name.to_string(), family.label_names.to_vec()))
         .collect();
     let table: BTreeMap<String, Vec<String>> = families::ARRAYS

@@ -36,7 +36,7 @@ fn bytes_of_all_kinds() {
         assert_eq!(tree.identity("vdb").serial, "second");
     }
     // Every label of every device can be written.
-    text(&Watch::new(&tree.host()), &Topology::default());
+    text(&DiskWatch::new(&tree.host()), &Topology::default());
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn files_that_cannot_be_read() {
         fs::remove_file(at.join(path)).unwrap();
         fs::create_dir(at.join(path)).unwrap();
     }
-    fs::set_permissions(at.join("queue"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(at.join("queue"), fs::Permissions::from_mode(0o0)).unwrap();
     tree.write("udev/b254:16", b"E:ID_SERIAL=\xff\nE:\nE:=\nID_PATH=x\nE:ID_PATH=way");
     let disks = tree.read();
     let [first, second] = disks.devices() else { panic!("{disks:?}") };
@@ -65,7 +65,7 @@ fn files_that_cannot_be_read() {
 #[test]
 fn a_disk_that_does_not_answer() {
     let tree = tree();
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     assert_eq!(watch.refresh().device("vda").unwrap().identity.serial, "first");
     // Another disk in its place: a new directory.
     fs::rename(tree.sys("devices").join(DEVICE), tree.sys("devices/old")).unwrap();

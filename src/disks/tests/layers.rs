@@ -82,7 +82,7 @@ fn families_of_devices() {
     fs::write(tree.sys("block/dm-20/size"), "0\n").unwrap();
     fs::write(tree.sys("block/dm-20/dm/name"), "new\n").unwrap();
     let topology = crate::topology::Watch::new(&tree.host()).refresh();
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     let found = text(&watch, &topology);
     for line in [
         r#"tapster_block_device_info{device="dm-1",kind="lvm",name="vg-lv",disk="sdb",model="",vendor="",serial="B",wwn="",revision="",path="pci-0000:00:05.0",transport="virtio",enclosure="",slot="",rotational="0",scheduler="none",group=""} 1"#,
@@ -109,7 +109,7 @@ fn groups_of_the_site() {
     let (file, diagnostics) =
         tapster_ebpf::declaration::parse(&tapster_ebpf::diagnostic::SourceFile::new("t", declared));
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     let topology = crate::topology::Watch::new(&tree.host()).refresh();
     let group = |device: &str| {
         let families = watch.families(&topology);
@@ -117,7 +117,7 @@ fn groups_of_the_site() {
         row.labels[15].clone()
     };
     assert_eq!(group("sdb"), "");
-    watch.set_groups(Groups::new(&file.device_groups));
+    watch.set_groups(DeviceGroups::new(&file.device_groups));
     for (device, expected) in [
         ("sdb", "osd"),
         // Its serial number is another, and no model is known, which not even `*` is like.
@@ -131,7 +131,7 @@ fn groups_of_the_site() {
     ] {
         assert_eq!(group(device), expected, "{device}");
     }
-    watch.set_groups(Groups::default());
+    watch.set_groups(DeviceGroups::default());
     assert_eq!(group("sdb"), "");
 }
 

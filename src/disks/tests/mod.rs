@@ -133,17 +133,17 @@ impl Tree {
     }
 
     fn read(&self) -> Arc<Disks> {
-        Watch::new(&self.host()).refresh()
+        DiskWatch::new(&self.host()).refresh()
     }
 
     /// The identity of a device.
-    fn identity(&self, name: &str) -> Identity {
+    fn identity(&self, name: &str) -> DiskIdentity {
         (*self.read().device(name).unwrap_or_else(|| panic!("no `{name}`")).identity).clone()
     }
 }
 
 /// The samples of the families, one a line, without labels that are empty.
-fn text(watch: &Watch, topology: &Topology) -> String {
+fn text(watch: &DiskWatch, topology: &Topology) -> String {
     let encoded = encode(watch.families(topology), Format::Text);
     assert!(encoded.left_out.is_empty(), "{:?}", encoded.left_out);
     let text = String::from_utf8(encoded.body.clone()).expect("UTF-8");
@@ -154,8 +154,8 @@ fn text(watch: &Watch, topology: &Topology) -> String {
 fn identity(
     [model, vendor, serial, wwn, revision]: [&str; 5],
     [path, transport, enclosure, slot]: [&str; 4],
-) -> Identity {
-    Identity {
+) -> DiskIdentity {
+    DiskIdentity {
         model: model.into(),
         vendor: vendor.into(),
         serial: serial.into(),

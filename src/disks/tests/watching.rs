@@ -9,7 +9,7 @@ fn event(tree: &Tree, number: u32) {
     tree.write("sys/kernel/uevent_seqnum", format!("{number}\n"));
 }
 
-fn serial(watch: &Watch, device: &str) -> Option<String> {
+fn serial(watch: &DiskWatch, device: &str) -> Option<String> {
     watch.refresh().device(device).map(|device| device.identity.serial.clone())
 }
 
@@ -23,7 +23,7 @@ fn tree() -> Tree {
 #[test]
 fn they_are_read_when_something_happens() {
     let tree = tree();
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     let before = watch.refresh();
     tree.disk("pci0000:00/0000:00:06.0/virtio3", "virtio", "vdb", "254:16", &[]);
     assert!(Arc::ptr_eq(&before, &watch.refresh()), "no event");
@@ -43,7 +43,7 @@ fn they_are_read_when_something_happens() {
 #[test]
 fn a_disk_is_asked_once_for_its_serial_number() {
     let tree = tree();
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     assert_eq!(serial(&watch, "vda").as_deref(), Some("first"));
     tree.write(&format!("sys/devices/{DEVICE}/block/vda/serial"), "asked again");
     event(&tree, 2);
@@ -62,7 +62,7 @@ fn a_disk_is_asked_once_for_its_serial_number() {
 fn udev_comes_later() {
     let tree = tree();
     fs::create_dir(tree.path("udev")).unwrap();
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     assert_eq!(watch.refresh().device("vda").unwrap().identity.path, "pci-0000:00:05.0");
     tree.write("udev/new", "E:ID_PATH=virtio-pci-0000:00:05.0\n");
     fs::rename(tree.path("udev/new"), tree.path("udev/b254:0")).unwrap();
@@ -75,7 +75,7 @@ fn slots_come_later() {
     let tree = tree();
     let device = "pci0000:00/0000:02:00.0/host0/port-0:1/end_device-0:1/target0:0:1/0:0:1:0";
     tree.disk(device, "scsi", "sda", "8:0", &[("model", "X\n")]);
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     assert_eq!(watch.refresh().device("sda").unwrap().identity.slot, "");
     tree.write("sys/class/enclosure/e/Slot 3/slot", "3\n");
     tree.link("sys/class/enclosure/e/Slot 3/device", &format!("sys/devices/{device}"));
@@ -102,7 +102,7 @@ fn costs_of_many() {
     for number in 0..400 {
         tree.write(&format!("sys/block/loop{number}/size"), "0\n");
     }
-    let watch = Watch::new(&tree.host());
+    let watch = DiskWatch::new(&tree.host());
     let topology = Topology::default();
     let timed = |what: &str| {
         let begun = Instant::now();
