@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
+#[path = "dashboards/answers.rs"]
+mod answers;
+#[path = "dashboards/grafana.rs"]
+mod grafana;
+
 use tapster_testing as support;
 
 use serde_json::Value;
@@ -10,26 +15,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    path::PathBuf,
 };
 use support::{
-    cases::{Cases, Outcome, Skip},
+    cases::{Cases, Outcome},
     command::{output, tool},
-    durations, families, fixture,
+    families, fixture,
     golden::Golden,
-    prometheus::{Prometheus, text_only},
     promql,
     queries::{self, Query, Role},
-    source,
-};
-use tapster::{
-    family::{FamilyKind, MetricFamily, Sample, SampleValue},
-    source::{Selection, Source},
-    status::{ProbeStatus, UnreadyReason},
 };
 
 /// Widest line of a dashboard that can be broken.
@@ -569,148 +563,6 @@ fn names_are_known() -> Outcome {
     Ok(format!("{count} selectors"))
 }
 
-/// A Python with Grafana's Foundation SDK: that of `./test`, or the host's own.
-fn python() -> Result<Command, Skip> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python3");
-    let path = if own.is_file() { own } else { "python3".into() };
-    let has_sdk = Command::new(&path).args(["-c", "import grafana_foundation_sdk"]).output();
-    if has_sdk.is_ok_and(|output| output.status.success()) {
-        Ok(Command::new(path))
-    } else {
-        Err(Skip("no python3 with `grafana-foundation-sdk`; `./test` makes one".into()))
-    }
-}
-
-/// By Grafana's own types; and a mistake in each kind of place is seen.
-fn schema() -> Outcome {
-    python()?;
-    let script = fixture::file("dashboards/schema.py");
-    let check = |file: &Path| {
-        let output = output(python()?.arg(&script).arg(file));
-        Ok::<_, Skip>((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
-    };
-    for file in queries::dashboard_files() {
-        let (passes, said) = check(&file)?;
-        assert!(passes, "{said}");
-    }
-    let files = queries::dashboard_files();
-    let raid = files.iter().find(|file| file.ends_with("raid.json")).unwrap();
-    let text = fs::read_to_string(raid).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let changed = directory.path().join("changed.json");
-    for (from, to) in [
-        ("\"cellGap\":", "\"cellGapp\":"),
-        ("\"drawStyle\": \"line\"", "\"drawStyle\": \"lime\""),
-        ("\"decimals\": 1", "\"decimals\": \"one\""),
-        ("\"refresh\": 2", "\"refresh\": 7"),
-        ("\"unit\": \"iops\"", "\"unit\": \"iopps\""),
-        ("\"w\": 8", "\"ww\": 8"),
-    ] {
-        assert!(text.contains(from), "{from}");
-        fs::write(&changed, text.replacen(from, to, 1)).unwrap();
-        let (passes, said) = check(&changed)?;
-        assert!(!passes, "{to} passes");
-        assert!(said.lines().count() <= 2, "{to}: {said}");
-    }
-    Ok("as Grafana's types say; six mistakes seen".into())
-}
-
-/// Asks until there is an answer; `None` if none comes.
-fn answered(prometheus: &Prometheus, query: &Query, deadline: Instant) -> bool {
-    loop {
-        if !prometheus.query(&query.expr).is_empty() {
-            return true;
-        }
-        if Instant::now() > deadline || query.may_be_empty().is_some() {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// What the dashboard of all hosts has to say of one host whose probes are all up, beside a node that has no tapster.
-const TRUTHS: [(&str, f64); 6] = [
-    ("Hosts with tapster", 1.0),
-    ("Targets that are down", 0.0),
-    ("Nodes without tapster", 1.0),
-    ("Which nodes have none", 1.0),
-    ("Probes that are up", 1.0),
-    ("Versions", 1.0),
-];
-
-/// What kube-state-metrics says of nodes: one that has a tapster, and one that has none.
-struct Nodes;
-
-impl Source for Nodes {
-    fn select(&self, _: &Selection) -> Vec<MetricFamily> {
-        let mut family = MetricFamily::new("kube_node_info", "Nodes.", FamilyKind::Gauge, &["node"]);
-        for node in ["127.0.0.1", "lonely"] {
-            family
-                .samples
-                .push(Sample { labels: vec![node.to_owned()].into(), value: SampleValue::Number(1.0) });
-        }
-        vec![family]
-    }
-
-    fn status(&self) -> Vec<ProbeStatus> {
-        Vec::new()
-    }
-
-    fn unready(&self) -> Option<UnreadyReason> {
-        None
-    }
-}
-
-/// Every query of every dashboard and rule has an answer, with classic and with native histograms.
-fn queries_are_answered(directory: &Path) -> Outcome {
-    let exporter = source::serve();
-    let nodes = source::serve_source(Arc::new(Nodes));
-    let rules = queries::changed_rule_files(&directory.join("rules"), durations::step_of_a_second);
-    let classic = Prometheus::start(
-        &directory.join("classic"),
-        &[("tapster", text_only(exporter)), ("nodes", nodes)],
-        &[],
-        &rules,
-    )?;
-    let native = Prometheus::start(
-        &directory.join("native"),
-        &[("tapster", exporter), ("nodes", nodes)],
-        &["--enable-feature=native-histograms"],
-        &rules,
-    )?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let (mut answers, mut empty) = (0, BTreeSet::new());
-    for mut query in queries::all(&[]) {
-        query.expr = durations::step_of_a_second(&query.expr);
-        for (form, prometheus) in [("classic", &classic), ("native", &native)] {
-            if answered(prometheus, &query, deadline) {
-                answers += 1;
-                // A heat map is drawn from one kind of histogram.
-                if query.expr.starts_with("sum by (le)") {
-                    let results = prometheus.query(&query.expr);
-                    let classic = results.iter().filter(|(labels, _)| !labels["le"].is_null()).count();
-                    assert_eq!(classic, if form == "classic" { results.len() } else { 0 }, "{}", query.place);
-                }
-            } else {
-                let reason = query.may_be_empty();
-                let reason =
-                    reason.unwrap_or_else(|| panic!("{}: {form}: nothing\n{}", query.place, query.expr));
-                empty.insert(format!("{}: {reason}", query.place));
-            }
-        }
-    }
-    for (panel, truth) in TRUTHS {
-        let place = format!("dashboards/{FLEET}: {panel}");
-        let query = queries::all(&[]).into_iter().find(|query| query.place == place).unwrap();
-        for (form, prometheus) in [("classic", &classic), ("native", &native)] {
-            let values: Vec<f64> =
-                prometheus.query(&query.expr).into_iter().map(|(_, value)| value).collect();
-            assert_eq!(values, [truth], "{place}: {form}");
-        }
-    }
-    Ok(format!("{answers} answers; none, for good reason, for {}", empty.len()))
-}
-
 #[test]
 fn dashboards_hold() {
     let mut cases = Cases::new("dashboards");
@@ -726,8 +578,8 @@ fn dashboards_hold() {
     cases.run("colours agree with the rules", colours_agree_with_the_rules);
     cases.run("queries parse", queries_parse);
     cases.run("names are known", names_are_known);
-    cases.run("Grafana's schema", schema);
+    cases.run("Grafana's schema", grafana::schema);
     let directory = tempfile::tempdir().unwrap();
-    cases.run("queries are answered", || queries_are_answered(directory.path()));
+    cases.run("queries are answered", || answers::all(directory.path()));
     cases.finish();
 }

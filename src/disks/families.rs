@@ -1,6 +1,6 @@
 //! The families about devices.
 
-use super::{Backing, DeviceGroups, DeviceKind, DiskIdentity, Disks, KnownDevice};
+use super::{Backing, DeviceGroups, DeviceIdentity, DeviceKind, Disks, KnownDevice};
 use crate::{
     family::{FamilyKind, MetricFamily},
     host::sysfs,
@@ -47,7 +47,7 @@ pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &DeviceGroup
         disks.devices().iter().map(|device| (device.name.as_str(), Some(device))).collect();
     rows.extend(alone.map(|named| (named.device.as_str(), None)));
     rows.sort_by_key(|(name, _)| sysfs::natural(name));
-    let nothing = DiskIdentity::default();
+    let nothing = DeviceIdentity::default();
     for (device, found) in rows {
         let named = names.get(device);
         let kind = match (named, found) {
@@ -56,7 +56,7 @@ pub(super) fn families(disks: &Disks, named: &[DeviceName], groups: &DeviceGroup
         };
         let name = named.map_or("", |named| named.name.as_str());
         let identity = found.map_or(&nothing, |found| &found.identity);
-        let DiskIdentity { model, vendor, serial, wwn, revision, path, transport, enclosure, slot } =
+        let DeviceIdentity { model, vendor, serial, wwn, revision, path, transport, enclosure, slot } =
             identity;
         let own = found.filter(|found| found.kind == DeviceKind::Disk).map_or(&nothing, |_| identity);
         let group = groups.of(device, name, own);

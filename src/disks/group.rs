@@ -1,6 +1,6 @@
 //! Groups: a site's word for devices that do the same work without an array.
 
-use super::DiskIdentity;
+use super::DeviceIdentity;
 use tapster_ebpf::{
     glob::Glob,
     probe::{DeviceGroup, DeviceKey},
@@ -34,7 +34,7 @@ impl DeviceGroups {
     }
 
     /// The first group that a device is in; empty if it is in none. `identity` is its own: what is on a disk is not the disk.
-    pub(super) fn of(&self, device: &str, name: &str, identity: &DiskIdentity) -> &str {
+    pub(super) fn of(&self, device: &str, name: &str, identity: &DeviceIdentity) -> &str {
         let text = |key: DeviceKey| match key {
             DeviceKey::Device => device,
             DeviceKey::Name => name,

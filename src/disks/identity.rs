@@ -1,7 +1,7 @@
 //! The identity of a disk: from sysfs, and from udev what sysfs does not tell, so that it is the same where udev is not seen.
 
 use super::{
-    DiskIdentity, MAX_TEXT,
+    DeviceIdentity, MAX_TEXT,
     enclosure::Slots,
     label,
     udev::Properties,
@@ -29,8 +29,8 @@ struct DiskPlace {
 
 /// Reads a disk. `asked` is its serial number if the disk itself was asked for it before, as for virtio, where reading it is a
 /// request.
-pub(super) fn read(block: &Path, udev: &Properties, slots: &Slots, asked: Option<&str>) -> DiskIdentity {
-    let Ok(device) = fs::canonicalize(block.join("device")) else { return DiskIdentity::default() };
+pub(super) fn read(block: &Path, udev: &Properties, slots: &Slots, asked: Option<&str>) -> DeviceIdentity {
+    let Ok(device) = fs::canonicalize(block.join("device")) else { return DeviceIdentity::default() };
     let subsystem = fs::read_link(device.join("subsystem"));
     let subsystem = subsystem.ok().and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
     let place = DiskPlace { block: block.into(), device, subsystem: subsystem.unwrap_or_default() };
@@ -50,7 +50,7 @@ pub(super) fn read(block: &Path, udev: &Properties, slots: &Slots, asked: Option
     let serial_of_page = || page("vpd_pg80").and_then(|page| Some(label(vpd::serial(&page)?, MAX_TEXT)));
     let asked = || asked.map_or_else(|| text(&place.block.join("serial")), ToOwned::to_owned);
     let (enclosure, slot) = place.slot(slots);
-    DiskIdentity {
+    DeviceIdentity {
         model: first_of([
             &|| of_ata(|ata| &ata.model),
             &|| cut(place.text("model")),

@@ -66,7 +66,7 @@ impl DeviceKind {
 
 /// What tells one disk from all others, and where it is. Unknown parts are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DiskIdentity {
+pub struct DeviceIdentity {
     /// The model, as the maker writes it.
     pub model: String,
     /// The maker, where that is not part of the model.
@@ -87,7 +87,7 @@ pub struct DiskIdentity {
     pub slot: String,
 }
 
-impl DiskIdentity {
+impl DeviceIdentity {
     /// Whether two are one disk, as far as that is known.
     fn is_same(&self, other: &Self) -> bool {
         if self.wwn.is_empty() || other.wwn.is_empty() {
@@ -129,7 +129,7 @@ pub struct KnownDevice {
     /// The one device at the bottom: itself, or that on which all of it is; empty if there are several.
     pub disk: String,
     /// The identity of that device.
-    pub identity: Arc<DiskIdentity>,
+    pub identity: Arc<DeviceIdentity>,
     /// `1` for a disk that turns, `0` for one that does not.
     pub rotational: String,
     /// The scheduler of its requests.
@@ -161,7 +161,7 @@ impl Disks {
         devices.truncate(MAX_DEVICES);
         let by_name: HashMap<String, usize> =
             devices.iter().enumerate().map(|(place, device)| (device.name.clone(), place)).collect();
-        let bottoms: Vec<Option<(String, Arc<DiskIdentity>)>> = {
+        let bottoms: Vec<Option<(String, Arc<DeviceIdentity>)>> = {
             let below = Below { devices: &devices, by_name: &by_name, disk_of };
             devices.iter().map(|device| below.bottom(&device.name)).collect()
         };
@@ -198,7 +198,7 @@ struct Below<'d> {
 
 impl Below<'_> {
     /// The one device at the bottom, with its identity. Several paths to one disk are that disk.
-    fn bottom(&self, name: &str) -> Option<(String, Arc<DiskIdentity>)> {
+    fn bottom(&self, name: &str) -> Option<(String, Arc<DeviceIdentity>)> {
         let mut found = BTreeSet::new();
         self.descend(name, &mut BTreeSet::new(), &mut found)?;
         let mut found: Vec<&KnownDevice> = found.into_iter().map(|place| &self.devices[place]).collect();

@@ -1,7 +1,7 @@
 //! One block device, from its directory in sysfs.
 
 use super::{
-    Backing, DeviceKind, DiskIdentity, KnownDevice, MAX_BACKING, MAX_PATH, MAX_TEXT, enclosure::Slots,
+    Backing, DeviceIdentity, DeviceKind, KnownDevice, MAX_BACKING, MAX_PATH, MAX_TEXT, enclosure::Slots,
     identity, label, udev,
 };
 use crate::{disk, host::sysfs, mark::Mark, name};
@@ -28,7 +28,7 @@ pub(super) struct KnownIdentity {
     /// What udev knows, which it learns after the kernel has told of the disk.
     udev: Mark,
     slots: Arc<Slots>,
-    identity: Arc<DiskIdentity>,
+    identity: Arc<DeviceIdentity>,
 }
 
 /// What reading a device takes.

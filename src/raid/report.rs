@@ -9,7 +9,7 @@ use super::{
     waits::{MemberWaits, StatPair},
 };
 use crate::{
-    disks::{DiskIdentity, Disks, KnownDevice},
+    disks::{DeviceIdentity, Disks, KnownDevice},
     family::{HistogramValue, MetricFamily, SampleValue, ValueLimits},
     name,
     table::table,
@@ -364,7 +364,7 @@ impl OperationLine {
 
 /// What is known of the disk that a member is, or is on; an empty text is not known.
 fn disk(device: &KnownDevice) -> serde_json::Value {
-    let DiskIdentity { model, vendor, serial, wwn, revision, path, transport, enclosure, slot } =
+    let DeviceIdentity { model, vendor, serial, wwn, revision, path, transport, enclosure, slot } =
         &*device.identity;
     json!({
         "disk": device.disk,

@@ -78,7 +78,7 @@ fn sas_disks_in_an_enclosure() {
     );
     page.truncate(10);
     tree.write(&format!("sys/devices/{SAS}/vpd_pg80"), &page);
-    let DiskIdentity { serial, wwn, .. } = tree.identity("sdb");
+    let DeviceIdentity { serial, wwn, .. } = tree.identity("sdb");
     assert_eq!((serial.as_str(), wwn.as_str()), ("Z4F0AB", "0x5000c50001020304"));
 }
 

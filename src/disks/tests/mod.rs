@@ -137,7 +137,7 @@ impl Tree {
     }
 
     /// The identity of a device.
-    fn identity(&self, name: &str) -> DiskIdentity {
+    fn identity(&self, name: &str) -> DeviceIdentity {
         (*self.read().device(name).unwrap_or_else(|| panic!("no `{name}`")).identity).clone()
     }
 }
@@ -154,8 +154,8 @@ fn text(watch: &DiskWatch, topology: &Topology) -> String {
 fn identity(
     [model, vendor, serial, wwn, revision]: [&str; 5],
     [path, transport, enclosure, slot]: [&str; 4],
-) -> DiskIdentity {
-    DiskIdentity {
+) -> DeviceIdentity {
+    DeviceIdentity {
         model: model.into(),
         vendor: vendor.into(),
         serial: serial.into(),
