@@ -255,7 +255,7 @@ fn both_nops() -> Outcome {
     Ok(format!("{counted}; the place is a call"))
 }
 
-/// A probe that needs several programs is one line of what `check` prints, with as many places as readelf has notes.
+/// The programs of a probe are one line of what `check` prints, and so are their places, as many as readelf has notes.
 fn in_one_line() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let (program, _) = build(directory.path(), &["-O1"])?;
@@ -270,7 +270,8 @@ fn in_one_line() -> Outcome {
     let readelf = text(tool("readelf")?.arg("-n").arg(&program));
     let places = readelf.lines().filter(|line| line.trim() == "Name: step").count();
     let lines: Vec<&str> = printed.lines().map(str::trim).collect();
-    let [first, way] = lines.as_slice() else { panic!("{printed}") };
+    let [first, cost, way] = lines.as_slice() else { panic!("{printed}") };
+    assert!(cost.starts_with("each label set is about 1 series"), "{printed}");
     assert!(
         first.starts_with(&format!("step  compiled  {places} programs")),
         "a form for each place: {printed}"
