@@ -37,7 +37,7 @@ pub const ARRAYS: [(&str, &[&str]); 9] = [
 ];
 
 /// Families about the exporter and its probes; `tests/rules.rs` compares them with a scrape.
-pub const OWN: [(&str, &[&str]); 28] = [
+pub const OWN: [(&str, &[&str]); 29] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
@@ -51,6 +51,7 @@ pub const OWN: [(&str, &[&str]); 28] = [
     ("tapster_build_info", &["version"]),
     ("tapster_config_last_reload_successful", &[]),
     ("tapster_config_last_reload_success_timestamp_seconds", &[]),
+    ("tapster_config_restart_required", &[]),
     ("tapster_scrape_duration_seconds", &[]),
     ("tapster_scrape_families_left_out", &[]),
     ("tapster_online_cpus", &[]),
