@@ -171,8 +171,8 @@ impl Drop for Prometheus {
     }
 }
 
-/// A proxy that requests the text format, because Prometheus before 2.49 has no setting for it. It ends with the test process.
-pub fn text_only(exporter: SocketAddr) -> SocketAddr {
+/// Answers scrapes with a head, without its empty line, and a body until the test process ends; with `None` the connection is closed.
+pub fn answering(answer: impl Fn() -> Option<(String, Vec<u8>)> + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -182,13 +182,19 @@ pub fn text_only(exporter: SocketAddr) -> SocketAddr {
             while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
                 line.clear();
             }
-            let Ok(response) = http::get(exporter, "/metrics", Some("text/plain;version=0.0.4")) else {
-                continue;
-            };
-            assert!(response.head.contains("text/plain; version=0.0.4"), "{}", response.head);
-            let _ = stream.write_all(format!("{}\r\nconnection: close\r\n\r\n", response.head).as_bytes());
-            let _ = stream.write_all(&response.body);
+            let Some((head, body)) = answer() else { continue };
+            let _ = stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes());
+            let _ = stream.write_all(&body);
         }
     });
     address
+}
+
+/// A proxy that requests the text format, because Prometheus before 2.49 has no setting for it. It ends with the test process.
+pub fn text_only(exporter: SocketAddr) -> SocketAddr {
+    answering(move || {
+        let response = http::get(exporter, "/metrics", Some("text/plain;version=0.0.4")).ok()?;
+        assert!(response.head.contains("text/plain; version=0.0.4"), "{}", response.head);
+        Some((response.head, response.body))
+    })
 }

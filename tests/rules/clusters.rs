@@ -5,7 +5,7 @@ use crate::{
         cases::{Outcome, Skip},
         exporter::within,
         fixture,
-        prometheus::Prometheus,
+        prometheus::{Prometheus, answering},
         yaml,
     },
     unit_test,
@@ -15,10 +15,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tapster::rules::{self, Settings, TEMPLATES, Template};
@@ -381,21 +379,10 @@ fn ill(seconds: f64) -> String {
 
 /// Serves that host until the test process ends.
 fn serve(begun: Instant) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut line = String::new();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
-                line.clear();
-            }
-            let head =
-                "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n\r\n";
-            let _ = stream.write_all((head.to_owned() + &ill(begun.elapsed().as_secs_f64())).as_bytes());
-        }
-    });
-    address
+    answering(move || {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4".to_owned();
+        Some((head, ill(begun.elapsed().as_secs_f64()).into_bytes()))
+    })
 }
 
 /// Every threshold out of reach.
