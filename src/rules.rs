@@ -23,7 +23,7 @@ pub struct Template {
 }
 
 /// All of them, by their names.
-pub const TEMPLATES: [Template; 7] = [
+pub const TEMPLATES: [Template; 9] = [
     Template {
         file: "block.yaml",
         is_optional: false,
@@ -40,9 +40,19 @@ pub const TEMPLATES: [Template; 7] = [
         text: include_str!("../config/rules/templates/fleet.yaml"),
     },
     Template {
+        file: "optional/median.yaml",
+        is_optional: true,
+        text: include_str!("../config/rules/templates/median.yaml"),
+    },
+    Template {
         file: "optional/nodes.yaml",
         is_optional: true,
         text: include_str!("../config/rules/templates/nodes.yaml"),
+    },
+    Template {
+        file: "optional/peers.yaml",
+        is_optional: true,
+        text: include_str!("../config/rules/templates/peers.yaml"),
     },
     Template {
         file: "raid.yaml",

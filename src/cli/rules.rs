@@ -48,7 +48,8 @@ pub struct RulesArgs {
     /// Read classic histograms only, for what does not know `histogram_count()` and the like, such as vmalert
     #[arg(long)]
     pub classic_histograms: bool,
-    /// Only this group; may be given several times [default: all but tapster-nodes and tapster-slo]
+    /// Only this group; may be given several times [default: all but tapster-block-median,
+    /// tapster-block-peers, tapster-nodes and tapster-slo]
     #[arg(long, value_name = "NAME")]
     pub group: Vec<String>,
     /// What is printed

@@ -136,6 +136,8 @@ pub struct Rule {
     pub group: String,
     pub role: Role,
     pub expr: String,
+    /// How often its group is evaluated, as written, if it says so itself.
+    pub every: Option<String>,
     /// How long an alert's condition must last, as written.
     pub lasts: Option<String>,
     pub labels: Vec<(String, String)>,
@@ -166,6 +168,7 @@ pub fn rules() -> Vec<Rule> {
                         .unwrap_or_default(),
                     role,
                     expr: text("expr").expect("a rule has an `expr`"),
+                    every: yaml::get(group, "interval").map(|every| yaml::text(every).to_owned()),
                     lasts: text("for"),
                     labels: owned("labels"),
                     annotations: owned("annotations"),

@@ -41,7 +41,6 @@ fn close_tests<'a>(file: &'a Path, name: &str) -> &'a str {
         "TapsterRaidSyncLong" => "raid_sync_long",
         "TapsterRaidArraySlowerThanBefore" => "raid_history_thresholds",
         "TapsterProbeDownOnMany" => "probe_down_on_many",
-        "TapsterBlockPeerSlow" => "block_peers",
         name if name.starts_with("TapsterRaid") => "raid_state",
         _ => file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(),
     }
@@ -143,8 +142,8 @@ fn tests_of(threshold: &str) -> (&'static str, &'static str) {
         name if name.starts_with("raid_slow_history_") => ("raid.yaml", "raid_history_thresholds"),
         name if name.starts_with("raid_") => ("raid.yaml", "raid_thresholds"),
         "stuck_seconds" => ("block.yaml", "block"),
-        "peers_slow_quantile" => ("block.yaml", "block_peers_quartile"),
-        name if name.starts_with("peers_") => ("block.yaml", "block_peers"),
+        "peers_slow_quantile" => ("optional/peers.yaml", "peers_quartile"),
+        name if name.starts_with("peers_") => ("optional/peers.yaml", "peers"),
         "slo_burn_1d" | "slo_burn_3d" => ("optional/slo.yaml", "slo_days"),
         name if name.starts_with("slo_") => ("optional/slo.yaml", "slo"),
         name if name.starts_with("run_queue_") || name.starts_with("blocked_") => ("sched.yaml", "sched"),

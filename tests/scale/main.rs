@@ -36,7 +36,7 @@ const FEW: usize = 3;
 fn rules_are_bounded(survey: &FleetSurvey) -> u64 {
     let (mut total, nodes) = (0, survey.nodes as u64);
     let mut answered = BTreeSet::new();
-    for RuleRow { place, optional, cost } in &survey.rules {
+    for RuleRow { place, optional, cost, .. } in &survey.rules {
         assert_eq!(cost.error, None, "{place}");
         assert!(cost.samples <= RULE_SAMPLES * nodes, "{place}: {} samples of {nodes} nodes", cost.samples);
         total += if *optional { 0 } else { cost.samples };

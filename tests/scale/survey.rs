@@ -31,6 +31,8 @@ pub(crate) struct RuleRow {
     pub(crate) place: String,
     /// Its file is loaded on request only.
     pub(crate) optional: bool,
+    /// Seconds between evaluations, if its group says so itself.
+    pub(crate) every: Option<i64>,
     pub(crate) cost: QueryCost,
 }
 
@@ -391,7 +393,8 @@ pub(crate) fn measure(
         }
         let file = rule.file.file_name().unwrap().to_str().unwrap();
         let optional = rule.file.parent().is_some_and(|parent| parent.ends_with("optional"));
-        rows.push(RuleRow { place: format!("{file}: {title}"), optional, cost });
+        let every = rule.every.as_deref().map(seconds);
+        rows.push(RuleRow { place: format!("{file}: {title}"), optional, every, cost });
     }
     let panels = dashboard_rows(&server, nodes, if all { &[false, true] } else { &[false] });
     Ok(FleetSurvey { nodes, node_series: fleet.node.len(), block, rules: rows, panels })

@@ -31,20 +31,21 @@ fn milliseconds(time: Duration) -> String {
 
 fn rules(survey: &FleetSurvey) -> String {
     let mut text = String::from(
-        "| rule | series | samples | samples of a node | peak | CPU ms | wall ms |\n|---|---:|---:|---:|---:|---:|---:|\n",
+        "| rule | every | series | samples | samples of a node | peak | CPU ms | wall ms |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     if survey.rules.is_empty() {
         return String::new();
     }
-    for RuleRow { place, cost, .. } in &survey.rules {
+    for RuleRow { place, every, cost, .. } in &survey.rules {
+        let every = every.map_or_else(String::new, |seconds| format!("{} m", seconds / 60));
         let (cpu, wall) = (milliseconds(cost.cpu), milliseconds(cost.wall));
         let (series, samples, peak) = (number(cost.series as u64), number(cost.samples), number(cost.peak));
         let each = cost.samples as f64 / survey.nodes as f64;
         match &cost.error {
             None => {
-                writeln!(text, "| {place} | {series} | {samples} | {each:.1} | {peak} | {cpu} | {wall} |")
+                writeln!(text, "| {place} | {every} | {series} | {samples} | {each:.1} | {peak} | {cpu} | {wall} |")
             }
-            Some(error) => writeln!(text, "| {place} | refused: {error} | | | | {cpu} | {wall} |"),
+            Some(error) => writeln!(text, "| {place} | {every} | refused: {error} | | | | {cpu} | {wall} |"),
         }
         .unwrap();
     }
@@ -87,8 +88,19 @@ pub(crate) fn text(survey: &FleetSurvey) -> String {
     let of_rules = |optional: bool| {
         let chosen = || survey.rules.iter().filter(move |row| row.optional == optional);
         let samples: u64 = chosen().map(|row| row.cost.samples).sum();
-        let seconds = chosen().map(|row| row.cost.cpu).sum::<Duration>().as_secs_f64();
-        format!("{seconds:.2} s of a processor and {} samples", number(samples))
+        // Groups with an interval of their own are not evaluated each time.
+        let seconds = |interval: i64| {
+            let share = |row: &RuleRow| interval as f64 / row.every.unwrap_or(interval).max(interval) as f64;
+            chosen().map(|row| row.cost.cpu.as_secs_f64() * share(row)).sum::<f64>()
+        };
+        format!(
+            "{:.2} s of a processor in each interval of a minute, {:.2} s in each of half a minute, {:.2} s and {} samples if all are \
+             evaluated at once",
+            seconds(60),
+            seconds(30),
+            seconds(i64::MAX),
+            number(samples)
+        )
     };
     let shown = || survey.panels.iter().filter(|row| !row.folded);
     let slowest = |cost: fn(&PanelRow) -> &QueryCost| {
@@ -107,7 +119,7 @@ pub(crate) fn text(survey: &FleetSurvey) -> String {
         if survey.rules.is_empty() {
             String::new()
         } else {
-            format!("One evaluation of all rules: {}; of the optional ones besides: {}. ", of_rules(false), of_rules(true))
+            format!("All rules: {}. The optional ones besides: {}. ", of_rules(false), of_rules(true))
         },
         milliseconds(one.1.wall),
         one.0,
