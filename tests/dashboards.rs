@@ -553,7 +553,7 @@ fn names_are_known() -> Outcome {
         for label in &found.grouped {
             assert!(labels.contains(label), "{place}: nothing there has `{label}`");
         }
-        let shows = if found.grouped.is_empty() { labels } else { found.grouped };
+        let shows = if found.kept.is_empty() { labels } else { found.kept };
         let legend = legends.get(&(place.clone(), expr)).cloned().unwrap_or_default();
         for (at, _) in legend.match_indices("{{") {
             let label = legend[at + 2..].split("}}").next().unwrap();

@@ -273,6 +273,10 @@ fn enabled() -> Outcome {
     };
     let most = check(&["--override", "block_io.max_series=77", "--override", "block.max_series=55"]);
     assert!(most.contains("at most 55 label sets") && !most.contains("at most 77"), "{most}");
+    // A pattern that fits nothing is no error, since a file is for many hosts, but it is said.
+    let none = check(&["--override", "block.devices={include: [no-such*]}"]);
+    let said = "no series here: `devices` takes none of the ";
+    assert!(none.contains(said) && !most.contains(said), "{none}\n{most}");
     Ok("by file, group and flag".to_owned())
 }
 

@@ -22,6 +22,12 @@ impl Wrong {
     }
 }
 
+/// What a person gave, for a message: what a terminal would obey is escaped.
+fn shown(text: &str) -> String {
+    let character = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(character).collect()
+}
+
 /// Everything that is put into the templates; by default what makes the files in `config/rules`.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -106,7 +112,7 @@ impl Settings {
         if !text.is_empty() {
             selector(text).map_err(|message| {
                 Wrong::new(
-                    format!("the selector `{}` is malformed: {message}", text.escape_debug()),
+                    format!("the selector `{}` is malformed: {message}", shown(text)),
                     "write it as between the braces of PromQL: `cluster=\"a\", job=~\"tapster.*\"`"
                         .to_owned(),
                 )
@@ -123,7 +129,7 @@ impl Settings {
             return Ok(());
         }
         if !is_name(label) {
-            let message = format!("`{}` is no name of a label", label.escape_debug());
+            let message = format!("`{}` is no name of a label", shown(label));
             return Err(Wrong::new(message, "letters, digits and `_`: `cluster`".to_owned()));
         }
         self.cluster = Some(label.to_owned());
@@ -139,7 +145,7 @@ impl Settings {
         let scheme = ["https://", "http://"].into_iter().find_map(|scheme| url.strip_prefix(scheme));
         let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '#' | '{' | '}' | '"' | '\\' | '`');
         if !scheme.is_some_and(|rest| !rest.is_empty() && rest.chars().all(is_plain)) {
-            let message = format!("`{}` is no address of a page", url.escape_debug());
+            let message = format!("`{}` is no address of a page", shown(url));
             let hint = "http:// or https://, without what stands behind `#`: that is the alert's".to_owned();
             return Err(Wrong::new(message, hint));
         }
@@ -154,7 +160,7 @@ impl Settings {
             return Ok(());
         }
         value(regex).map_err(|message| {
-            Wrong::new(format!("the job `{}` is malformed: {message}", regex.escape_debug()), None)
+            Wrong::new(format!("the job `{}` is malformed: {message}", shown(regex)), None)
         })?;
         self.job = Some(regex.to_owned());
         Ok(())
@@ -167,7 +173,7 @@ impl Settings {
             return Ok(());
         }
         whole(expression).map_err(|message| {
-            let text = expression.escape_debug();
+            let text = shown(expression);
             let hint = "an expression in one line: `kube_node_info{cluster=\"a\"}`".to_owned();
             Wrong::new(format!("the nodes `{text}` are malformed: {message}"), hint)
         })?;
@@ -192,7 +198,7 @@ impl Settings {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there are {}", known.join(", ")),
             };
-            return Err(Wrong::new(format!("there is no group `{}`", group.escape_debug()), hint));
+            return Err(Wrong::new(format!("there is no group `{}`", shown(group)), hint));
         }
         self.groups.push(group.to_owned());
         Ok(())
@@ -296,7 +302,7 @@ fn selector(text: &str) -> Result<(), String> {
         let (label, behind) = rest.split_at(end);
         if !is_name(label) {
             let found = rest.split(['=', '!', ',']).next().unwrap_or_default();
-            return Err(format!("`{}` is no name of a label", found.escape_debug()));
+            return Err(format!("`{}` is no name of a label", shown(found)));
         }
         if label == "__name__" {
             return Err("the rules themselves name the metrics".into());

@@ -35,6 +35,8 @@ pub struct Names {
     pub selectors: Vec<Selector>,
     /// In `by (…)`, `on (…)` and the like.
     pub grouped: BTreeSet<String>,
+    /// Those of them that an answer keeps: `without (…)` and `ignoring (…)` name what it has no more.
+    pub kept: BTreeSet<String>,
     /// Numbers, without the durations of windows and offsets.
     pub numbers: Vec<String>,
 }
@@ -107,7 +109,11 @@ pub fn names(expression: &str) -> Names {
             Token::Sign('[') => drop(words(&mut rest, ']')),
             Token::Word(word) if GROUPINGS.contains(&word.as_str()) => {
                 if rest.next_if_eq(&Token::Sign('(')).is_some() {
-                    names.grouped.extend(words(&mut rest, ')'));
+                    let labels = words(&mut rest, ')');
+                    if !["without", "ignoring"].contains(&word.as_str()) {
+                        names.kept.extend(labels.iter().cloned());
+                    }
+                    names.grouped.extend(labels);
                 }
             }
             Token::Word(word) if word == "offset" => drop(rest.next()),

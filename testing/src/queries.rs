@@ -30,7 +30,8 @@ pub const VARIABLES: [(&str, &str); 14] = [
 pub enum Role {
     /// A panel draws it.
     Panel,
-    /// It gives the values of a variable: `label_values(SELECTOR, LABEL)`, of which `expr` is the selector.
+    /// It gives the values of a variable: `label_values(SELECTOR, LABEL)`, of which `expr` is the selector, or
+    /// `query_result(EXPR)`.
     Variable,
     /// It marks the graphs.
     Annotation,
@@ -59,13 +60,15 @@ impl Query {
             Role::Annotation => Some("only while an alert fires"),
             Role::Record(name) if name.contains(":past_") => Some("there is no yesterday"),
             Role::Record(name) if name.contains("_bears:") => Some("only where an array has redundancy"),
-            Role::Record(name) if name.contains(":slow_ratio") => Some("only while a member is slow"),
+            Role::Record(name) if name.contains(":slow_") => Some("only while a member is slow"),
             Role::Record(name) if name.starts_with("tapster:blocked_long:") => {
                 Some("only while tasks are blocked for long")
             }
             Role::Record(name) if name.contains(":late_ratio") => Some("only of devices with enough I/O"),
             Role::Record(name)
-                if ["group_device_operation:", "device_group:"].iter().any(|of| name.starts_with(of)) =>
+                if ["group_device_operation:", "group_operation:", "device_group:"]
+                    .iter()
+                    .any(|of| name.starts_with(of)) =>
             {
                 Some("only where a site has named groups of devices")
             }
@@ -225,6 +228,11 @@ pub fn substitute(text: &str, variables: &[(&str, &str)]) -> String {
     result + rest
 }
 
+/// The expression of `query_result(EXPR)`.
+pub fn query_result(query: &str) -> Option<&str> {
+    query.strip_prefix("query_result(")?.strip_suffix(')')
+}
+
 /// The selector of `label_values(SELECTOR, LABEL)`, and the label.
 pub fn label_values(query: &str) -> Option<(&str, &str)> {
     let inner = query.strip_prefix("label_values(")?.strip_suffix(')')?;
@@ -260,9 +268,9 @@ pub fn all(variables: &[(&str, &str)]) -> Vec<Query> {
         for variable in dashboard["templating"]["list"].as_array().into_iter().flatten() {
             if variable["type"] == "query" {
                 let query = variable["query"]["query"].as_str().expect("a variable has a query");
-                let (selector, _) =
-                    label_values(query).expect("a variable is `label_values(SELECTOR, LABEL)`");
-                push(variable["name"].as_str().unwrap_or_default(), Role::Variable, selector);
+                let expr = query_result(query).or_else(|| label_values(query).map(|(selector, _)| selector));
+                let expr = expr.unwrap_or_else(|| panic!("`{query}`"));
+                push(variable["name"].as_str().unwrap_or_default(), Role::Variable, expr);
             }
         }
     }

@@ -320,7 +320,10 @@ fn split(tapster: &Tapster, target: &Target) -> Outcome {
     let measured = measure(tapster, target, &job, || job.run())?;
     assert_not_longer(&job, &measured);
     let (bios, requests) = (measured.report.ios, measured.stat.read.ios);
-    assert!(requests >= bios * (MIB / 1024 / REQUEST_KB), "{bios} bios in {requests} requests: none was split");
+    assert!(
+        requests >= bios * (MIB / 1024 / REQUEST_KB),
+        "{bios} bios in {requests} requests: none was split"
+    );
     Ok(format!("{bios} bios in {requests} requests; {}", figures(&job, &measured)))
 }
 

@@ -240,7 +240,7 @@ pub(crate) fn printed() -> Outcome {
         ),
         (
             ["--selector", "cluster=\"a\"} or vector(1) or up{job=\"\""],
-            "error: the selector `cluster=\\\"a\\\"} or vector(1) or up{job=\\\"\\\"` is malformed: a comma is missing behind the value of `cluster`\n  hint: write it as between the braces of PromQL: `cluster=\"a\", job=~\"tapster.*\"`\n",
+            "error: the selector `cluster=\"a\"} or vector(1) or up{job=\"\"` is malformed: a comma is missing behind the value of `cluster`\n  hint: write it as between the braces of PromQL: `cluster=\"a\", job=~\"tapster.*\"`\n",
         ),
         (
             ["--group", "x"],

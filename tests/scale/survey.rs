@@ -251,7 +251,7 @@ fn asked_of(server: &FleetServer, dashboard: &Value, question: &AskedQuery<'_>, 
     match question.kind {
         "instant" => server.instant(&expr),
         "range" => server.range(&expr, range, question.step),
-        _ => match expr.strip_prefix("query_result(").and_then(|rest| rest.strip_suffix(')')) {
+        _ => match queries::query_result(&expr) {
             Some(inner) => server.instant(inner),
             None => {
                 let (selector, label) = queries::label_values(&expr).unwrap_or_else(|| panic!("`{expr}`"));

@@ -43,7 +43,10 @@ fn rules(survey: &FleetSurvey) -> String {
         let each = cost.samples as f64 / survey.nodes as f64;
         match &cost.error {
             None => {
-                writeln!(text, "| {place} | {every} | {series} | {samples} | {each:.1} | {peak} | {cpu} | {wall} |")
+                writeln!(
+                    text,
+                    "| {place} | {every} | {series} | {samples} | {each:.1} | {peak} | {cpu} | {wall} |"
+                )
             }
             Some(error) => writeln!(text, "| {place} | {every} | refused: {error} | | | | {cpu} | {wall} |"),
         }

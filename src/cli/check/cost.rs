@@ -109,15 +109,23 @@ pub(super) fn lines(program: &Program, shown: &Shown, disks: &[Disk]) -> Vec<Str
                 disk.operations.iter().take(most).map(|operation| labels(program, &disk.name, operation))
             })
             .collect();
-        let names = match taken.len() {
-            1 => "the disk of this host that has had I/O".to_owned(),
-            count => format!("the {count} disks of this host that have had I/O"),
-        };
+        let names = of_this_host(taken.len());
         let sets_of =
             if sets.len() == 1 { "1 label set".to_owned() } else { format!("{} label sets", sets.len()) };
-        lines.push(format!("{names}: {sets_of}, about {}", of(&sets)));
+        lines.push(if taken.is_empty() && !disks.is_empty() {
+            format!("no series here: `devices` takes none of {}", of_this_host(disks.len()))
+        } else {
+            format!("{names}: {sets_of}, about {}", of(&sets))
+        });
     }
     lines
+}
+
+fn of_this_host(disks: usize) -> String {
+    match disks {
+        1 => "the disk of this host that has had I/O".to_owned(),
+        count => format!("the {count} disks of this host that have had I/O"),
+    }
 }
 
 #[cfg(test)]
