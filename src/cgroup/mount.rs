@@ -46,6 +46,11 @@ pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, HostError> {
     Ok(found.into_iter().map(|(_, mount)| mount).collect())
 }
 
+/// Where hierarchies are mounted; nothing where that cannot be read.
+pub(crate) fn mount_points(proc: &Path) -> Vec<PathBuf> {
+    mounts(proc).into_iter().flatten().map(|mount| mount.point).collect()
+}
+
 /// A line of mountinfo:
 /// `20 41 31 0:38 / /sys/fs/cgroup/cpu rw,relatime shared:4 - cgroup cgroup rw,cpu,cpuacct`.
 struct MountLine<'t> {

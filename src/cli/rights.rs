@@ -1,6 +1,7 @@
 //! Flags of the rights that are given up after the start.
 
 use crate::{
+    cgroup,
     exporter::Exporter,
     host::Host,
     otlp::setting::{Exports, PushSettings},
@@ -55,11 +56,14 @@ impl RightsArgs {
                 ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from),
             );
         }
+        // Cgroups are below `/sys` on most hosts, and can be anywhere.
+        let mut directories = cgroup::mount_points(&host.proc);
+        directories.extend([host.proc.clone(), host.sys.clone(), host.udev.clone(), host.container_logs()]);
         Sandbox {
             keep: self.keep.clone(),
             is_on: self.sandbox == Switch::On,
             needs: exporter.needs(),
-            directories: vec![host.proc.clone(), host.sys.clone(), host.udev.clone(), host.container_logs()],
+            directories,
             files,
             mapper: host.dev.join("mapper/control"),
             listed: host.dev.clone(),

@@ -185,7 +185,13 @@ impl Worst {
         let name = &container.name;
         assert!(truth.slept.0 > 0.5 && truth.queued.0 > 0.1, "{name}: {truth:?}");
         let states = after.values(OFF_CPU, &container.labels(), "state");
-        assert!(states.iter().any(|state| state == "interruptible"), "{name}: {states:?}");
+        let known = || LABELS.map(|label| after.values(OFF_CPU, &[], label));
+        assert!(
+            states.iter().any(|state| state == "interruptible"),
+            "{:?}: {states:?}; counted are {:?}",
+            container.labels(),
+            known()
+        );
         let families = [(OFF_CPU, truth.slept), (RUN_QUEUE, truth.queued)];
         let mut is_whole = true;
         for (number, (family, (least, most))) in families.into_iter().enumerate() {

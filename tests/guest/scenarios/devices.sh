@@ -7,7 +7,7 @@ modprobe nvme
 modprobe loop
 modprobe dm-mod
 modprobe raid1
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     [ -b /dev/nvme0n1 ] && [ -b /dev/nvme1n1 ] && [ -b /dev/sda ] && [ -b /dev/sdb ] && break
     sleep 0.1
 done
@@ -46,7 +46,7 @@ host=$(readlink -f "/sys/block/$scsi/device" | sed 's|.*/\(host[0-9]*\)/.*|\1|')
 run sh -c "echo 1 >/sys/block/$scsi/device/delete"
 scrape pulled
 run sh -c "echo '- - -' >/sys/class/scsi_host/$host/scan"
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     [ -n "$(named SCSI-1)" ] && break
     sleep 0.1
 done
