@@ -303,12 +303,32 @@ fn kind(target: &Target) -> &str {
     if target.exclusive { target.device.trim_end_matches(|c: char| c.is_ascii_digit()) } else { "disk" }
 }
 
+/// The largest request of a loop device, which outlives what it is over; dropping it restores what was set.
+struct LargestRequest {
+    attribute: String,
+    before: String,
+}
+
+impl LargestRequest {
+    fn set(device: &str, kilobytes: u64) -> Self {
+        let attribute = format!("/sys/block/{device}/queue/max_sectors_kb");
+        let before = fs::read_to_string(&attribute).unwrap();
+        fs::write(&attribute, kilobytes.to_string()).unwrap_or_else(|error| panic!("{attribute}: {error}"));
+        Self { attribute, before }
+    }
+}
+
+impl Drop for LargestRequest {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.attribute, self.before.trim());
+    }
+}
+
 /// Bios larger than a request: each is counted once, with all its bytes.
 fn split(tapster: &Tapster, target: &Target) -> Outcome {
     // Without a smaller request the kernel splits for the number of pages, and a buffer of huge pages is one.
     const REQUEST_KB: u64 = 256;
-    let attribute = format!("/sys/block/{}/queue/max_sectors_kb", target.device);
-    fs::write(&attribute, REQUEST_KB.to_string()).unwrap_or_else(|error| panic!("{attribute}: {error}"));
+    let _largest = LargestRequest::set(&target.device, REQUEST_KB);
     let job = Job {
         target: &target.path,
         pattern: "read",
