@@ -1,6 +1,6 @@
 //! Other programs: finds them and returns their output.
 
-use super::cases::Skip;
+use super::{cases::Skip, fixture::repository};
 use std::{
     path::PathBuf,
     process::{Command, Output},
@@ -18,6 +18,18 @@ fn find(program: &str) -> Option<PathBuf> {
 /// A command for an installed program; skips if it is not installed.
 pub fn tool(program: &str) -> Result<Command, Skip> {
     find(program).map(Command::new).ok_or_else(|| Skip(format!("`{program}` is not installed")))
+}
+
+/// A Python that has these modules: that of `./test`, or the host's own; skips if neither has. `packages` names what has them.
+pub fn python(modules: &str, packages: &str) -> Result<Command, Skip> {
+    let own = repository().join("target/python/bin/python3");
+    let path = if own.is_file() { own } else { "python3".into() };
+    let imported = Command::new(&path).args(["-c", &format!("import {modules}")]).output();
+    if imported.is_ok_and(|output| output.status.success()) {
+        Ok(Command::new(path))
+    } else {
+        Err(Skip(format!("no python3 with {packages}; `./test` makes one")))
+    }
 }
 
 /// Whether programs with USDT probes can be built: Debian has the header in `systemtap-sdt-dev`.

@@ -2,21 +2,14 @@
 
 use crate::support::{
     cases::{Outcome, Skip},
-    command::output,
+    command::{self, output},
     fixture, queries,
 };
 use std::{fs, path::Path, process::Command};
 
-/// A Python with Grafana's Foundation SDK: that of `./test`, or the host's own.
+/// A Python with Grafana's Foundation SDK.
 fn python() -> Result<Command, Skip> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python3");
-    let path = if own.is_file() { own } else { "python3".into() };
-    let has_sdk = Command::new(&path).args(["-c", "import grafana_foundation_sdk"]).output();
-    if has_sdk.is_ok_and(|output| output.status.success()) {
-        Ok(Command::new(path))
-    } else {
-        Err(Skip("no python3 with `grafana-foundation-sdk`; `./test` makes one".into()))
-    }
+    command::python("grafana_foundation_sdk", "`grafana-foundation-sdk`")
 }
 
 /// By Grafana's own types; and a mistake in each kind of place is seen.

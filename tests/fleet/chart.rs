@@ -5,8 +5,9 @@ use super::{
     host,
     support::{
         cases::{Cases, Outcome, Skip},
-        command::{output, tool},
+        command::{self, output, tool},
         exporter::{Tapster, binary, within},
+        fixture::repository,
         http,
         load::{COUNT, Load},
         metrics::{Metrics, whole},
@@ -22,20 +23,9 @@ use std::{
     time::Duration,
 };
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A Python with Helm's library: that of `./test`, or the host's own.
+/// A Python with Helm's library.
 fn python() -> Result<Command, Skip> {
-    let own = repository().join("target/python/bin/python3");
-    let path = if own.is_file() { own } else { "python3".into() };
-    let has_helm = Command::new(&path).args(["-c", "import helm_python, kubernetes_validate, yaml"]).output();
-    if has_helm.is_ok_and(|output| output.status.success()) {
-        Ok(Command::new(path))
-    } else {
-        Err(Skip("no python3 with `helm-python-sdk` and `kubernetes-validate`; `./test` makes one".into()))
-    }
+    command::python("helm_python, kubernetes_validate, yaml", "`helm-python-sdk` and `kubernetes-validate`")
 }
 
 fn said(output: &Output) -> String {
