@@ -503,7 +503,7 @@ fn one_at_a_time() -> Outcome {
         let looking = scope.spawn(|| {
             let (mut most, mut looks) = (0, 0);
             while !done.load(Ordering::Relaxed) {
-                most = most.max(Held::by(pid).programs.len());
+                most = most.max(Held::now(pid).programs.len());
                 looks += 1;
             }
             (most, looks)
