@@ -42,6 +42,9 @@ const DROPPED: &str = "tapster_probe_dropped_total";
 const LATE: &str = "tapster_site_late_seconds_total";
 
 const MIB: u64 = 1 << 20;
+/// Bytes of a large bio. It is 128 pages, as many segments as a request of any driver here takes, so that no bio is split: a larger
+/// one is or is not by how many of its pages happen to be huge, and the pieces of a split bio end before it does.
+const LARGE: u64 = 512 << 10;
 
 /// Time that two observers on one tracepoint may see apart: the programs of one run before those of the other.
 const BETWEEN_OBSERVERS: f64 = 6e-6;
@@ -213,6 +216,17 @@ fn assert_not_longer(job: &Job, Measured { report, histogram, stat, has_requests
     }
 }
 
+/// No bio was split: each ends when its one request does, for the other observer too.
+fn assert_whole(job: &Job, Measured { report, stat, has_requests, .. }: &Measured) {
+    let requests = stat.direction(job.operation()).ios;
+    assert!(
+        !has_requests || requests <= report.ios,
+        "{}: {} bios in {requests} requests",
+        job.name(),
+        report.ios
+    );
+}
+
 fn figures(job: &Job, Measured { report, histogram, stat, late, has_requests: _ }: &Measured) -> String {
     let microseconds = |seconds: f64| format!("{:.1}", seconds * 1e6);
     let quantile = |percentile: f64| {
@@ -247,7 +261,7 @@ fn load(cases: &mut Cases, tapster: &Tapster, targets: &[Target], block_bytes: u
     let observer = Observer::start();
     let before = tapster.scrape();
     for target in targets {
-        let (patterns, bytes) = if block_bytes < MIB {
+        let (patterns, bytes) = if block_bytes < LARGE {
             (["randread", "randwrite"], target.small_bytes)
         } else {
             (["read", "write"], target.large_bytes)
@@ -259,6 +273,7 @@ fn load(cases: &mut Cases, tapster: &Tapster, targets: &[Target], block_bytes: u
                     let measured = measure(tapster, target, &job, || job.run())?;
                     if target.exclusive {
                         assert_not_longer(&job, &measured);
+                        assert_whole(&job, &measured);
                     }
                     Ok(figures(&job, &measured))
                 });
@@ -289,7 +304,6 @@ fn load(cases: &mut Cases, tapster: &Tapster, targets: &[Target], block_bytes: u
                 return Ok(format!("{} bios; bpftrace missed completions, its mean says nothing", seen.bios));
             };
             let ours = mean(&histogram);
-            // Pieces of a bio that was split end before all of it has.
             assert!(
                 (ours - theirs).abs() <= theirs * 0.05 + BETWEEN_OBSERVERS,
                 "mean {ours}, bpftrace has {theirs}"
@@ -445,7 +459,7 @@ fn block_io_is_counted_as_it_happened() {
         if found.is_empty() { Err(Skip("there is no device to load".into())) } else { Ok(found.join(", ")) }
     });
     load(&mut cases, &tapster, &targets, 4096);
-    load(&mut cases, &tapster, &targets, MIB);
+    load(&mut cases, &tapster, &targets, LARGE);
     if let (Ok(memory), Some(target)) = (&memory, targets.iter().find(|target| kind(target) == "loop")) {
         cases.run("loop: bios that are split", || split(&tapster, target));
         cases.run("loop: reads of several bios", || large(&tapster, target));
