@@ -10,6 +10,7 @@ pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
     btf::TypeId,
+    missing::AbsentEvent,
     point::{AttachPoint, Mechanism},
     probe::Decoder,
     site::Sites,
@@ -371,6 +372,8 @@ pub struct TypedProbe {
     pub help: String,
     /// Its events, starts first; each becomes a program.
     pub events: Vec<TypedEvent>,
+    /// Optional events that this kernel does not have.
+    pub absent: Vec<AbsentEvent>,
     /// Parts of the key; empty for a probe of single events.
     pub key: Vec<Type>,
     /// Values that a start saves.
@@ -396,7 +399,7 @@ pub struct TypedProbe {
 impl TypedProbe {
     /// Whether the probe measures between two events.
     pub fn is_pair(&self) -> bool {
-        self.events.iter().any(|event| event.role == Role::Start)
+        self.events.iter().any(|event| event.role.keeps_start())
     }
 }
 
@@ -409,6 +412,20 @@ pub enum Role {
     End,
     /// A single event: counts.
     Single,
+    /// An end of what the event before it began, which it counts, and a start for the event after it.
+    Between,
+}
+
+impl Role {
+    /// Whether the event keeps a start.
+    pub fn keeps_start(self) -> bool {
+        matches!(self, Self::Start | Self::Between)
+    }
+
+    /// Whether the event takes a start, so that it knows the duration and what was saved.
+    pub fn takes_start(self) -> bool {
+        matches!(self, Self::End | Self::Between)
+    }
 }
 
 /// One event of a probe, which becomes one program.
@@ -434,12 +451,14 @@ pub struct TypedEvent {
     pub late_filters: Vec<Typed>,
     /// Values to save, for a start.
     pub saves: Vec<Typed>,
+    /// Whether a start that waits is kept when this one of its key comes; otherwise this one replaces it.
+    pub first: bool,
     /// The list to walk.
     pub each: Option<TypedEach>,
     /// One value for each label, for an end or single event.
     pub labels: Vec<Typed>,
-    /// One value for each metric, for an end or single event.
-    pub metrics: Vec<TypedValue>,
+    /// One value for each metric, for an end or single event; `None` for a metric that the event does not feed.
+    pub metrics: Vec<Option<TypedValue>>,
 }
 
 impl TypedEvent {
@@ -457,6 +476,7 @@ impl TypedEvent {
             filters,
             late_filters,
             saves,
+            first: _,
             each,
             labels,
             metrics,
@@ -465,8 +485,10 @@ impl TypedEvent {
             let budget = budget.iter().flat_map(|(size, within)| [size, within]);
             [from, next].into_iter().chain(budget)
         });
-        let metrics =
-            metrics.iter().flat_map(|TypedValue { filter, value }| std::iter::once(value).chain(filter));
+        let metrics = metrics
+            .iter()
+            .flatten()
+            .flat_map(|TypedValue { filter, value }| std::iter::once(value).chain(filter));
         key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels).chain(metrics).chain(each)
     }
 

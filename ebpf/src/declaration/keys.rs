@@ -12,9 +12,10 @@ use crate::{
 use serde_json::{Value, json};
 
 const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
-const ATTACH: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
+const ATTACH: Form = Form::Either(&[Form::Text, Form::Mapping(POINTS), Form::List(&Form::Text)]);
 const TEXTS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
+const BETWEEN_EVENTS: Form = Form::Either(&[Form::Mapping(BETWEEN), Form::List(&Form::Mapping(BETWEEN))]);
 
 /// Keys of a file.
 pub(super) const FILE: &[Key] = &[
@@ -215,14 +216,24 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "at",
         ATTACH,
-        "[Attach point](#attach-points) of a single event, or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
+        "[Attach point](#attach-points) of a single event. For several write [`one_of` or `all_of`](#one-of-them-or-all-of-them).",
+    ),
+    Key::new(
+        "events",
+        Form::List(&Form::Mapping(SINGLE)),
+        "A list of [single events](#several-events), all of which feed the metrics; each may have labels and values of its own.",
     ),
     Key::new(
         "start",
         EVENTS,
-        "Where a measured time begins: an [event](#events), or a list of events.",
+        "Where a measured time begins: an [event](#events), or a list of events, which are all used.",
     ),
-    Key::new("end", EVENTS, "Where it ends: an [event](#events), or a list of events."),
+    Key::new("end", EVENTS, "Where it ends: an [event](#events), or a list of events, which are all used."),
+    Key::new(
+        "between",
+        BETWEEN_EVENTS,
+        "Measures the [time between events](#time-between-events): from each to the next with the same key. An event, or a list of events, which are all used.",
+    ),
     Key::new(
         "function",
         Form::Text,
@@ -305,19 +316,43 @@ pub(crate) const INFLIGHT_TIMEOUT: Key = Key::new(
 )
 .or(Fallback::Text("10m"));
 
-/// Keys of an event.
-pub(super) const EVENT: &[Key] = &[
-    Key::required(
-        "at",
-        ATTACH,
-        "[Attach point](#attach-points), or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
+/// Keys of `at`, where there are several attach points.
+pub(super) const POINTS: &[Key] = &[
+    Key::new(
+        "one_of",
+        Form::List(&Form::Text),
+        "[Alternatives](#alternatives): the first that the kernel has and takes is used.",
     ),
     Key::new(
-        "kernel",
-        Form::Text,
-        "Kernels that this event is for; on others it is as if it were not there.",
-    )
-    .or(Fallback::Told("all")),
+        "all_of",
+        Form::List(&Form::Text),
+        "All of these: each is an event of its own, and the keys beside `at` are those of each.",
+    ),
+];
+
+const AT: Key = Key::required(
+    "at",
+    ATTACH,
+    "[Attach point](#attach-points). For several write [`one_of` or `all_of`](#one-of-them-or-all-of-them).",
+);
+const ON_KERNELS: Key = Key::new(
+    "kernel",
+    Form::Text,
+    "Kernels that this event is for; on others it is as if it were not there.",
+)
+.or(Fallback::Told("all"));
+const OPTIONAL: Key = Key::new(
+    "optional",
+    Form::Boolean,
+    "Whether the others run without it where the kernel or the program [does not have it](#optional-events).",
+)
+.or(Fallback::Boolean(false));
+
+/// Keys of an event.
+pub(super) const EVENT: &[Key] = &[
+    AT,
+    ON_KERNELS,
+    OPTIONAL,
     // Told as missing by the reader of events, in words of its own.
     Key::new(
         "key",
@@ -337,9 +372,61 @@ pub(super) const EVENT: &[Key] = &[
         "Start only: [values kept](#save), read at the end as `start.NAME`.",
     ),
     Key::new(
+        "first",
+        Form::Boolean,
+        "Start only: whether a start that waits [is kept](#a-start-that-waits-is-kept) when another of its key comes.",
+    )
+    .or(Fallback::Boolean(false)),
+    Key::new(
         "each",
         Form::Mapping(EACH),
         "End only: runs the action once for each element of [a list](#each).",
+    ),
+];
+
+/// Keys of an item of `events`.
+pub(super) const SINGLE: &[Key] = &[
+    AT,
+    ON_KERNELS,
+    OPTIONAL,
+    Key::new(
+        "let",
+        Form::Named(&Form::Expression),
+        "[Named expressions](#let) of this event, before those of the probe, which may use them.",
+    ),
+    Key::new("where", Form::Expression, "[Which of these events count](#where).").or(Fallback::Told("all")),
+    Key::new("each", Form::Mapping(EACH), "Runs the action once for each element of [a list](#each)."),
+    Key::new("labels", Form::Named(&Form::Expression), "What labels are at this event: name → expression.")
+        .or(Fallback::Told("the probe's")),
+    Key::new(
+        "values",
+        Form::Named(&Form::Expression),
+        "What this event adds to metrics: name → expression. It feeds those that are named, and no others.",
+    )
+    .or(Fallback::Told("every metric with its own `value`")),
+];
+
+/// Keys of an event of `between`.
+pub(super) const BETWEEN: &[Key] = &[
+    AT,
+    ON_KERNELS,
+    OPTIONAL,
+    Key::new(
+        "key",
+        ONE_OR_MORE_EXPRESSIONS,
+        "What the events have in common between which the time is measured: an expression, or a list of up to 8.",
+    )
+    .or(Fallback::Told("required")),
+    Key::new(
+        "where",
+        Form::Expression,
+        "[Which events count](#where). Without `duration` and `start.NAME` in it: others are as if they were not there.",
+    )
+    .or(Fallback::Told("all")),
+    Key::new(
+        "save",
+        Form::Named(&Form::Expression),
+        "[Values kept](#save) for the next event, which reads them as `start.NAME`.",
     ),
 ];
 
@@ -367,7 +454,13 @@ pub(super) const EACH: &[Key] = &[
 
 /// Keys of a label.
 pub(super) const LABEL: &[Key] = &[
-    Key::required("value", Form::Expression, "The label's value."),
+    // Told as missing by the reader of labels: events may give it.
+    Key::new(
+        "value",
+        Form::Expression,
+        "The label's value; with `events` that of all that have none of their own.",
+    )
+    .or(Fallback::Told("required, unless each of `events` has its own")),
     Key::new(
         "as",
         Form::Either(&[Form::Text, Form::Table]),
@@ -422,12 +515,15 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 14] = [
+    let lists: [(&str, &[Key]); 17] = [
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
         ("probe", PROBE),
         ("event", EVENT),
+        ("points", POINTS),
+        ("single event", SINGLE),
+        ("between", BETWEEN),
         ("each", EACH),
         ("label", LABEL),
         ("reason", REASON),
@@ -487,7 +583,9 @@ mod tests {
 
     #[test]
     fn a_mapping_has_every_key_once() {
-        for (name, keys) in [("metric", METRIC), ("probe", PROBE), ("file", FILE)] {
+        for (name, keys) in
+            [("metric", METRIC), ("probe", PROBE), ("file", FILE), ("event", EVENT), ("single", SINGLE)]
+        {
             let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
             names.sort_unstable();
             names.dedup();
