@@ -3,9 +3,11 @@
 //! Integers are computed in 64 bits. Narrower integers are widened and keep their value, so that `a - b` of two `u32` may be
 //! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
+mod role;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
+pub use role::Role;
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
@@ -400,31 +402,6 @@ impl TypedProbe {
     /// Whether the probe measures between two events.
     pub fn is_pair(&self) -> bool {
         self.events.iter().any(|event| event.role.keeps_start())
-    }
-}
-
-/// The role of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A start: keeps the time.
-    Start,
-    /// An end: takes the start and counts.
-    End,
-    /// A single event: counts.
-    Single,
-    /// An end of what the event before it began, which it counts, and a start for the event after it.
-    Between,
-}
-
-impl Role {
-    /// Whether the event keeps a start.
-    pub fn keeps_start(self) -> bool {
-        matches!(self, Self::Start | Self::Between)
-    }
-
-    /// Whether the event takes a start, so that it knows the duration and what was saved.
-    pub fn takes_start(self) -> bool {
-        matches!(self, Self::End | Self::Between)
     }
 }
 

@@ -147,7 +147,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
         let text = format!(
-            "probes:\n  - name: a\n    at: ['usdt:{0}:x', 'uprobe:{0}:y']\n    metrics: [{{ counter: a_total }}]\n\
+            "probes:\n  - name: a\n    at: {{ one_of: ['usdt:{0}:x', 'uprobe:{0}:y'] }}\n    metrics: [{{ counter: a_total }}]\n\
              \x20 - name: b\n    at: 'software:page-faults:1'\n    metrics: [{{ counter: b_total }}]\n",
             path.display()
         );

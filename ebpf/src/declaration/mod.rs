@@ -5,6 +5,7 @@
 mod device_group;
 mod effect;
 mod event;
+mod event_keys;
 mod keys;
 mod label;
 mod metric;

@@ -1,6 +1,6 @@
 //! Attach points behind `at`: one, or several of which a word says what they mean.
 
-use super::{MAX_ALTERNATIVES, keys};
+use super::{MAX_ALTERNATIVES, event_keys};
 use crate::{
     attach,
     diagnostic::{Diagnostic, Spanned},
@@ -33,7 +33,7 @@ impl Reader {
 
     /// `one_of` or `all_of`.
     fn named_points(&mut self, node: &Node) -> Vec<Alternatives> {
-        let Some(fields) = self.fields(node, keys::POINTS, "`at`") else { return Vec::new() };
+        let Some(fields) = self.fields(node, event_keys::POINTS, "`at`") else { return Vec::new() };
         let mut points = |list: &Node, word: &str| {
             let Data::Sequence(items) = &list.data else {
                 let message = format!("`{word}` takes a list of attach points, found {}", list.kind());

@@ -1,6 +1,6 @@
 //! `events`: single events with labels and values of their own, all of which feed the metrics of one probe.
 
-use super::{FORMS, keys};
+use super::{FORMS, event_keys};
 use crate::{
     diagnostic::{Spanned, nearest},
     probe::{Event, Expression, Label, Metric, OwnValues},
@@ -31,7 +31,9 @@ impl Reader {
     }
 
     fn single_event(&mut self, node: &Node) -> Vec<Event> {
-        let Some(fields) = self.fields(node, keys::SINGLE, "an item of `events`") else { return Vec::new() };
+        let Some(fields) = self.fields(node, event_keys::SINGLE, "an item of `events`") else {
+            return Vec::new();
+        };
         let mut named = |key: &str| fields.get(key).map(|node| self.named_expressions(node, key));
         let own = OwnValues {
             lets: named("let").unwrap_or_default(),
@@ -61,7 +63,7 @@ impl Reader {
 
     /// Reads an event of `between`.
     pub(super) fn between_event(&mut self, node: &Node) -> Vec<Event> {
-        let Some(fields) = self.fields(node, keys::BETWEEN, "`between`") else { return Vec::new() };
+        let Some(fields) = self.fields(node, event_keys::BETWEEN, "`between`") else { return Vec::new() };
         if fields.lacks("key") {
             let hint = "what the events have in common, such as `tid`; `key: 0` for the time between any two";
             self.error_hint(fields.span.clone(), "`between` needs `key`", hint);
