@@ -96,7 +96,8 @@ fn several() -> Outcome {
     let made: Vec<PathBuf> = (0..17).map(|number| directory.path().join(format!("d{number}"))).collect();
     made.iter().for_each(|path| fs::create_dir(path).unwrap());
     made[..5].iter().for_each(|path| fs::remove_dir(path).unwrap());
-    let file = File::options().read(true).write(true).create_new(true).open(directory.path().join("f")).unwrap();
+    let file =
+        File::options().read(true).write(true).create_new(true).open(directory.path().join("f")).unwrap();
     let sizes = [100, 2048, 5000];
     for size in sizes {
         assert_eq!(file.write_at(&vec![1; size], 0).unwrap(), size);
@@ -109,7 +110,10 @@ fn several() -> Outcome {
     };
     assert_eq!(since("tapster_directories_made_total", ""), 17);
     assert_eq!(whole(after.sum("tapster_directories", &[])), 12, "17 made, 5 removed");
-    let shown = |kind| ["tapster_transfers_total", "tapster_transfer_bytes_total", "tapster_transfer_kib_total"].map(|name| since(name, kind));
+    let shown = |kind| {
+        ["tapster_transfers_total", "tapster_transfer_bytes_total", "tapster_transfer_kib_total"]
+            .map(|name| since(name, kind))
+    };
     assert_eq!(shown("written"), [3, 7148, 2 + 4]);
     assert_eq!(shown("read"), [1, 3000, 2]);
     assert_eq!(whole(after.sum("tapster_probe_dropped_total", &[])), 0, "dropped");
@@ -120,7 +124,10 @@ fn several() -> Outcome {
     assert!(page.text().contains("<b>without</b>") && page.text().contains(nothing), "{}", page.text());
     let log = tapster.log();
     assert_eq!(log.iter().filter(|line| line.contains(nothing)).count(), 1, "{log:?}");
-    Ok(format!("12 of {} directories left, transfers by kind, and the event that is not there is named", made.len()))
+    Ok(format!(
+        "12 of {} directories left, transfers by kind, and the event that is not there is named",
+        made.len()
+    ))
 }
 
 const LATER: &str = "
@@ -185,7 +192,8 @@ const ROUNDS: u64 = 5;
 fn first() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let tapster = start(&write(directory.path(), KEPT));
-    let file = File::options().read(true).write(true).create_new(true).open(directory.path().join("f")).unwrap();
+    let file =
+        File::options().read(true).write(true).create_new(true).open(directory.path().join("f")).unwrap();
     let (mut from_first, mut from_last, mut writes) = ([Duration::ZERO; 2], [Duration::ZERO; 2], Vec::new());
     let write = |place: u64| {
         let before = Instant::now();
@@ -212,20 +220,27 @@ fn first() -> Outcome {
     for (name, [least, most]) in [("kept", from_first), ("replaced", from_last)] {
         assert_eq!(whole(metrics.sum(&format!("tapster_{name}_total"), &[])), ROUNDS);
         let seconds = metrics.sum(&format!("tapster_{name}_seconds_total"), &[]);
-        assert!((least.as_secs_f64()..=most.as_secs_f64()).contains(&seconds), "{name}: {seconds} s, {least:?} to {most:?}");
+        assert!(
+            (least.as_secs_f64()..=most.as_secs_f64()).contains(&seconds),
+            "{name}: {seconds} s, {least:?} to {most:?}"
+        );
         shown.push(format!("{name} {seconds:.4} s"));
     }
     for place in 0..3_usize {
         // From the write at this place to the next one, which the last of all does not have.
         let place_of = |(index, _): &(usize, _)| index % 3 == place;
-        let pairs: Vec<_> = writes.windows(2).enumerate().filter(place_of).map(|(_, pair)| (pair[0], pair[1])).collect();
+        let pairs: Vec<_> =
+            writes.windows(2).enumerate().filter(place_of).map(|(_, pair)| (pair[0], pair[1])).collect();
         let least: Duration = pairs.iter().map(|((_, ended), (began, _))| *began - *ended).sum();
         let most: Duration = pairs.iter().map(|((began, _), (_, ended))| *ended - *began).sum();
         let number = place.to_string();
         let labels = [("before", number.as_str())];
         assert_eq!(whole(metrics.sum("tapster_gaps_total", &labels)), u64::try_from(pairs.len()).unwrap());
         let seconds = metrics.sum("tapster_gap_seconds_total", &labels);
-        assert!((least.as_secs_f64()..=most.as_secs_f64()).contains(&seconds), "{place}: {seconds} s, {least:?} to {most:?}");
+        assert!(
+            (least.as_secs_f64()..=most.as_secs_f64()).contains(&seconds),
+            "{place}: {seconds} s, {least:?} to {most:?}"
+        );
     }
     let lost = metrics.sum("tapster_probe_dropped_total", &[]);
     assert_eq!((whole(lost), whole(metrics.sum("tapster_probe_unmatched_total", &[]))), (0, 0));
@@ -309,11 +324,20 @@ fn softirqs() -> Outcome {
         let labels = [("vec", vec.as_str())];
         let ours = whole(kept.sum("tapster_softirqs_total", &labels));
         // At the ends of the window each reads its own clock.
-        assert!(ours.abs_diff(*waits) <= 4 + missed, "vec {vec}: {ours} waits, by bpftrace {waits}, missed {missed}");
-        let (mine, other) = (kept.sum("tapster_softirq_wait_seconds_total", &labels), Duration::from_nanos(*ns).as_secs_f64());
+        assert!(
+            ours.abs_diff(*waits) <= 4 + missed,
+            "vec {vec}: {ours} waits, by bpftrace {waits}, missed {missed}"
+        );
+        let (mine, other) = (
+            kept.sum("tapster_softirq_wait_seconds_total", &labels),
+            Duration::from_nanos(*ns).as_secs_f64(),
+        );
         // Each has its own moment in the same event, and the programs of the other are in between.
         let allowed = 0.05_f64.mul_add(other, 0.000_02 * Duration::from_secs(*waits + 10).as_secs_f64());
-        assert!((mine - other).abs() <= allowed, "vec {vec}: {mine} s in {ours} waits, by bpftrace {other} s in {waits}");
+        assert!(
+            (mine - other).abs() <= allowed,
+            "vec {vec}: {mine} s in {ours} waits, by bpftrace {other} s in {waits}"
+        );
         all += ours;
         again_in_all += again;
         seconds += mine;
