@@ -327,6 +327,8 @@ impl Running {
             return;
         };
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
+        // An optional event in a file that comes later.
+        needs.programs |= self.is_watched() && !self.absent().is_empty();
         needs.processes |= needs_processes(self.is_watched(), program);
         let is_perf = |code: &Code| code.mechanism.link.is_event();
         // Stacks of programs need an event on each CPU that reports mappings.

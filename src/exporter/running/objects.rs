@@ -31,8 +31,11 @@ impl Running {
         if change == Change::None {
             return;
         }
+        let before = self.absent().len();
         let down = self.revive(&mut watched, change, host, shared, kernel()).err();
         match &down {
+            // Only the file of an optional event went.
+            None if self.absent().len() > before => {}
             None => {
                 lock(&self.reattached).files += 1;
                 tracing::info!(probe = self.name, "attached to the files that are there now");
