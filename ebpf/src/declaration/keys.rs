@@ -261,13 +261,13 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "where",
         Form::Expression,
-        "[Which events count](#where); with `at`, and with `function` of its returns. A pair has it in its events.",
+        "[Which events count](#where); with `at`, and with `function` of its returns. Else it is in the events.",
     )
     .or(Fallback::Told("all")),
     Key::new(
         "each",
         Form::Mapping(EACH),
-        "Runs the action once for each element of [a list](#each); with `at` only, else it belongs to the end event.",
+        "Runs the action once for each element of [a list](#each); with `at` only, else it is in the events.",
     ),
     Key::new(
         "labels",
@@ -289,7 +289,7 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "max_inflight",
         Form::Integer(1, 10_000_000),
-        "How many starts that wait for their end have room; not with `at`.",
+        "How many starts that wait for their end have room; not with `at` and `events`.",
     )
     .or(Fallback::Integer(16_384)),
     MAX_FUNCTIONS,
@@ -314,7 +314,7 @@ pub(crate) const MAX_FUNCTIONS: Key = Key::new(
 pub(crate) const INFLIGHT_TIMEOUT: Key = Key::new(
     "inflight_timeout",
     Form::Duration,
-    "After this a start without an end is given up and counted; not with `at`. Where it is not written and the probe has `in_flight` or `oldest`, only [if its end may have been missed](#what-waits).",
+    "After this a start without an end is given up and counted; not with `at` and `events`. Where it is not written and the probe has `in_flight` or `oldest`, only [if its end may have been missed](#what-waits).",
 )
 .or(Fallback::Text("10m"));
 
