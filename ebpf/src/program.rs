@@ -168,6 +168,11 @@ impl Program {
         u32::try_from(self.maps.iter().position(|map| map.name == name)?).ok()
     }
 
+    /// Whether it tells what there is at a scrape, and not what happened.
+    pub fn is_walk(&self) -> bool {
+        self.codes.iter().any(|code| code.mechanism.link.is_walk())
+    }
+
     /// Names and kinds of its families.
     pub fn families(&self) -> impl Iterator<Item = (&str, FamilyKind)> {
         let waiting = self.waiting.iter().flat_map(|waiting| &waiting.metrics);

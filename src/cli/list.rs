@@ -2,6 +2,7 @@
 
 mod events;
 mod functions;
+mod objects;
 mod tracepoints;
 mod usdt;
 mod wanted;
@@ -122,7 +123,7 @@ fn shown(listed: Result<Listing, Missing>) -> Result<u8, Stop> {
     }
 }
 
-/// Tracepoints, timers and counters.
+/// Tracepoints, timers and counters, and what can be walked over.
 fn points(args: &ListArgs, kernel: &Kernel) -> Result<u8, Stop> {
     let pattern = args.pattern.as_deref();
     let target = kernel.target();
@@ -135,7 +136,7 @@ fn points(args: &ListArgs, kernel: &Kernel) -> Result<u8, Stop> {
     let all = kernel.all();
     let mut text = String::new();
     let points = tracepoints::asked(&all, pattern).into_iter();
-    for point in points.chain(events.iter().map(PerfEvent::point)) {
+    for point in points.chain(events.iter().map(PerfEvent::point)).chain(objects::asked(&target, pattern)) {
         if !attach::is_listed(&point, &target) {
             continue;
         }

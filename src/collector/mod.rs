@@ -299,7 +299,13 @@ impl ProbeReader {
         let shown = self.shown();
         // The lock is taken before the map is read: a row must not be seen both in the map and among those removed from it, nor
         // in neither.
-        let held = self.takes_out().then(|| self.lock_labels());
+        let is_walk = self.program().is_walk();
+        let held = (self.takes_out() || is_walk).then(|| self.lock_labels());
+        if is_walk {
+            // What there is now, and nothing of what there was.
+            self.rows.clear()?;
+            self.attached.walk()?;
+        }
         let dump = self.rows.dump()?;
         let mut series = count(dump.len());
         let waits = self.waits()?;

@@ -16,6 +16,7 @@ use crate::{
 };
 use std::{
     collections::HashMap,
+    io,
     os::fd::BorrowedFd,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -82,7 +83,7 @@ impl Loaded {
                 Link::Functions(FunctionLinks::load(code, maps)?)
             }
             (Kind::CpuEvents, None) => Link::Cpus(Cpus::load(code, maps)?),
-            (Kind::RawTracepoint | Kind::Tracing(_) | Kind::Tracepoint, None) => {
+            (Kind::RawTracepoint | Kind::Tracing(_) | Kind::Walk(_) | Kind::Tracepoint, None) => {
                 Link::Single(Single::load(code, maps, types)?)
             }
         };
@@ -302,6 +303,14 @@ impl ProgramLinks {
             Link::Functions(functions) => functions.are_events(),
             Link::Usdt(usdt) => usdt.are_events(),
             Link::Single(_) | Link::Cpus(_) => false,
+        })
+    }
+
+    /// Has all programs run that are attached to walks over objects.
+    pub(super) fn walk(&self) -> io::Result<()> {
+        self.all().iter().try_for_each(|loaded| match &loaded.link {
+            Link::Single(single) => single.walk(),
+            Link::Cpus(_) | Link::Functions(_) | Link::Usdt(_) => Ok(()),
         })
     }
 

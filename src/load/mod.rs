@@ -22,6 +22,7 @@ use links::ProgramLinks;
 use maps::Maps;
 use std::{
     collections::HashSet,
+    io,
     os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     sync::Arc,
@@ -73,6 +74,11 @@ impl Attached {
             return Err(LoadError::Other(own.name.clone()));
         }
         self.links.renew(program, &self.maps, kernel, all)
+    }
+
+    /// Has its programs run that are attached to walks over objects: once for each object that there is.
+    pub fn walk(&self) -> io::Result<()> {
+        self.links.walk()
     }
 
     /// Whether it is attached to CPUs, which come and go.

@@ -1,4 +1,4 @@
-//! Programs with one link each: at raw tracepoints, at targets that the program names by a BTF type, and at tracepoints.
+//! Programs with one link each: at raw tracepoints, at targets and walks that the program names by a BTF type, and at tracepoints.
 
 use super::{LoadError, error::not_loaded};
 use crate::{
@@ -28,17 +28,19 @@ pub(super) struct Single {
 }
 
 #[derive(Debug)]
-#[expect(dead_code, reason = "it is held, and not asked")]
 enum SingleLink {
+    #[expect(dead_code, reason = "it is held, and not asked")]
     Link(OwnedFd),
+    #[expect(dead_code, reason = "it is held, and not asked")]
     Event(CpuEvent),
+    Walk(OwnedFd),
 }
 
 impl Single {
     /// Loads the program. `types` are the kernel's.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>], types: Option<&Btf>) -> Result<Self, LoadError> {
         let kind = match code.mechanism.link {
-            LinkKind::Tracing(tracing) => typed(code, tracing, types)?,
+            LinkKind::Tracing(tracing) | LinkKind::Walk(tracing) => typed(code, tracing, types)?,
             LinkKind::Tracepoint => ProgramKind::Tracepoint,
             LinkKind::RawTracepoint => ProgramKind::RawTracepoint,
             LinkKind::CpuEvents | LinkKind::KernelProbe { .. } | LinkKind::UserProbe { .. } => several(code),
@@ -57,10 +59,19 @@ impl Single {
                 .and_then(|name| sys::attach_raw_tracepoint(program, &name))
                 .map(SingleLink::Link),
             LinkKind::Tracing(_) => sys::attach_tracing(program).map(SingleLink::Link),
+            LinkKind::Walk(_) => sys::attach_walk(program).map(SingleLink::Walk),
             LinkKind::CpuEvents | LinkKind::KernelProbe { .. } | LinkKind::UserProbe { .. } => several(code),
         };
         self.held = Some(held.map_err(|error| LoadError::not_attached(code, &error))?);
         Ok(())
+    }
+
+    /// Runs the program once for each object if it is attached to a walk.
+    pub(super) fn walk(&self) -> io::Result<()> {
+        match &self.held {
+            Some(SingleLink::Walk(link)) => sys::walk(link.as_fd()),
+            Some(SingleLink::Link(_) | SingleLink::Event(_)) | None => Ok(()),
+        }
     }
 
     pub(super) fn program(&self) -> BorrowedFd<'_> {

@@ -4,11 +4,14 @@
 use super::bpf::{self, Attributes, BpfCommand, RefusedCall};
 use std::{
     ffi::CStr,
-    fs, io,
+    fs,
+    io::{self, Read},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 use tapster_ebpf::usdt::UsdtSite;
 
+/// `BPF_TRACE_ITER`
+const TRACE_ITER: u32 = 28;
 /// `BPF_TRACE_KPROBE_MULTI`
 pub(super) const KPROBE_MULTI: u32 = 42;
 /// `BPF_TRACE_KPROBE_SESSION`
@@ -85,6 +88,15 @@ struct RawTracepoint {
 }
 // SAFETY: as above.
 unsafe impl Attributes for RawTracepoint {}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Iteration {
+    link: u32,
+    flags: u32,
+}
+// SAFETY: as above.
+unsafe impl Attributes for Iteration {}
 
 /// The first published version of `struct perf_event_attr` that has the fields for a uprobe.
 #[derive(Debug, Default)]
@@ -357,4 +369,30 @@ pub fn attach_raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result
     let mut attributes = RawTracepoint { name: name.as_ptr() as u64, program: bpf::number(program), pad: 0 };
     // SAFETY: the kernel reads a string; the command makes a descriptor.
     Ok(unsafe { bpf::bpf_fd(BpfCommand::RawTracepointOpen, &mut attributes) }?)
+}
+
+/// Attaches a program to a walk over objects, which it names by a BTF type, 5.8. It runs when the link is [walked](walk).
+pub fn attach_walk(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes =
+        PerfLink { program: bpf::number(program), attach_type: TRACE_ITER, ..PerfLink::default() };
+    // SAFETY: no addresses, and the command makes a descriptor.
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::LinkCreate, &mut attributes) }?)
+}
+
+/// Has the program of a link run once for each object, and once more with none.
+pub fn walk(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = Iteration { link: bpf::number(link), flags: 0 };
+    // SAFETY: no addresses, and the command makes a descriptor.
+    let fd = unsafe { bpf::bpf_fd(BpfCommand::IteratorCreate, &mut attributes) }?;
+    let mut walk = fs::File::from(fd);
+    // Programs write no text: one read is all, unless the kernel pauses a long walk or a signal does.
+    let mut text = [0; 4096];
+    loop {
+        match walk.read(&mut text) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -24,6 +24,7 @@ pub(super) enum BpfCommand {
     LookupBatch = 24,
     LinkCreate = 28,
     EnableStats = 32,
+    IteratorCreate = 33,
 }
 
 impl BpfCommand {
@@ -41,6 +42,7 @@ impl BpfCommand {
             Self::LinkCreate => "BPF_LINK_CREATE",
             Self::LookupBatch => "BPF_MAP_LOOKUP_BATCH",
             Self::EnableStats => "BPF_ENABLE_STATS",
+            Self::IteratorCreate => "BPF_ITER_CREATE",
         }
     }
 }

@@ -31,8 +31,8 @@ mod tests;
 pub use access::{effective_user, has_access_list, is_read_only};
 pub use attach::{
     Ends, KernelFunctions, SYS_UPROBE, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie,
-    attach_raw_tracepoint, attach_site, attach_tracing, attach_uprobes, attach_usdt, has_kprobe_multi,
-    has_uprobe_call, has_uprobe_multi,
+    attach_raw_tracepoint, attach_site, attach_tracing, attach_uprobes, attach_usdt, attach_walk,
+    has_kprobe_multi, has_uprobe_call, has_uprobe_multi, walk,
 };
 pub use bpf::errno;
 pub use btf::{BtfBytes, read_btf};

@@ -29,6 +29,7 @@ pub struct Map {
     key_size: usize,
     value_size: usize,
     max_entries: usize,
+    is_array: bool,
 }
 
 /// The beginning of `struct bpf_map_info`.
@@ -100,6 +101,8 @@ impl Map {
             key_size: size(info.key_size)?,
             value_size,
             max_entries: size(info.max_entries)?,
+            // Array, array per CPU.
+            is_array: matches!(info.kind, 2 | 6),
         })
     }
 
@@ -142,6 +145,20 @@ impl Map {
         // SAFETY: the kernel reads a key, whose length has just been compared with its own.
         let result = unsafe { bpf::bpf(BpfCommand::DeleteElement, &mut attributes) };
         found(result)
+    }
+
+    /// Removes all elements of a hash; those of an array become zeros.
+    pub fn clear(&self) -> io::Result<()> {
+        let keys: Vec<Vec<u8>> = self.dump()?.iter().map(|(key, _)| key.to_vec()).collect();
+        let zeros = vec![0; if self.is_array { self.value_size } else { 0 }];
+        for key in keys {
+            if self.is_array {
+                self.update(&key, &zeros)?;
+            } else {
+                self.delete(&key)?;
+            }
+        }
+        Ok(())
     }
 
     /// All elements; [`Self::scan`] visits them without keeping them.

@@ -128,6 +128,12 @@ fn types() -> Vec<u8> {
         ],
     );
     let request = types.pointer(request);
+    let task = types.structure("task_struct", 8, &[("pid", int, 0, 0), ("tgid", int, 32, 0)]);
+    let task = types.pointer(task);
+    for walk in ["task", "task_file"] {
+        types.structure(&format!("bpf_iter__{walk}"), 16, &[("meta", void, 0, 0), ("task", task, 64, 0)]);
+        types.function(&format!("bpf_iter_{walk}"), &[("meta", void), ("task", task)]);
+    }
     types.enumeration("req_op", &[("REQ_OP_READ", 0), ("REQ_OP_WRITE", 1)]);
     types.tracepoint("block_rq_issue", &[("rq", request)]);
     types.tracepoint("block_rq_complete", &[("rq", request), ("error", character), ("nr_bytes", unsigned)]);

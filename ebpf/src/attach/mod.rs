@@ -2,6 +2,7 @@
 //! the link that they need. Each kind or pair of kinds has one file, and each kind one line in [`KINDS`].
 
 mod function;
+mod iter;
 mod kprobe;
 mod perf;
 mod prototype;
@@ -17,6 +18,7 @@ pub use crate::{
     target::{Functions, Target},
 };
 pub use function::{Signature, signature};
+pub use iter::{objects, point as objects_of};
 pub use perf::{EventFamily, EventName, FAMILIES, PerfEvent};
 pub use rawtracepoint::{is_listed, point as raw_tracepoint};
 pub use tracepoint::point as tracepoint;
@@ -62,6 +64,7 @@ pub static KINDS: &[&Description] = &[
     &perf::INTERVAL,
     &perf::SOFTWARE,
     &perf::HARDWARE,
+    &iter::ITER,
 ];
 
 impl fmt::Debug for Description {
@@ -107,7 +110,10 @@ pub fn parse(text: &str) -> Result<AttachPoint, PointRefusal> {
     let kind = &description.kind;
     match rest.and_then(description.parse) {
         Some(parts) => parts.map(|parts| AttachPoint::new(kind, parts)),
-        None => Err((format!("`{text}` is not a {}", kind.name), format!("write {}", kind.form))),
+        None => {
+            let article = if kind.name.starts_with('i') { "an" } else { "a" };
+            Err((format!("`{text}` is not {article} {}", kind.name), format!("write {}", kind.form)))
+        }
     }
 }
 
@@ -183,6 +189,8 @@ pub struct Resolved {
     /// Names and numbers of all functions of the event, including those of its other programs; assigned when the event is
     /// checked.
     pub named: Vec<(String, u32)>,
+    /// What holds at each event that counts; at others the program does nothing.
+    pub condition: Option<Typed>,
     /// The goroutine of the call, which is part of the key if `frame` is.
     pub goroutine: Option<Typed>,
 }
@@ -211,6 +219,7 @@ impl Resolved {
             sites: Sites::default(),
             usdt: None,
             named: Vec::new(),
+            condition: None,
             goroutine: None,
         }
     }
@@ -327,6 +336,7 @@ mod tests {
             "profile:hz:99",
             "interval:ms:500",
             "software:page-faults:1",
+            "iter:task_file",
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }

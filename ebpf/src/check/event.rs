@@ -262,7 +262,7 @@ impl Checker<'_> {
             keys.extend(call(event, resolved, several));
             self.join_keys(event, role, &keys, key);
         }
-        let mut filters = Vec::new();
+        let mut filters: Vec<Typed> = resolved.condition.clone().into_iter().collect();
         let mut late_filters = Vec::new();
         if let Some(filter) = &event.filter {
             let mut parts = Vec::new();

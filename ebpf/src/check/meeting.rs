@@ -122,6 +122,7 @@ fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
             | Subject::UserProbe
             | Subject::Timer
             | Subject::Counter
+            | Subject::Objects
             | Subject::Own,
             _,
         ) => false,

@@ -16,6 +16,7 @@ mod stack;
 mod target_label;
 mod text;
 mod waiting;
+mod walk;
 
 use crate::{
     attach::{self, Site},
@@ -244,6 +245,7 @@ impl Checker<'_> {
             self.frames(&events);
         }
         let events: Vec<TypedEvent> = events.into_iter().map(|(_, typed)| typed).collect();
+        self.walks(&events);
         for (name, problems) in std::mem::take(&mut self.let_problems) {
             if !self.let_worked.contains(&name) {
                 self.diagnostics.extend(problems.into_iter().map(|problem| problem.diagnostic));

@@ -45,6 +45,8 @@ pub enum Subject {
     Timer,
     /// Counters.
     Counter,
+    /// Objects that there are.
+    Objects,
     /// A subject that no other kind has.
     Own,
 }

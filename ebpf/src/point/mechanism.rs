@@ -43,6 +43,8 @@ pub enum LinkKind {
     RawTracepoint,
     /// A target that the program names when it is loaded, by a type of the kernel's BTF, 5.5.
     Tracing(Tracing),
+    /// A walk over objects, which the program names as above; it runs when somebody reads, 5.8.
+    Walk(Tracing),
     /// The perf event of a tracepoint, 4.7.
     Tracepoint,
     /// Perf events on CPUs, which may go offline and come back, 4.9.
@@ -75,7 +77,12 @@ pub struct Tracing {
 impl LinkKind {
     /// Whether the verifier knows the types of arguments, so that helpers accept a task among them.
     pub fn is_typed(self) -> bool {
-        matches!(self, Self::Tracing(_))
+        matches!(self, Self::Tracing(_) | Self::Walk(_))
+    }
+
+    /// Whether it runs when somebody reads, and not at events.
+    pub fn is_walk(self) -> bool {
+        matches!(self, Self::Walk(_))
     }
 
     /// Whether it is a raw tracepoint, with or without types: since 6.1 the kernel never begins a program there on a CPU

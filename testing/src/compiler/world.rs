@@ -230,6 +230,10 @@ fn types() -> Vec<u8> {
             ("color", color),
         ],
     );
+    // What a kernel walks over.
+    b.structure("bpf_iter__node", 16, &[("meta", u64_, 0, 0), ("node", node_pointer, 64, 0)]);
+    b.function("bpf_iter_node", &[("meta", u64_), ("node", node_pointer)]);
+    b.function("bpf_iter_node_new", &[("meta", u64_)]);
     let task = b.structure("task_struct", 16, &[("pid", s32, 32, 0), ("tgid", s32, 64, 0)]);
     let task = b.pointer(task);
     b.tracepoint("task", &[("task", task), ("node", node_pointer)]);

@@ -100,6 +100,10 @@ impl Wanted {
                 Subject::Function { .. } => {
                     wanted.functions.insert(name.to_owned());
                 }
+                Subject::Objects => {
+                    wanted.functions.insert(format!("bpf_iter_{name}"));
+                    wanted.structs.insert(format!("bpf_iter__{name}"));
+                }
                 Subject::UserFunction { .. }
                 | Subject::UserProbe
                 | Subject::Timer
