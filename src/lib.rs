@@ -28,6 +28,7 @@ pub mod family;
 pub mod follow;
 pub mod gzip;
 pub mod host;
+pub mod import;
 pub mod kernel;
 pub mod label;
 pub mod load;

@@ -1,0 +1,387 @@
+//! Measures → probes. One that reads what another event kept becomes a pair: the other event is its start.
+
+use super::super::{
+    remark::Remark,
+    sheet::{SheetItem, Written},
+};
+use super::{
+    flow::{Act, Deed},
+    label::{self, SaidLabel, decoded},
+    maps::Roles,
+    measure::{self, Measure, metric},
+    names::{FileNames, word},
+    points::{CarriedPoint, alternatives},
+    said::{Kept, Scope, Unsaid},
+    script::Term,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tapster_ebpf::diagnostic::Span;
+
+/// Most starts, and most ends, of a probe.
+const MAX_EVENTS: usize = 8;
+/// Most parts of a key, and most labels.
+const MAX_KEYS: usize = 8;
+const MAX_LABELS: usize = 32;
+/// Most probes that one file becomes; a file may have 1000.
+const MAX_PROBES: usize = 500;
+
+/// An action of an event, looked through.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) points: Vec<CarriedPoint>,
+    pub(super) deeds: Vec<Deed>,
+    pub(super) span: Span,
+}
+
+/// What the plan comes to: items with the places that they are from.
+#[derive(Debug, Default)]
+pub(super) struct Planned {
+    pub(super) items: Vec<(Span, SheetItem)>,
+    pub(super) remarks: Vec<Remark>,
+}
+
+pub(super) struct Planner<'p> {
+    pub(super) actions: &'p [Played],
+    pub(super) roles: &'p Roles,
+    pub(super) names: FileNames,
+    /// The script, as helps name it.
+    pub(super) file: &'p str,
+    pub(super) passes_missing: bool,
+    pub(super) planned: Planned,
+}
+
+type Keys = Vec<(String, Written)>;
+
+/// A start of a pair.
+struct PairStart<'p> {
+    action: &'p Played,
+    conditions: &'p [Term],
+    keys: &'p [Term],
+    /// Maps that it writes → their values.
+    writes: BTreeMap<&'p str, &'p Term>,
+}
+
+impl Planner<'_> {
+    pub(super) fn plan(mut self) -> Planned {
+        let actions = self.actions;
+        for action in actions.iter().filter(|action| !action.points.is_empty()) {
+            for one in measure::measures(&action.deeds, self.roles) {
+                if self.planned.items.len() >= MAX_PROBES {
+                    let said = format!("more than {MAX_PROBES} probes of one script");
+                    self.planned.remarks.push(Remark::loss(one.span.clone(), said));
+                    return self.planned;
+                }
+                let result = if one.states.is_empty() {
+                    self.single(action, &one)
+                } else {
+                    self.pair(action, &one)
+                };
+                if let Err(Unsaid { span, text }) = result {
+                    self.planned.remarks.push(Remark::loss(span, text));
+                }
+            }
+        }
+        self.planned
+    }
+
+    fn note(&mut self, span: &Span, said: impl Into<String>) {
+        self.planned.remarks.push(Remark::note(span.clone(), said));
+    }
+
+    fn scope<'s>(&self, roles: &'s Roles, point: Option<&'s CarriedPoint>) -> Scope<'s> {
+        Scope { roles, kept: BTreeMap::new(), point, lets: Vec::new() }
+    }
+
+    /// A measure of one event.
+    fn single(&mut self, action: &Played, measure: &Measure) -> Result<(), Unsaid> {
+        let groups = alternatives(&action.points, self.passes_missing);
+        let is_several = groups.len() > 1;
+        let mut names = BTreeSet::new();
+        for group in &groups {
+            let Some(first) = group.first() else { continue };
+            let target = label::free_name(&word(&first.target), &mut names);
+            let words = if is_several { vec![target.as_str()] } else { Vec::new() };
+            let roles = self.roles;
+            let mut scope = self.scope(roles, Some(first));
+            let at = ("at".to_owned(), attach(group));
+            let condition = scope.condition(&measure.conditions)?;
+            self.probe(action, measure, &words, &mut scope, vec![at], condition)?;
+        }
+        if is_several {
+            let said = format!(
+                "a metric counts one event: {} events are {0} probes, whose metrics can be summed",
+                groups.len()
+            );
+            self.note(&action.points[0].span.clone(), said);
+        }
+        Ok(())
+    }
+
+    /// A measure of an end, with the events that kept what it reads.
+    fn pair(&mut self, action: &Played, measure: &Measure) -> Result<(), Unsaid> {
+        let reads = measure::used_maps(measure);
+        let span = measure.span.clone();
+        let unsaid = |text: String| Unsaid { span: span.clone(), text };
+        for map in reads.keys() {
+            let forgets = |other: &Played| {
+                other.deeds.iter().any(|deed| matches!(&deed.act, Act::Forget { map: gone, .. } if gone == map))
+            };
+            if !forgets(action) && self.actions.iter().any(forgets) {
+                let text = format!(
+                    "`@{map}` goes on after this event: what several events share is not said here, only what a start keeps for its end"
+                );
+                return Err(unsaid(text));
+            }
+        }
+        let mut keys = reads.values().map(|read| &read.keys);
+        let key = keys.next().cloned().unwrap_or_default();
+        let spelt = |keys: &[Term]| keys.iter().map(Term::spelling).collect::<Vec<_>>();
+        if keys.any(|other| spelt(other) != spelt(&key)) {
+            return Err(unsaid("an end has one key, and this reads maps by several".into()));
+        }
+        let wanted: BTreeSet<&str> = reads.keys().copied().collect();
+        let starts = self.starts(&wanted);
+        let Some(first) = starts.first() else {
+            let list = wanted.iter().map(|map| format!("`@{map}`")).collect::<Vec<_>>().join(", ");
+            return Err(unsaid(format!("no event that is carried over writes {list}")));
+        };
+        let mut kept = BTreeMap::new();
+        let mut saved_names = BTreeSet::new();
+        for map in wanted.iter().filter(|map| starts.iter().all(|start| start.writes.contains_key(*map))) {
+            let is_time = self.roles.is_time(map);
+            let decoder = first.writes.get(map).and_then(|value| decoded(value)).map(|(name, _)| name.to_owned());
+            let name = label::free_name(if map.is_empty() { "value" } else { map }, &mut saved_names);
+            let value = if is_time { Kept::Time } else { Kept::Value { name, decoder } };
+            kept.insert((*map).to_owned(), value);
+        }
+        let roles = self.roles;
+        let mut lets = Vec::new();
+        let mut events = Vec::new();
+        for start in &starts {
+            let (written, more) = self.start(start, &kept)?;
+            events.extend(written);
+            lets.extend(more);
+        }
+        let groups = alternatives(&action.points, self.passes_missing);
+        let point = action.points.first().filter(|_| action.points.len() == 1);
+        let mut scope = self.scope(roles, point);
+        scope.kept = kept;
+        scope.lets = lets;
+        let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
+        let ends: Vec<Written> = groups
+            .iter()
+            .map(|group| event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), Vec::new()))
+            .collect();
+        let chunks = chunks(&events, &ends).ok_or_else(|| {
+            unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends"))
+        })?;
+        let is_several = chunks.len() > 1;
+        for (number, (starts, ends)) in chunks.into_iter().enumerate() {
+            let part = (number + 1).to_string();
+            let words = if is_several { vec![part.as_str()] } else { Vec::new() };
+            let head = vec![("start".to_owned(), one_or_list(starts)), ("end".to_owned(), one_or_list(ends))];
+            self.probe(action, measure, &words, &mut scope, head, None)?;
+        }
+        let forgets = |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
+        if !action.deeds.iter().any(forgets) {
+            self.note(&span, "the start is forgotten at its end, which the script does not do");
+        }
+        Ok(())
+    }
+
+    /// The events that keep what is wanted: those that keep all of it, else those that keep the time.
+    fn starts(&self, wanted: &BTreeSet<&str>) -> Vec<PairStart<'_>> {
+        let mut found = Vec::new();
+        for action in self.actions.iter().filter(|action| !action.points.is_empty()) {
+            let mut writes: BTreeMap<&str, (&Deed, &[Term], &Term)> = BTreeMap::new();
+            for deed in &action.deeds {
+                if let Act::Keep { map, keys, value } = &deed.act
+                    && wanted.contains(map.as_str())
+                {
+                    writes.entry(map).or_insert((deed, keys, value));
+                }
+            }
+            let main = writes.iter().find(|(map, _)| self.roles.is_time(map)).or_else(|| writes.iter().next());
+            let Some((_, (deed, keys, _))) = main else { continue };
+            found.push(PairStart {
+                action,
+                conditions: &deed.conditions,
+                keys,
+                writes: writes.iter().map(|(map, (_, _, value))| (*map, *value)).collect(),
+            });
+        }
+        let has_all = |start: &PairStart<'_>| wanted.iter().all(|map| start.writes.contains_key(map));
+        if found.iter().any(has_all) {
+            found.retain(has_all);
+        } else {
+            let has_time = |start: &PairStart<'_>| start.writes.keys().any(|map| self.roles.is_time(map));
+            if found.iter().any(has_time) {
+                found.retain(has_time);
+            }
+        }
+        found
+    }
+
+    /// The start events of an action, and the `let`s that they use.
+    #[allow(clippy::type_complexity, reason = "the events and what they use, once")]
+    fn start(
+        &self,
+        start: &PairStart<'_>,
+        kept: &BTreeMap<String, Kept>,
+    ) -> Result<(Vec<Written>, Vec<(String, String)>), Unsaid> {
+        let point = start.action.points.first().filter(|_| start.action.points.len() == 1);
+        let mut scope = self.scope(self.roles, point);
+        let is_own = |term: &Term| measure::asks_for_none(term).is_some_and(|map| start.writes.contains_key(map));
+        let conditions: Vec<Term> = start.conditions.iter().filter(|term| !is_own(term)).cloned().collect();
+        let condition = scope.condition(&conditions)?;
+        let key = key_of(start.keys, &mut scope)?;
+        let mut saves = Vec::new();
+        for (map, value) in &start.writes {
+            let Some(Kept::Value { name, .. }) = kept.get(*map) else { continue };
+            let value = decoded(value).map_or(*value, |(_, inner)| inner);
+            saves.push((name.clone(), Written::text(scope.value(value)?.text)));
+        }
+        let events = alternatives(&start.action.points, self.passes_missing)
+            .iter()
+            .map(|group| event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), saves.clone()))
+            .collect();
+        Ok((events, scope.lets))
+    }
+
+    /// Writes a probe: what it is attached to, with its labels and metrics.
+    fn probe(
+        &mut self,
+        action: &Played,
+        measure: &Measure,
+        words: &[&str],
+        scope: &mut Scope<'_>,
+        head: Keys,
+        condition: Option<String>,
+    ) -> Result<(), Unsaid> {
+        let labels = self.labels(measure, scope);
+        let (mut metrics, mut notes) = (Vec::new(), Vec::new());
+        for gauged in &measure.gauged {
+            let help = if measure.is_shown {
+                format!(" of what {} prints", self.file)
+            } else {
+                format!(", `@{}` of {}", gauged.map, self.file)
+            };
+            match metric(gauged, scope, &mut self.names, words, &help) {
+                Ok(said) => {
+                    metrics.extend(said.metrics);
+                    notes.extend(said.notes.into_iter().map(|note| (gauged.span.clone(), note)));
+                }
+                Err(Unsaid { span, text }) => self.planned.remarks.push(Remark::loss(span, text)),
+            }
+        }
+        if metrics.is_empty() {
+            return Ok(());
+        }
+        for (span, text) in notes {
+            self.note(&span, text);
+        }
+        let map = measure.gauged.first().map_or("", |first| first.map.as_str());
+        let name = self.names.probe(&[&[map], words].concat());
+        let mut keys: Keys = vec![("name".into(), Written::text(name))];
+        let lets = std::mem::take(&mut scope.lets);
+        keys.extend(head);
+        if !lets.is_empty() {
+            // Both events of a pair may use one.
+            let mut known = BTreeSet::new();
+            let lets = lets.iter().filter(|(name, _)| known.insert(name.clone()));
+            let lets = lets.map(|(name, text)| (name.clone(), Written::text(text)));
+            keys.push(("let".into(), Written::Map(lets.collect())));
+        }
+        keys.extend(condition.map(|condition| ("where".to_owned(), Written::text(condition))));
+        if !labels.is_empty() {
+            let labels = labels.iter().map(|label| (label.name.clone(), label.written()));
+            keys.push(("labels".into(), Written::Map(labels.collect())));
+        }
+        keys.push(("metrics".into(), Written::List(metrics)));
+        scope.lets = lets;
+        self.planned.items.push((action.span.clone(), SheetItem::Probe(keys)));
+        Ok(())
+    }
+
+    fn labels(&mut self, measure: &Measure, scope: &mut Scope<'_>) -> Vec<SaidLabel> {
+        let (mut labels, mut taken) = (Vec::<SaidLabel>::new(), BTreeSet::new());
+        for key in &measure.keys {
+            if labels.len() == MAX_LABELS {
+                let said = format!("a probe has at most {MAX_LABELS} labels here");
+                self.planned.remarks.push(Remark::loss(key.span.clone(), said));
+                break;
+            }
+            // A constant key keeps rows of one script apart; each is a metric of its own here.
+            let wanted = label::name_of(key);
+            match scope.label(&wanted, key) {
+                Ok(label) if labels.iter().any(|known| known.value == label.value) => {}
+                Ok(label) => {
+                    let name = label::free_name(&wanted, &mut taken);
+                    labels.push(SaidLabel { name, ..label });
+                }
+                Err(Unsaid { span, text }) => {
+                    let said = format!("the label `{wanted}`: {text}");
+                    let known = self.planned.remarks.iter().any(|known| known.span == span && known.text == said);
+                    if !known {
+                        self.planned.remarks.push(Remark::loss(span, said));
+                    }
+                }
+            }
+        }
+        labels
+    }
+}
+
+/// An attach point, or a list of alternatives.
+fn attach(group: &[CarriedPoint]) -> Written {
+    match group {
+        [only] => Written::text(&only.at),
+        group => Written::List(group.iter().map(|point| Written::text(&point.at)).collect()),
+    }
+}
+
+fn event(mut keys: Keys, key: Written, condition: Option<String>, saves: Keys) -> Written {
+    keys.push(("key".into(), key));
+    keys.extend(condition.map(|condition| ("where".to_owned(), Written::text(condition))));
+    if !saves.is_empty() {
+        keys.push(("save".into(), Written::Map(saves)));
+    }
+    Written::Map(keys)
+}
+
+/// The key of an event; that of a map without one is the same always.
+fn key_of(keys: &[Term], scope: &mut Scope<'_>) -> Result<Written, Unsaid> {
+    let mut said = Vec::new();
+    for key in keys.iter().take(MAX_KEYS) {
+        said.push(Written::text(scope.value(key)?.text));
+    }
+    Ok(match (said.len(), said.pop()) {
+        (_, None) => Written::text("0"),
+        (1, Some(only)) => only,
+        (_, Some(last)) => {
+            said.push(last);
+            Written::List(said)
+        }
+    })
+}
+
+fn one_or_list(mut events: Vec<Written>) -> Written {
+    match (events.len(), events.pop()) {
+        (1, Some(only)) => only,
+        (_, last) => {
+            events.extend(last);
+            Written::List(events)
+        }
+    }
+}
+
+/// The events in lists that are short enough. Starts and ends of the same number belong together one by one.
+fn chunks(starts: &[Written], ends: &[Written]) -> Option<Vec<(Vec<Written>, Vec<Written>)>> {
+    if starts.len() <= MAX_EVENTS && ends.len() <= MAX_EVENTS {
+        return Some(vec![(starts.to_vec(), ends.to_vec())]);
+    }
+    (starts.len() == ends.len()).then(|| {
+        let (starts, ends) = (starts.chunks(MAX_EVENTS), ends.chunks(MAX_EVENTS));
+        starts.zip(ends).map(|(starts, ends)| (starts.to_vec(), ends.to_vec())).collect()
+    })
+}
