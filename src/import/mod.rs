@@ -9,7 +9,7 @@ mod sheet;
 
 pub use remark::{Remark, RemarkKind};
 
-use sheet::{Sheet, SheetItem, Written};
+use sheet::{Sheet, SheetItem};
 use std::sync::Arc;
 use tapster_ebpf::{
     declaration,
@@ -20,6 +20,9 @@ use tapster_ebpf::{
 
 /// Largest file that is read, bytes: as large as a file of probes may be.
 pub const MAX_BYTES: usize = yaml::MAX_BYTES;
+
+/// Most remarks about one file.
+const MAX_REMARKS: usize = 500;
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +121,8 @@ fn accepted(file: &Arc<SourceFile>, mut pieces: Pieces) -> Imported {
                 Some((spans.get(item).copied().flatten()?, diagnostic.message.clone()))
             })
             .collect();
-        if wrong.is_empty() {
+        let is_refused = diagnostics.iter().any(Diagnostic::is_error);
+        if !is_refused {
             return Imported { text: source.text.clone(), remarks: pieces.remarks, probes: parsed.probes };
         }
         let mut at = 0;
@@ -129,6 +133,12 @@ fn accepted(file: &Arc<SourceFile>, mut pieces: Pieces) -> Imported {
             gone.extend(message.map(|message| (span.clone(), message.clone())));
             message.is_none()
         });
+        if gone.is_empty() {
+            // What is wrong with the whole, such as its size, is better with less.
+            let half = pieces.items.len() / 2;
+            let rest = pieces.items.split_off(half);
+            gone.extend(rest.into_iter().map(|(span, _)| (span, "the file is too large".to_owned())));
+        }
         for (span, message) in gone {
             let text = format!("`tapster check` refuses the probe that this would be: {message}");
             pieces.remarks.push(Remark::loss(span, text));
@@ -138,15 +148,23 @@ fn accepted(file: &Arc<SourceFile>, mut pieces: Pieces) -> Imported {
 
 /// Remarks and probes in the order of their places; for each item of the sheet which of the pieces it is.
 fn lay_out(file: &SourceFile, name: &str, pieces: &mut Pieces) -> (Sheet, Vec<Option<usize>>) {
-    pieces.remarks.sort_by(|a, b| (a.span.start, a.span.end, &a.text).cmp(&(b.span.start, b.span.end, &b.text)));
+    pieces
+        .remarks
+        .sort_by(|a, b| (a.span.start, a.span.end, &a.text).cmp(&(b.span.start, b.span.end, &b.text)));
     pieces.remarks.dedup();
+    if pieces.remarks.len() > MAX_REMARKS {
+        pieces.remarks.truncate(MAX_REMARKS - 1);
+        let end = file.text.len();
+        pieces.remarks.push(Remark::loss(end..end, format!("more than {MAX_REMARKS} places, the others unsaid")));
+    }
     let anchor = |span: &Span| {
         let group = pieces.groups.iter().find(|group| group.start <= span.start && span.end <= group.end);
         group.map_or(span.start, |group| group.start)
     };
-    let remarks = pieces.remarks.iter().map(|remark| {
-        (anchor(&remark.span), 0, SheetItem::Comment(remark.comment(file)), None)
-    });
+    let remarks = pieces
+        .remarks
+        .iter()
+        .map(|remark| (anchor(&remark.span), 0, SheetItem::Comment(remark.comment(file)), None));
     let probes = pieces.items.iter().enumerate();
     let probes = probes.map(|(at, (span, item))| (anchor(span), 1, item.clone(), Some(at)));
     let mut all: Vec<_> = remarks.chain(probes).collect();

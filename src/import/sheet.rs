@@ -59,7 +59,8 @@ impl Written {
             }
             Self::Map(entries) if head == "-" => {
                 for (at, (key, value)) in entries.iter().enumerate() {
-                    let lead = if at == 0 { format!("- {}:", quoted(key)) } else { format!("{}:", quoted(key)) };
+                    let lead =
+                        if at == 0 { format!("- {}:", quoted(key)) } else { format!("{}:", quoted(key)) };
                     let further = if at == 0 { 0 } else { 2 };
                     value.write(&lead, indent + further, out);
                 }

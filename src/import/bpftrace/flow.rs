@@ -228,7 +228,8 @@ impl Walker<'_> {
                     (Some(_), None) => return,
                 };
                 if value.size(MAX_SIZE) >= MAX_SIZE || values.len() >= MAX_VALUES {
-                    let said = format!("`${name}` becomes too long an expression, or is one variable too many");
+                    let said =
+                        format!("`${name}` becomes too long an expression, or is one variable too many");
                     self.flow.remarks.push(Remark::loss(step.span.clone(), said));
                     values.remove(name);
                 } else {
@@ -279,7 +280,8 @@ impl Walker<'_> {
         };
         let act = match (function, arguments) {
             ("printf" | "print" | "join", _)
-                if function != "print" || !arguments.first().is_some_and(|first| first.as_map().is_some()) =>
+                if function != "print"
+                    || !arguments.first().is_some_and(|first| first.as_map().is_some()) =>
             {
                 Act::Show { arguments: arguments.to_vec() }
             }
@@ -342,16 +344,22 @@ impl Walker<'_> {
             _ => value.parts().is_empty(),
         };
         let is_bound = value.has(&|part| {
-            matches!(part.kind, TermKind::Map { .. } | TermKind::Tuple(_) | TermKind::Call { .. } | TermKind::Text(_))
-                || part.is_name("nsecs")
+            matches!(
+                part.kind,
+                TermKind::Map { .. } | TermKind::Tuple(_) | TermKind::Call { .. } | TermKind::Text(_)
+            ) || part.is_name("nsecs")
                 || part.is_name("retval")
         });
         if is_short || is_bound || self.lets >= MAX_LETS {
             return value;
         }
         let spelling = value.spelling();
-        let plain: String =
-            name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(60).collect::<String>().to_lowercase();
+        let plain: String = name
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .take(60)
+            .collect::<String>()
+            .to_lowercase();
         let plain = if is_reserved(&plain) { format!("{plain}_value") } else { plain };
         let mut free = plain.clone();
         let mut number = 2;
@@ -369,8 +377,9 @@ impl Walker<'_> {
 /// Whether a name has a meaning of its own in expressions, or is none.
 fn is_reserved(name: &str) -> bool {
     const WORDS: [&str; 24] = [
-        "args", "pid", "tid", "uid", "gid", "comm", "curtask", "cgroup", "cpu", "nsecs", "retval", "frame", "func",
-        "duration", "start", "kstack", "ustack", "traced", "tracing", "true", "false", "struct", "union", "enum",
+        "args", "pid", "tid", "uid", "gid", "comm", "curtask", "cgroup", "cpu", "nsecs", "retval", "frame",
+        "func", "duration", "start", "kstack", "ustack", "traced", "tracing", "true", "false", "struct",
+        "union", "enum",
     ];
     let is_argument = name.strip_prefix("arg").is_some_and(|rest| rest.parse::<u8>().is_ok());
     WORDS.contains(&name) || is_argument || name.starts_with(|c: char| !c.is_ascii_alphabetic() && c != '_')

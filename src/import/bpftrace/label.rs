@@ -53,21 +53,22 @@ impl Scope<'_> {
     /// A term as the label `name`.
     pub(super) fn label(&mut self, name: &str, term: &Term) -> Result<SaidLabel, Unsaid> {
         let unsaid = |text: &str| Err(Unsaid { span: term.span.clone(), text: text.to_owned() });
-        let label = |value: String, decoder: Option<Written>| SaidLabel { name: name.to_owned(), value, decoder };
+        let label =
+            |value: String, decoder: Option<Written>| SaidLabel { name: name.to_owned(), value, decoder };
         if let Some((decoder, value)) = decoded(term) {
             return self.by_decoder(name, decoder, value, term);
         }
         match &term.kind {
-            TermKind::Name(word) if word == "probe" && self.point.is_none() => {
-                Ok(label("func".into(), None))
-            }
+            TermKind::Name(word) if word == "probe" && self.point.is_none() => Ok(label("func".into(), None)),
             TermKind::Name(word) if matches!(word.as_str(), "nsecs" | "elapsed") => {
                 unsaid("a time is no label: each event would be a series of its own")
             }
             TermKind::Call { name, .. } if name == "strftime" || name == "nsecs" => {
                 unsaid("a time is no label: each event would be a series of its own")
             }
-            TermKind::Name(word) if word == "cgroup" => Ok(label("cgroup".into(), Some(Written::text("cgroup")))),
+            TermKind::Name(word) if word == "cgroup" => {
+                Ok(label("cgroup".into(), Some(Written::text("cgroup"))))
+            }
             TermKind::Name(word) if word == "username" => self.by_decoder(name, "user", term, term),
             TermKind::Map { name: map, keys } => match (self.roles.of(map).clone(), self.kept.get(map)) {
                 (MapRole::Table(texts), _) => {
@@ -87,7 +88,9 @@ impl Scope<'_> {
                         None => unsaid(&lacking(decoder)),
                     }
                 }
-                (_, Some(Kept::Time)) => unsaid("a time is no label: each event would be a series of its own"),
+                (_, Some(Kept::Time)) => {
+                    unsaid("a time is no label: each event would be a series of its own")
+                }
                 (_, Some(_)) => Ok(label(self.value(term)?.text, None)),
             },
             TermKind::Choice(condition, yes, no) => {
@@ -106,7 +109,13 @@ impl Scope<'_> {
         }
     }
 
-    fn by_decoder(&mut self, name: &str, decoder: &str, value: &Term, at: &Term) -> Result<SaidLabel, Unsaid> {
+    fn by_decoder(
+        &mut self,
+        name: &str,
+        decoder: &str,
+        value: &Term,
+        at: &Term,
+    ) -> Result<SaidLabel, Unsaid> {
         if Decoder::named(decoder).is_none() {
             return Err(Unsaid { span: at.span.clone(), text: lacking(decoder) });
         }
@@ -144,8 +153,20 @@ pub(super) fn name_of(term: &Term) -> String {
             _ => arguments.first().map_or_else(|| name.clone(), |first| name_of(first)),
         },
         TermKind::Unary(_, inner) | TermKind::Cast(_, inner) | TermKind::Index(inner, _) => name_of(inner),
-        TermKind::Binary(_, a, b) => if a.as_number().is_some() { name_of(b) } else { name_of(a) },
-        TermKind::Choice(_, yes, no) => if yes.as_number().is_some() { name_of(no) } else { name_of(yes) },
+        TermKind::Binary(_, a, b) => {
+            if a.as_number().is_some() {
+                name_of(b)
+            } else {
+                name_of(a)
+            }
+        }
+        TermKind::Choice(_, yes, no) => {
+            if yes.as_number().is_some() {
+                name_of(no)
+            } else {
+                name_of(yes)
+            }
+        }
         TermKind::Number(_) | TermKind::Text(_) | TermKind::Parameter(_) | TermKind::Tuple(_) => "key".into(),
     };
     name.strip_prefix("skc_").map(str::to_owned).unwrap_or(name)
@@ -153,7 +174,8 @@ pub(super) fn name_of(term: &Term) -> String {
 
 /// A name that a label may have, and that no other of `taken` has.
 pub(super) fn free_name(wanted: &str, taken: &mut BTreeSet<String>) -> String {
-    let mut name: String = wanted.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(60).collect();
+    let mut name: String =
+        wanted.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(60).collect();
     name = name.trim_start_matches('_').to_ascii_lowercase();
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         name.insert_str(0, "key_");

@@ -27,7 +27,11 @@ pub(super) struct Substitution<'s> {
 type Bound = BTreeMap<String, Term>;
 
 impl<'s> Substitution<'s> {
-    pub(super) fn new(script: &'s Script, constants: BTreeMap<String, Term>, parameters: &'s [String]) -> Self {
+    pub(super) fn new(
+        script: &'s Script,
+        constants: BTreeMap<String, Term>,
+        parameters: &'s [String],
+    ) -> Self {
         let macros = &script.macros;
         Self { macros, constants, parameters, remarks: Vec::new(), told: BTreeSet::new(), nodes: 0 }
     }
@@ -102,7 +106,8 @@ impl<'s> Substitution<'s> {
     }
 
     fn bind(&mut self, found: &ScriptMacro, arguments: &[Term], bound: &Bound, depth: usize) -> Bound {
-        let arguments: Vec<Term> = arguments.iter().map(|argument| self.term(argument, bound, depth)).collect();
+        let arguments: Vec<Term> =
+            arguments.iter().map(|argument| self.term(argument, bound, depth)).collect();
         found.parameters.iter().cloned().zip(arguments).collect()
     }
 
@@ -116,9 +121,7 @@ impl<'s> Substitution<'s> {
                 }
                 self.expanded(term, name, &[], bound, depth).unwrap_or_else(|| term.clone())
             }
-            TermKind::Variable(name) => {
-                bound.get(&format!("${name}")).map_or_else(|| term.clone(), placed)
-            }
+            TermKind::Variable(name) => bound.get(&format!("${name}")).map_or_else(|| term.clone(), placed),
             TermKind::Map { name, keys } => {
                 let keys = keys.iter().map(|key| self.term(key, bound, depth)).collect();
                 let given = bound.get(&format!("@{name}")).and_then(Term::as_map);
@@ -130,23 +133,29 @@ impl<'s> Substitution<'s> {
                 let said = |term: Option<&Term>| term.map(Term::spelling).unwrap_or_default();
                 let (option, default) = (said(arguments.first()), arguments.get(1));
                 if self.told.insert(option.clone()) {
-                    let text = format!("the option {option} is as it is without the option: `{}`", said(default));
+                    let text =
+                        format!("the option {option} is as it is without the option: `{}`", said(default));
                     self.remarks.push(Remark::note(term.span.clone(), text));
                 }
                 default.map_or_else(|| Term::new(TermKind::Number(0), term.span.clone()), placed)
             }
-            TermKind::Call { name, arguments } => {
-                match self.expanded(term, name, arguments, bound, depth) {
-                    Some(expanded) => expanded,
-                    None => term.map(|part| self.term(part, bound, depth)),
-                }
-            }
+            TermKind::Call { name, arguments } => match self.expanded(term, name, arguments, bound, depth) {
+                Some(expanded) => expanded,
+                None => term.map(|part| self.term(part, bound, depth)),
+            },
             _ => term.map(|part| self.term(part, bound, depth)),
         }
     }
 
     /// What a macro of one expression is.
-    fn expanded(&mut self, at: &Term, name: &str, arguments: &[Term], bound: &Bound, depth: usize) -> Option<Term> {
+    fn expanded(
+        &mut self,
+        at: &Term,
+        name: &str,
+        arguments: &[Term],
+        bound: &Bound,
+        depth: usize,
+    ) -> Option<Term> {
         let found = self.find(name).filter(|_| depth < MAX_DEPTH)?;
         let [Step { kind: StepKind::Value(value), .. }] = &found.body[..] else { return None };
         if self.is_spent(at) {

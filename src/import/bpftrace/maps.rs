@@ -5,7 +5,6 @@ use super::{
     script::{Term, TermKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
-use tapster_ebpf::diagnostic::Span;
 
 /// What a map is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,14 +65,14 @@ impl Roles {
             && self.is_state(map)
         {
             let keys = super::script::flat_keys(&[own, keys].concat());
-            found.push(StateRead { map: map.to_owned(), keys, span: term.span.clone() });
+            found.push(StateRead { map: map.to_owned(), keys });
             return;
         }
         if let Some((map, keys)) = term.as_map()
             && self.is_state(map)
         {
             let keys = super::script::flat_keys(keys);
-            found.push(StateRead { map: map.to_owned(), keys, span: term.span.clone() });
+            found.push(StateRead { map: map.to_owned(), keys });
         }
         term.parts().into_iter().for_each(|part| self.collect(part, found));
     }
@@ -84,7 +83,6 @@ impl Roles {
 pub(super) struct StateRead {
     pub(super) map: String,
     pub(super) keys: Vec<Term>,
-    pub(super) span: Span,
 }
 
 /// Finds out what maps are for, from what is done at the begin and at events.

@@ -40,9 +40,13 @@ pub(super) struct Gauged {
 /// The measures of an action.
 pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<Measure> {
     let mut found: Vec<Measure> = Vec::new();
+    // By what is the same of all metrics of one probe.
+    let mut known = BTreeMap::new();
     for deed in deeds {
         let (map, keys, function, arguments) = match &deed.act {
-            Act::Gather { map, keys, function, arguments } => (map, keys, function.as_str(), arguments.clone()),
+            Act::Gather { map, keys, function, arguments } => {
+                (map, keys, function.as_str(), arguments.clone())
+            }
             Act::Add { map, keys, by, is_minus } => {
                 let function = match (is_minus, by.as_number()) {
                     (true, _) => "minus",
@@ -59,13 +63,10 @@ pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<Measure> {
         let gauged =
             Gauged { map: map.clone(), function: function.to_owned(), arguments, span: deed.span.clone() };
         let states = states(roles, deed.terms());
-        let same = |known: &&mut Measure| {
-            spelt(&known.conditions) == spelt(&deed.conditions)
-                && spelt(&known.keys) == spelt(keys)
-                && maps(&known.states) == maps(&states)
-        };
-        match found.iter_mut().find(same) {
-            Some(known) => known.gauged.push(gauged),
+        let same = (spelt(&deed.conditions), spelt(keys), maps(&states));
+        let at = *known.entry(same).or_insert(found.len());
+        match found.get_mut(at) {
+            Some(measure) => measure.gauged.push(gauged),
             None => found.push(Measure {
                 conditions: deed.conditions.clone(),
                 keys: keys.clone(),
@@ -87,8 +88,8 @@ fn spelt(terms: &[Term]) -> Vec<String> {
     terms.iter().map(Term::spelling).collect()
 }
 
-fn maps(states: &[StateRead]) -> BTreeSet<&str> {
-    states.iter().map(|read| read.map.as_str()).collect()
+fn maps(states: &[StateRead]) -> BTreeSet<String> {
+    states.iter().map(|read| read.map.clone()).collect()
 }
 
 /// An action that prints lines: each is counted, by what it shows of texts; a time that it shows is a distribution.
@@ -111,7 +112,9 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
     let (mut keys, mut latency) = (Vec::<Term>::new(), None::<Term>);
     for argument in lines.iter().flat_map(|(_, arguments)| texts(arguments)) {
         match argument {
-            ShownValue::Text(term) if !keys.iter().any(|key| key.spelling() == term.spelling()) => keys.push(term),
+            ShownValue::Text(term) if !keys.iter().any(|key| key.spelling() == term.spelling()) => {
+                keys.push(term)
+            }
             ShownValue::Number(term) if latency.is_none() && is_latency(&term, roles) => latency = Some(term),
             _ => {}
         }
@@ -153,7 +156,8 @@ fn texts(arguments: &[Term]) -> Vec<ShownValue> {
         }
         conversions.extend(conversion.filter(|c| *c != '%'));
     }
-    let is_name = |term: &Term| term.is_name("uid") || term.is_name("cpu") || label::name_of(term).contains("errno");
+    let is_name =
+        |term: &Term| term.is_name("uid") || term.is_name("cpu") || label::name_of(term).contains("errno");
     values
         .iter()
         .zip(conversions.into_iter().chain(std::iter::repeat('d')))
@@ -208,10 +212,8 @@ pub(super) fn metric(
         Some(value) if gauged.function != "count" => Some(measured(value, scope)?),
         _ => None,
     };
-    let needed = || Unsaid {
-        span: gauged.span.clone(),
-        text: format!("`{}()` needs a value", gauged.function),
-    };
+    let needed =
+        || Unsaid { span: gauged.span.clone(), text: format!("`{}()` needs a value", gauged.function) };
     let mut metrics = Vec::new();
     let mut metric = |kind: &str, name: String, help: (String, Written), value: Option<&SaidValue>, more| {
         let mut keys = vec![(kind.to_owned(), Written::text(name)), help];
@@ -250,7 +252,13 @@ pub(super) fn metric(
             let value = value.ok_or_else(needed)?;
             let name = names.metric(&words, value.suffix);
             let buckets = linear(gauged, &value, &mut notes)?;
-            metric("histogram", name, help("Distribution"), Some(&value), Some(("buckets".to_owned(), buckets)));
+            metric(
+                "histogram",
+                name,
+                help("Distribution"),
+                Some(&value),
+                Some(("buckets".to_owned(), buckets)),
+            );
         }
         "max" => {
             let value = value.ok_or_else(needed)?;
@@ -265,7 +273,9 @@ pub(super) fn metric(
         }
         other => {
             let text = match other {
-                "min" => "no metric keeps the smallest value; a histogram shows it as its lowest bucket".to_owned(),
+                "min" => {
+                    "no metric keeps the smallest value; a histogram shows it as its lowest bucket".to_owned()
+                }
                 "minus" => "a counter does not go down".to_owned(),
                 _ => format!("`{other}()` has no counterpart"),
             };
@@ -328,7 +338,9 @@ fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result
     let wanted = (max - min).div_ceil(step);
     let count = wanted.min(MAX_BOUNDS);
     if count < wanted {
-        notes.push(format!("a histogram has {MAX_BOUNDS} bounds at most, of {wanted}: larger values are in `+Inf`"));
+        notes.push(format!(
+            "a histogram has {MAX_BOUNDS} bounds at most, of {wanted}: larger values are in `+Inf`"
+        ));
     }
     if value.suffix == "_seconds" {
         let bounds = (1..=count).map(|number| {

@@ -19,10 +19,7 @@ mod prepare;
 mod said;
 mod script;
 
-use super::{
-    remark::Remark,
-    sheet::SheetItem,
-};
+use super::{remark::Remark, sheet::SheetItem};
 use flow::{Act, Flow};
 use macros::Substitution;
 use names::FileNames;
@@ -48,7 +45,8 @@ pub(super) fn translate(file: &Arc<SourceFile>, parameters: &[String]) -> Result
     let mut remarks = prepared.remarks;
     remarks.extend(parsed);
     let constants = prepared.constants.into_iter();
-    let constants = constants.filter_map(|(name, text)| Some((name, parser::parse_term(file, &text)?))).collect();
+    let constants =
+        constants.filter_map(|(name, text)| Some((name, parser::parse_term(file, &text)?))).collect();
     let mut substitution = Substitution::new(&script, constants, parameters);
     let actions: Vec<Action> = script.actions.iter().map(|action| substitution.action(action)).collect();
     remarks.append(&mut substitution.remarks);
@@ -61,7 +59,12 @@ pub(super) fn translate(file: &Arc<SourceFile>, parameters: &[String]) -> Result
                 quiet(action, flow, "begin of a script prints a heading: an exporter has none", &mut remarks);
             }
             Occasion::End => {
-                quiet(action, flow, "end of a script prints and clears its maps: a scrape reads them", &mut remarks);
+                quiet(
+                    action,
+                    flow,
+                    "end of a script prints and clears its maps: a scrape reads them",
+                    &mut remarks,
+                );
             }
             Occasion::Tick if !flow.deeds.iter().any(|deed| !matches!(deed.act, Act::Show { .. })) => {
                 tick(action, flow, &mut remarks);
@@ -97,7 +100,8 @@ pub(super) fn translate(file: &Arc<SourceFile>, parameters: &[String]) -> Result
 
 /// The begin and the end of a script measure nothing.
 fn quiet(action: &Action, flow: Flow, said: &str, remarks: &mut Vec<Remark>) {
-    let prints = !flow.printing.is_empty() || flow.deeds.iter().any(|deed| matches!(deed.act, Act::Show { .. }));
+    let prints =
+        !flow.printing.is_empty() || flow.deeds.iter().any(|deed| matches!(deed.act, Act::Show { .. }));
     if prints {
         remarks.push(Remark::note(action.span.clone(), format!("the {said}")));
     }
@@ -106,7 +110,8 @@ fn quiet(action: &Action, flow: Flow, said: &str, remarks: &mut Vec<Remark>) {
 
 /// A tick that prints: maps are read by scrapes, and other values are lost.
 fn tick(action: &Action, flow: Flow, remarks: &mut Vec<Remark>) {
-    let is_read = |term: &script::Term| term.parts().is_empty() && !matches!(term.kind, script::TermKind::Name(_));
+    let is_read =
+        |term: &script::Term| term.parts().is_empty() && !matches!(term.kind, script::TermKind::Name(_));
     let lost = flow.deeds.iter().find_map(|deed| match &deed.act {
         Act::Show { arguments } if !arguments.iter().all(is_read) => Some(&deed.span),
         _ => None,

@@ -6,13 +6,25 @@ use std::collections::BTreeSet;
 const LONGEST: usize = 60;
 /// What a name of a metric must not begin with, because names of the exporter's own do.
 const RESERVED: [&str; 14] = [
-    "probe_", "scrape_", "config_", "build_", "program_", "otlp_", "web_", "log_", "source_", "symbols_",
-    "raid_array_", "block_", "raid_", "sched_",
+    "probe_",
+    "scrape_",
+    "config_",
+    "build_",
+    "program_",
+    "otlp_",
+    "web_",
+    "log_",
+    "source_",
+    "symbols_",
+    "raid_array_",
+    "block_",
+    "raid_",
+    "sched_",
 ];
 /// Words at the end of a map's name that say a unit, which the metric's name says itself.
 const UNITS: [&str; 18] = [
-    "us", "usec", "usecs", "ms", "msec", "msecs", "ns", "nsec", "nsecs", "s", "sec", "secs", "bytes", "total", "count",
-    "sum", "bucket", "info",
+    "us", "usec", "usecs", "ms", "msec", "msecs", "ns", "nsec", "nsecs", "s", "sec", "secs", "bytes",
+    "total", "count", "sum", "bucket", "info",
 ];
 
 /// The names of one file: each is given out once.
@@ -26,10 +38,8 @@ pub(super) struct FileNames {
 
 /// A text as a part of a name: lower case letters, digits and `_`.
 pub(super) fn word(text: &str) -> String {
-    let plain: String = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-        .collect();
+    let plain: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
     let mut parts: Vec<&str> = plain.split('_').filter(|part| !part.is_empty()).collect();
     let mut length = parts.iter().map(|part| part.len() + 1).sum::<usize>();
     while length > LONGEST && parts.len() > 1 {
@@ -86,14 +96,18 @@ impl FileNames {
         let name = self.joined(words);
         let mut number = 1;
         loop {
-            let free = if number == 1 { format!("{name}{suffix}") } else { format!("{name}_{number}{suffix}") };
+            let free =
+                if number == 1 { format!("{name}{suffix}") } else { format!("{name}_{number}{suffix}") };
             // Readers derive names of one family from each other, with and without `_total`.
             let family = free.strip_suffix("_total").unwrap_or(&free).to_owned();
             let is_free = !self.families.iter().any(|known| {
                 known == &family
-                    || known.strip_prefix(&family).or_else(|| family.strip_prefix(known.as_str())).is_some_and(|rest| {
-                        matches!(rest, "_sum" | "_count" | "_bucket" | "_created" | "_info")
-                    })
+                    || known
+                        .strip_prefix(&family)
+                        .or_else(|| family.strip_prefix(known.as_str()))
+                        .is_some_and(|rest| {
+                            matches!(rest, "_sum" | "_count" | "_bucket" | "_created" | "_info")
+                        })
             });
             if is_free {
                 self.families.insert(family);

@@ -23,8 +23,8 @@ const BINARY: [&[&str]; 10] = [
 ];
 /// Names of types that are no structs, and so can be cast to by one word.
 const INTEGERS: [&str; 22] = [
-    "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "u8", "u16", "u32", "u64", "s8", "s16",
-    "s32", "s64", "bool", "char", "int", "size_t", "short", "long",
+    "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "u8", "u16", "u32", "u64",
+    "s8", "s16", "s32", "s64", "bool", "char", "int", "size_t", "short", "long",
 ];
 
 impl ScriptParser<'_> {
@@ -58,7 +58,10 @@ impl ScriptParser<'_> {
             }
             chain += 1;
             if chain > 64 {
-                return Err(self.cursor.error(span, "more than 64 operators in one chain").hint("use a `$variable`"));
+                return Err(self
+                    .cursor
+                    .error(span, "more than 64 operators in one chain")
+                    .hint("use a `$variable`"));
             }
             self.cursor.take()?;
             let right = self.deeper(|parser| parser.binary(level + 1))?;
@@ -131,7 +134,9 @@ impl ScriptParser<'_> {
                 let keys = if self.takes("[")? { self.list("]")? } else { Vec::new() };
                 TermKind::Map { name, keys }
             }
-            Lexeme::Name(name) if matches!(name.as_str(), "struct" | "union" | "enum") => self.type_name(name)?,
+            Lexeme::Name(name) if matches!(name.as_str(), "struct" | "union" | "enum") => {
+                self.type_name(name)?
+            }
             Lexeme::Name(name) if self.takes("(")? => {
                 TermKind::Call { name, arguments: self.deeper(|parser| parser.list(")"))? }
             }

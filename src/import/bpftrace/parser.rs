@@ -13,7 +13,8 @@ const MAX_DEPTH: usize = 48;
 /// Most statements and parts of expressions.
 const MAX_NODES: usize = 100_000;
 /// Kinds of attach points that have a path, in which `/` is no filter.
-const WITH_PATH: [&str; 8] = ["uprobe", "uretprobe", "usdt", "u", "ur", "U", "uretprobe_multi", "uprobe_multi"];
+const WITH_PATH: [&str; 8] =
+    ["uprobe", "uretprobe", "usdt", "u", "ur", "U", "uretprobe_multi", "uprobe_multi"];
 
 /// What a script is parsed with.
 pub(super) struct ScriptParser<'t> {
@@ -115,8 +116,8 @@ impl<'t> ScriptParser<'t> {
                 "config" if behind.starts_with('=') => {
                     let text = self.braces()?;
                     let is_lenient = |word: &str| text.contains(word);
-                    script.passes_missing |=
-                        is_lenient("missing_probes") && !text.replace(' ', "").contains("missing_probes=error");
+                    script.passes_missing |= is_lenient("missing_probes")
+                        && !text.replace(' ', "").contains("missing_probes=error");
                     self.takes(";")?;
                 }
                 "macro" | "fn" | "subprog" if behind.starts_with(|c: char| is_name_part(c)) => {
@@ -124,7 +125,8 @@ impl<'t> ScriptParser<'t> {
                     if word == "macro" {
                         script.macros.push(read);
                     } else {
-                        let said = "functions of a script's own are not carried over: write out what it computes";
+                        let said =
+                            "functions of a script's own are not carried over: write out what it computes";
                         self.remarks.push(Remark::loss(begin..self.cursor.at, said));
                     }
                 }
@@ -143,7 +145,11 @@ impl<'t> ScriptParser<'t> {
                     };
                     let span = begin..self.cursor.at;
                     let is_loss = word == "import";
-                    self.remarks.push(if is_loss { Remark::loss(span, said) } else { Remark::note(span, said) });
+                    self.remarks.push(if is_loss {
+                        Remark::loss(span, said)
+                    } else {
+                        Remark::note(span, said)
+                    });
                 }
                 _ => {
                     let action = self.action()?;

@@ -22,8 +22,9 @@ const MAX_EVENTS: usize = 8;
 /// Most parts of a key, and most labels.
 const MAX_KEYS: usize = 8;
 const MAX_LABELS: usize = 32;
-/// Most probes that one file becomes; a file may have 1000.
+/// Most probes that one file becomes, which may have 1000, and most that are tried.
 const MAX_PROBES: usize = 500;
+const MAX_TRIED: usize = 2000;
 
 /// An action of an event, looked through.
 #[derive(Debug)]
@@ -64,18 +65,17 @@ struct PairStart<'p> {
 impl Planner<'_> {
     pub(super) fn plan(mut self) -> Planned {
         let actions = self.actions;
+        let mut tried = 0;
         for action in actions.iter().filter(|action| !action.points.is_empty()) {
             for one in measure::measures(&action.deeds, self.roles) {
-                if self.planned.items.len() >= MAX_PROBES {
+                tried += 1;
+                if self.planned.items.len() >= MAX_PROBES || tried > MAX_TRIED {
                     let said = format!("more than {MAX_PROBES} probes of one script");
                     self.planned.remarks.push(Remark::loss(one.span.clone(), said));
                     return self.planned;
                 }
-                let result = if one.states.is_empty() {
-                    self.single(action, &one)
-                } else {
-                    self.pair(action, &one)
-                };
+                let result =
+                    if one.states.is_empty() { self.single(action, &one) } else { self.pair(action, &one) };
                 if let Err(Unsaid { span, text }) = result {
                     self.planned.remarks.push(Remark::loss(span, text));
                 }
@@ -124,7 +124,10 @@ impl Planner<'_> {
         let unsaid = |text: String| Unsaid { span: span.clone(), text };
         for map in reads.keys() {
             let forgets = |other: &Played| {
-                other.deeds.iter().any(|deed| matches!(&deed.act, Act::Forget { map: gone, .. } if gone == map))
+                other
+                    .deeds
+                    .iter()
+                    .any(|deed| matches!(&deed.act, Act::Forget { map: gone, .. } if gone == map))
             };
             if !forgets(action) && self.actions.iter().any(forgets) {
                 let text = format!(
@@ -149,7 +152,8 @@ impl Planner<'_> {
         let mut saved_names = BTreeSet::new();
         for map in wanted.iter().filter(|map| starts.iter().all(|start| start.writes.contains_key(*map))) {
             let is_time = self.roles.is_time(map);
-            let decoder = first.writes.get(map).and_then(|value| decoded(value)).map(|(name, _)| name.to_owned());
+            let decoder =
+                first.writes.get(map).and_then(|value| decoded(value)).map(|(name, _)| name.to_owned());
             let name = label::free_name(if map.is_empty() { "value" } else { map }, &mut saved_names);
             let value = if is_time { Kept::Time } else { Kept::Value { name, decoder } };
             kept.insert((*map).to_owned(), value);
@@ -170,7 +174,9 @@ impl Planner<'_> {
         let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
         let ends: Vec<Written> = groups
             .iter()
-            .map(|group| event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), Vec::new()))
+            .map(|group| {
+                event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), Vec::new())
+            })
             .collect();
         let chunks = chunks(&events, &ends).ok_or_else(|| {
             unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends"))
@@ -182,7 +188,8 @@ impl Planner<'_> {
             let head = vec![("start".to_owned(), one_or_list(starts)), ("end".to_owned(), one_or_list(ends))];
             self.probe(action, measure, &words, &mut scope, head, None)?;
         }
-        let forgets = |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
+        let forgets =
+            |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
         if !action.deeds.iter().any(forgets) {
             self.note(&span, "the start is forgotten at its end, which the script does not do");
         }
@@ -201,7 +208,8 @@ impl Planner<'_> {
                     writes.entry(map).or_insert((deed, keys, value));
                 }
             }
-            let main = writes.iter().find(|(map, _)| self.roles.is_time(map)).or_else(|| writes.iter().next());
+            let main =
+                writes.iter().find(|(map, _)| self.roles.is_time(map)).or_else(|| writes.iter().next());
             let Some((_, (deed, keys, _))) = main else { continue };
             found.push(PairStart {
                 action,
@@ -231,7 +239,8 @@ impl Planner<'_> {
     ) -> Result<(Vec<Written>, Vec<(String, String)>), Unsaid> {
         let point = start.action.points.first().filter(|_| start.action.points.len() == 1);
         let mut scope = self.scope(self.roles, point);
-        let is_own = |term: &Term| measure::asks_for_none(term).is_some_and(|map| start.writes.contains_key(map));
+        let is_own =
+            |term: &Term| measure::asks_for_none(term).is_some_and(|map| start.writes.contains_key(map));
         let conditions: Vec<Term> = start.conditions.iter().filter(|term| !is_own(term)).cloned().collect();
         let condition = scope.condition(&conditions)?;
         let key = key_of(start.keys, &mut scope)?;
@@ -243,7 +252,9 @@ impl Planner<'_> {
         }
         let events = alternatives(&start.action.points, self.passes_missing)
             .iter()
-            .map(|group| event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), saves.clone()))
+            .map(|group| {
+                event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), saves.clone())
+            })
             .collect();
         Ok((events, scope.lets))
     }
@@ -321,7 +332,8 @@ impl Planner<'_> {
                 }
                 Err(Unsaid { span, text }) => {
                     let said = format!("the label `{wanted}`: {text}");
-                    let known = self.planned.remarks.iter().any(|known| known.span == span && known.text == said);
+                    let known =
+                        self.planned.remarks.iter().any(|known| known.span == span && known.text == said);
                     if !known {
                         self.planned.remarks.push(Remark::loss(span, said));
                     }

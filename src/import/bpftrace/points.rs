@@ -122,7 +122,9 @@ fn attach_point(point: &str) -> Result<(String, String), String> {
     match (kind, &rest[..]) {
         ("tracepoint", [category, name]) => {
             if is_pattern(category) || is_pattern(name) && !tracepoints_have_patterns() {
-                return Err(format!("`{point}`: tracepoints are named one by one, `tapster list '{point}'` shows them"));
+                return Err(format!(
+                    "`{point}`: tracepoints are named one by one, `tapster list '{point}'` shows them"
+                ));
             }
             Ok((format!("tracepoint:{category}:{name}"), (*name).to_owned()))
         }
@@ -145,7 +147,10 @@ fn attach_point(point: &str) -> Result<(String, String), String> {
             Ok((format!("{kind}:{binary}:{name}"), name))
         }
         ("usdt", [binary, names @ ..]) if !names.is_empty() && names.len() <= 2 => {
-            if binary.is_empty() || is_pattern(binary) || names.iter().any(|name| is_pattern(name) || name.is_empty()) {
+            if binary.is_empty()
+                || is_pattern(binary)
+                || names.iter().any(|name| is_pattern(name) || name.is_empty())
+            {
                 return Err(format!("`{point}`: name the program, the provider and the probe"));
             }
             let name = names.last().copied().unwrap_or_default().to_owned();
@@ -193,7 +198,9 @@ pub(super) fn alternatives(points: &[CarriedPoint], passes_missing: bool) -> Vec
     let mut groups: Vec<Vec<CarriedPoint>> = Vec::new();
     for point in points {
         let is_same = |group: &&mut Vec<CarriedPoint>| {
-            passes_missing && group.len() < 16 && group.first().is_some_and(|first| root(first) == root(point))
+            passes_missing
+                && group.len() < 16
+                && group.first().is_some_and(|first| root(first) == root(point))
         };
         match groups.iter_mut().find(is_same) {
             Some(group) => group.push(point.clone()),
@@ -224,7 +231,9 @@ mod tests {
         ] {
             assert_eq!(attach_point(written).map(|(at, _)| at), Ok(carried.to_owned()));
         }
-        for wrong in ["watchpoint:0x10:8:w", "kprobe:f+8", "kprobe:f.constprop.0", "kprobe:*", "tracepoint:a:b*", "x"] {
+        for wrong in
+            ["watchpoint:0x10:8:w", "kprobe:f+8", "kprobe:f.constprop.0", "kprobe:*", "tracepoint:a:b*", "x"]
+        {
             let said = attach_point(wrong).unwrap_err();
             assert!(said.contains('`'), "{said}");
         }

@@ -58,7 +58,8 @@ pub(super) struct Scope<'s> {
 
 /// Names that mean the same in a script and in a probe.
 const SAME: [&str; 13] = [
-    "pid", "tid", "uid", "gid", "comm", "cpu", "nsecs", "curtask", "cgroup", "func", "retval", "kstack", "ustack",
+    "pid", "tid", "uid", "gid", "comm", "cpu", "nsecs", "curtask", "cgroup", "func", "retval", "kstack",
+    "ustack",
 ];
 /// Constants that the kernel only defines, which no type information has: their numbers are part of its interface.
 const DEFINED: [(&str, u64); 15] = [
@@ -273,7 +274,9 @@ impl Scope<'_> {
 
     /// `strncmp(a, b, n)`, compared with 0.
     fn prefix(&mut self, term: &Term, sign: &str) -> Result<Option<Said>, Unsaid> {
-        let Some((function @ ("strncmp" | "strcmp"), [a, b, rest @ ..])) = term.as_call() else { return Ok(None) };
+        let Some((function @ ("strncmp" | "strcmp"), [a, b, rest @ ..])) = term.as_call() else {
+            return Ok(None);
+        };
         let length = rest.first().and_then(Term::as_number);
         let cut = |said: Said, term: &Term| match (length, &term.kind) {
             (Some(length), TermKind::Text(text)) => {
@@ -296,7 +299,9 @@ impl Scope<'_> {
         let unsaid = |text: String| Err(Unsaid { span: term.span.clone(), text });
         match (name, arguments) {
             // Newer spellings of builtins.
-            (name, []) if SAME.contains(&name) || matches!(name, "ppid" | "pcomm" | "probe") => self.word(name, term),
+            (name, []) if SAME.contains(&name) || matches!(name, "ppid" | "pcomm" | "probe") => {
+                self.word(name, term)
+            }
             ("nsecs", _) => Ok(Said::new(1, "nsecs")),
             ("pid" | "tid" | "ppid", [_]) => self.word(name, term),
             ("str", [text]) => {
@@ -332,7 +337,9 @@ impl Scope<'_> {
                 let (name, own) = map.as_map().unwrap_or_default();
                 self.map(name, &flat_keys(&[own, keys].concat()), term)
             }
-            ("kaddr" | "uaddr", _) => unsaid(format!("`{name}`: variables by their address have no counterpart")),
+            ("kaddr" | "uaddr", _) => {
+                unsaid(format!("`{name}`: variables by their address have no counterpart"))
+            }
             _ => unsaid(format!("`{name}()` has no counterpart")),
         }
     }

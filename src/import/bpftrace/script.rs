@@ -84,7 +84,10 @@ pub(super) enum TermKind {
     /// A variable whose value is named by `let`.
     Let(Rc<NamedTerm>),
     /// `@x`, `@x[a, b]`
-    Map { name: String, keys: Vec<Term> },
+    Map {
+        name: String,
+        keys: Vec<Term>,
+    },
     /// `$1`
     Parameter(String),
     /// `a.b`, `a->b`, `a.1`
@@ -92,7 +95,10 @@ pub(super) enum TermKind {
     /// `a[b]`
     Index(Rc<Term>, Rc<Term>),
     /// `f(…)`
-    Call { name: String, arguments: Vec<Term> },
+    Call {
+        name: String,
+        arguments: Vec<Term>,
+    },
     Unary(&'static str, Rc<Term>),
     Binary(&'static str, Rc<Term>, Rc<Term>),
     /// `a ? b : c`

@@ -37,8 +37,11 @@ pub(super) fn label(
     node: &Node,
     taken: &mut BTreeSet<String>,
 ) -> Result<(String, Written), String> {
-    let mut name: String =
-        declared.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).take(60).collect();
+    let mut name: String = declared
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .take(60)
+        .collect();
     if name.starts_with(|c: char| c.is_ascii_digit()) {
         name.insert(0, '_');
     }

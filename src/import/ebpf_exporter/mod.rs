@@ -71,9 +71,12 @@ pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Pi
         return Err(Diagnostic::error(file, 0..0, "the file is empty").hint(hint));
     };
     if !entries(&root).iter().any(|(key, _)| is_section(key)) {
-        return Err(Diagnostic::error(file, root.span.clone(), "this is no file of `ebpf_exporter`").hint(hint));
+        return Err(
+            Diagnostic::error(file, root.span.clone(), "this is no file of `ebpf_exporter`").hint(hint)
+        );
     }
-    let mut skeletons = Skeletons { pieces: Pieces::default(), names: BTreeSet::new(), events: section::events(code) };
+    let mut skeletons =
+        Skeletons { pieces: Pieces::default(), names: BTreeSet::new(), events: section::events(code) };
     for (key, value) in entries(&root) {
         let span = key.span.clone();
         match text(key).unwrap_or_default() {
@@ -86,7 +89,10 @@ pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Pi
                 skeletons.loss(span, "the addresses of variables are for the C code: what it reads of them is not carried over");
             }
             "cgroup_id_map" => {
-                skeletons.loss(span, "a choice of cgroups by pattern, which the C code reads from a map, is not carried over");
+                skeletons.loss(
+                    span,
+                    "a choice of cgroups by pattern, which the C code reads from a map, is not carried over",
+                );
             }
             "programs" => {
                 for program in items(value) {
@@ -129,7 +135,8 @@ impl Skeletons {
                         return self.loss(metric.span.clone(), &said);
                     }
                     "counters" | "histograms" => self.metric(metric, kind_name == "histograms"),
-                    other => self.loss(metric.span.clone(), &format!("`{other}` is no kind of metrics that is known")),
+                    other => self
+                        .loss(metric.span.clone(), &format!("`{other}` is no kind of metrics that is known")),
                 }
             }
         }
@@ -154,7 +161,8 @@ impl Skeletons {
                 Err(said) => self.loss(one.span.clone(), &format!("the label `{declared}`: {said}")),
             }
         }
-        let mut metric = vec![(if is_histogram { "histogram" } else { "counter" }.to_owned(), Written::text(&name))];
+        let mut metric =
+            vec![(if is_histogram { "histogram" } else { "counter" }.to_owned(), Written::text(&name))];
         if !help.is_empty() {
             metric.push(("help".into(), Written::text(help)));
         }
@@ -199,7 +207,8 @@ impl Skeletons {
         let mut free = name.clone();
         let mut number = 2;
         while !self.names.insert(free.trim_end_matches("_total").to_owned()) {
-            let (stem, end) = name.strip_suffix("_total").map_or((name.as_str(), ""), |stem| (stem, "_total"));
+            let (stem, end) =
+                name.strip_suffix("_total").map_or((name.as_str(), ""), |stem| (stem, "_total"));
             free = format!("{stem}_{number}{end}");
             number += 1;
         }
@@ -220,12 +229,17 @@ impl Skeletons {
             wanting.push("the event, for which `interval:s:1` stands".to_owned());
         }
         match (has_labels, is_histogram) {
-            (true, true) => wanting.push("what labels and the value are, for which `0` and the like stand".into()),
+            (true, true) => {
+                wanting.push("what labels and the value are, for which `0` and the like stand".into())
+            }
             (true, false) => wanting.push("what labels are, for which `0` and the like stand".into()),
-            (false, true) => wanting.push("what the value is, for which `0` stands: `duration` of a pair is a time".into()),
+            (false, true) => {
+                wanting.push("what the value is, for which `0` stands: `duration` of a pair is a time".into())
+            }
             (false, false) => wanting.push("which events count, as `where`".into()),
         }
-        let mut said = format!("the C code says {}; put it in and remove `enabled: false`", wanting.join(" and "));
+        let mut said =
+            format!("the C code says {}; put it in and remove `enabled: false`", wanting.join(" and "));
         let events = self.events.told();
         if !events.is_empty() {
             said.push_str(&format!(". Its programs are at {events}"));
