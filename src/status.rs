@@ -20,6 +20,8 @@ pub struct ProbeStatus {
     pub limit: Option<Limit>,
     /// Attach points that the kernel has but refused, so that the next alternatives are used: a sentence for each.
     pub passed: Vec<String>,
+    /// Optional events that it runs without: a sentence for each.
+    pub absent: Vec<String>,
     /// Its programs, one for each attach point.
     pub programs: Vec<ProgramStatus>,
     /// Names of the metric families it feeds.

@@ -202,6 +202,37 @@ fn pairs() {
     });
 }
 
+/// The second event feeds the first metric alone, in a row of its own.
+#[test]
+fn several_events() {
+    random_cases("events", 140_000, |grammar| {
+        let (first, second, number) = (grammar.own_values(), grammar.own_values(), grammar.number(2));
+        let head = format!(
+            "    events:\n      - at: \"rawtracepoint:test:untyped\"\n{first}        labels: {{ which: 1 }}\n      - at: \"rawtracepoint:test:stop\"\n{second}        labels: {{ which: 2 }}\n        values: {{ g0: '{number}' }}\n    labels: {{ text: text }}\n"
+        );
+        grammar.numbers.push("own".into());
+        grammar.texts.push("text".into());
+        Frame { head }
+    });
+}
+
+#[test]
+fn between_events() {
+    random_cases("between", 150_000, |grammar| {
+        let mut event = |at: &str| {
+            let (number, text, pointer) = (grammar.number(2), grammar.text(1), grammar.node(1));
+            format!(
+                "      - at: \"rawtracepoint:test:{at}\"\n        key: [arg11, comm, arg0]\n        save: {{ n: '({number}) + 0', t: 'str({text}, 20)', p: '{pointer}' }}\n"
+            )
+        };
+        let events = [event("untyped"), event("stop")].concat();
+        grammar.numbers.push("start.n".into());
+        grammar.texts.push("start.t".into());
+        grammar.nodes.push("start.p".into());
+        Frame { head: format!("    between:\n{events}    labels: {{ text: start.t, number: start.n }}\n") }
+    });
+}
+
 #[test]
 fn lists() {
     random_cases("lists", 130_000, |grammar| Frame {

@@ -110,7 +110,7 @@ fn alternatives() -> Outcome {
     let probe = |counter: &str| {
         let name = counter.replace('-', "_");
         format!(
-            "  - name: {name}\n    at: [\"hardware:{counter}:100000\", \"profile:hz:99\"]\n    metrics: [{{ counter: {name}_total }}]\n"
+            "  - name: {name}\n    at: {{ one_of: [\"hardware:{counter}:100000\", \"profile:hz:99\"] }}\n    metrics: [{{ counter: {name}_total }}]\n"
         )
     };
     let probes: String = ["cpu-cycles", "cache-misses", "backend-stalls"].map(probe).concat();

@@ -102,8 +102,8 @@ fn lacking_counters() -> Outcome {
     fs::write(
         &file,
         format!(
-            "probes:\n  - name: sampled\n    at: [\"{point}\", \"profile:hz:500\"]\n    metrics: [{{ counter: sampled_total }}]\n  \
-             - name: neither\n    at: [\"{point}\", \"hardware:{counter}:200000\"]\n    metrics: [{{ counter: neither_total }}]\n"
+            "probes:\n  - name: sampled\n    at: {{ one_of: [\"{point}\", \"profile:hz:500\"] }}\n    metrics: [{{ counter: sampled_total }}]\n  \
+             - name: neither\n    at: {{ one_of: [\"{point}\", \"hardware:{counter}:200000\"] }}\n    metrics: [{{ counter: neither_total }}]\n"
         ),
     )
     .unwrap();

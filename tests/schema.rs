@@ -131,7 +131,9 @@ fn nested(path: &[String], key: &str) -> Value {
             // What is said of a probe has the keys of probes, but not their lists.
             "overrides" => json!({ step.as_str(): { "block": value } }),
             _ if path[0] == "overrides" => json!({ step.as_str(): value }),
-            "probes" | "metrics" | "reasons" | "device_groups" => json!({ step.as_str(): [value] }),
+            "probes" | "events" | "metrics" | "reasons" | "device_groups" => {
+                json!({ step.as_str(): [value] })
+            }
             "labels" => json!({ step.as_str(): { "name": value } }),
             _ => json!({ step.as_str(): value }),
         };

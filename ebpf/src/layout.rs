@@ -343,7 +343,9 @@ impl Layout {
             let (key, key_size_total) = place(probe.key.iter().map(Type::room), 0);
             let (saved, value_size) = place(probe.saved.iter().map(|(_, ty)| ty.room()), 8);
             let max_entries = probe.max_inflight;
-            let has_table = host.exchanges() && key_size_total <= TABLE_KEY;
+            // Only an insertion into the map says for certain that no start of the key is there.
+            let keeps_first = probe.events.iter().any(|event| event.first);
+            let has_table = host.exchanges() && key_size_total <= TABLE_KEY && !keeps_first;
             let table = has_table.then(|| {
                 let spread = key.iter().enumerate().flat_map(|(part, slot)| spread(probe, part, slot.size));
                 TableLayout::new(spread.collect(), key_size_total, value_size, max_entries)

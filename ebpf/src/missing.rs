@@ -8,3 +8,18 @@ pub struct Missing {
     /// The remedy.
     pub hint: Option<String>,
 }
+
+/// An optional event that a kernel or a file does not have, so that its probe runs without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsentEvent {
+    /// The attach point as written; several alternatives are joined by ` or `.
+    pub at: String,
+    /// The reason.
+    pub why: String,
+}
+
+impl std::fmt::Display for AbsentEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` is optional and left out: {}", self.at, self.why)
+    }
+}

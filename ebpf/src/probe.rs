@@ -20,6 +20,7 @@ pub use waiting::*;
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
+    missing::AbsentEvent,
     names::FamilyKind,
     yaml::{Data, Node},
 };
@@ -102,8 +103,12 @@ pub struct Probe {
     pub lets: Vec<(Spanned<String>, Expression)>,
     /// The start events; empty for a probe of single events.
     pub starts: Vec<Event>,
-    /// The end events, or the single events.
+    /// The end events, or the single events, or those between which times are measured.
     pub ends: Vec<Event>,
+    /// Whether each event ends what the one before began: the time between events.
+    pub between: bool,
+    /// Optional events that the kernel has but refused, so that they are no longer among the events.
+    pub left_out: Vec<AbsentEvent>,
     /// Labels, in the order written.
     pub labels: Vec<Label>,
     /// Metrics of events, in the order written.
@@ -129,7 +134,12 @@ pub struct Probe {
 impl Probe {
     /// Whether it measures the time between two events.
     pub fn is_pair(&self) -> bool {
-        !self.starts.is_empty()
+        !self.keepers().is_empty()
+    }
+
+    /// The events that keep a start.
+    pub fn keepers(&self) -> &[Event] {
+        if self.between { &self.ends } else { &self.starts }
     }
 
     /// All attach points of its events, including alternatives.
@@ -140,9 +150,11 @@ impl Probe {
     /// Whether it takes stacks of programs.
     pub fn takes_user_stacks(&self) -> bool {
         let lets = self.lets.iter().map(|(_, value)| value);
-        let saves = self.starts.iter().flat_map(|start| &start.saves).map(|(_, value)| value);
-        let labels = self.labels.iter().map(|label| &label.value);
-        lets.chain(saves).chain(labels).any(|value| value.ast.mentions("ustack"))
+        let saves = self.keepers().iter().flat_map(|start| &start.saves).map(|(_, value)| value);
+        let labels = self.labels.iter().filter_map(|label| label.value.as_ref());
+        let own = self.ends.iter().flat_map(|event| event.own.lets.iter().chain(&event.own.labels));
+        let own = own.map(|(_, value)| value);
+        lets.chain(saves).chain(labels).chain(own).any(|value| value.ast.mentions("ustack"))
     }
 
     /// Its metrics of both kinds: names without the prefix `tapster_`, and the kinds of their families.
@@ -197,8 +209,63 @@ pub struct Event {
     pub each: Option<Each>,
     /// Whether it is one end of `function`: the entry or the return of whole calls.
     pub whole: bool,
+    /// Whether the probe runs without it where it does not exist.
+    pub optional: bool,
+    /// Whether a start that waits is kept when another of its key comes; otherwise the later one replaces it.
+    pub first: bool,
+    /// What holds for this event of several alone.
+    pub own: OwnValues,
     /// The place of the whole event.
     pub span: Span,
+}
+
+impl Event {
+    /// An event at one of these attach points, with nothing else written.
+    pub fn new(at: Vec<Spanned<AttachPoint>>, span: Span) -> Self {
+        Self {
+            at,
+            kernel: None,
+            key: Vec::new(),
+            filter: None,
+            saves: Vec::new(),
+            each: None,
+            whole: false,
+            optional: false,
+            first: false,
+            own: OwnValues::default(),
+            span,
+        }
+    }
+
+    /// Whether it feeds the metric with this name, without `tapster_`.
+    pub fn feeds(&self, metric: &str) -> bool {
+        self.own.metrics.is_none() || self.own_value(metric).is_some()
+    }
+
+    /// Its own value for a metric.
+    pub fn own_value(&self, metric: &str) -> Option<&Expression> {
+        named(self.own.metrics.as_deref().unwrap_or_default(), metric)
+    }
+
+    /// Its own value for a label.
+    pub fn own_label(&self, label: &str) -> Option<&Expression> {
+        named(&self.own.labels, label)
+    }
+}
+
+fn named<'e>(values: &'e [(Spanned<String>, Expression)], wanted: &str) -> Option<&'e Expression> {
+    values.iter().find(|(name, _)| name.value == wanted).map(|(_, value)| value)
+}
+
+/// What an event of `events` has of its own.
+#[derive(Clone, Debug, Default)]
+pub struct OwnValues {
+    /// Named expressions, in the order written; they come before those of the probe.
+    pub lets: Vec<(Spanned<String>, Expression)>,
+    /// Values of labels, in place of those of the probe.
+    pub labels: Vec<(Spanned<String>, Expression)>,
+    /// Values of the metrics that the event feeds; `None` if it feeds all, with the values that they have.
+    pub metrics: Option<Vec<(Spanned<String>, Expression)>>,
 }
 
 /// A walk over a linked list.
@@ -223,8 +290,8 @@ pub struct Each {
 pub struct Label {
     /// Its name.
     pub name: Spanned<String>,
-    /// Its value.
-    pub value: Expression,
+    /// Its value at events that have none of their own; `None` if every event has one.
+    pub value: Option<Expression>,
     /// Its decoder; if not declared, its type decides.
     pub decoder: Option<Spanned<Decoder>>,
 }

@@ -6,6 +6,7 @@ use crate::{
     asm::Assembled,
     follow,
     layout::{DropReason, Layout},
+    missing::AbsentEvent,
     names::FamilyKind,
     point::{AttachPoint, Mechanism},
     site::Sites,
@@ -32,6 +33,8 @@ pub struct Program {
     pub labels: Vec<TypedLabel>,
     /// Metrics in the order of the layout.
     pub metrics: Vec<TypedMetric>,
+    /// Optional events that this kernel does not have.
+    pub absent: Vec<AbsentEvent>,
     /// The metrics of waiting starts, and how they are computed, if the probe has any.
     pub waiting: Option<Waiting>,
     /// Nanoseconds after which a waiting start is given up.
@@ -187,6 +190,7 @@ impl Program {
             layout,
             labels: probe.labels,
             metrics: probe.metrics,
+            absent: probe.absent,
             waiting: probe.waiting,
             inflight_timeout_ns: probe.inflight_timeout_ns,
         }

@@ -3,13 +3,16 @@
 //! Integers are computed in 64 bits. Narrower integers are widened and keep their value, so that `a - b` of two `u32` may be
 //! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
+mod role;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
+pub use role::Role;
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
     btf::TypeId,
+    missing::AbsentEvent,
     point::{AttachPoint, Mechanism},
     probe::Decoder,
     site::Sites,
@@ -371,6 +374,8 @@ pub struct TypedProbe {
     pub help: String,
     /// Its events, starts first; each becomes a program.
     pub events: Vec<TypedEvent>,
+    /// Optional events that this kernel does not have.
+    pub absent: Vec<AbsentEvent>,
     /// Parts of the key; empty for a probe of single events.
     pub key: Vec<Type>,
     /// Values that a start saves.
@@ -396,19 +401,8 @@ pub struct TypedProbe {
 impl TypedProbe {
     /// Whether the probe measures between two events.
     pub fn is_pair(&self) -> bool {
-        self.events.iter().any(|event| event.role == Role::Start)
+        self.events.iter().any(|event| event.role.keeps_start())
     }
-}
-
-/// The role of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A start: keeps the time.
-    Start,
-    /// An end: takes the start and counts.
-    End,
-    /// A single event: counts.
-    Single,
 }
 
 /// One event of a probe, which becomes one program.
@@ -434,12 +428,14 @@ pub struct TypedEvent {
     pub late_filters: Vec<Typed>,
     /// Values to save, for a start.
     pub saves: Vec<Typed>,
+    /// Whether a start that waits is kept when this one of its key comes; otherwise this one replaces it.
+    pub first: bool,
     /// The list to walk.
     pub each: Option<TypedEach>,
     /// One value for each label, for an end or single event.
     pub labels: Vec<Typed>,
-    /// One value for each metric, for an end or single event.
-    pub metrics: Vec<TypedValue>,
+    /// One value for each metric, for an end or single event; `None` for a metric that the event does not feed.
+    pub metrics: Vec<Option<TypedValue>>,
 }
 
 impl TypedEvent {
@@ -457,6 +453,7 @@ impl TypedEvent {
             filters,
             late_filters,
             saves,
+            first: _,
             each,
             labels,
             metrics,
@@ -465,8 +462,10 @@ impl TypedEvent {
             let budget = budget.iter().flat_map(|(size, within)| [size, within]);
             [from, next].into_iter().chain(budget)
         });
-        let metrics =
-            metrics.iter().flat_map(|TypedValue { filter, value }| std::iter::once(value).chain(filter));
+        let metrics = metrics
+            .iter()
+            .flatten()
+            .flat_map(|TypedValue { filter, value }| std::iter::once(value).chain(filter));
         key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels).chain(metrics).chain(each)
     }
 

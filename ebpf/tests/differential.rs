@@ -108,7 +108,7 @@ fn agree(case: &Case, environment: &Environment, arguments: &[u64], step_ns: u64
                 "the program gives {got:#x}, the language {expected:#x}\n{}\narguments {arguments:x?}, row {key:x?}\n{}\n{:?}",
                 case.expressions[index],
                 case.yaml.split("metrics:").next().unwrap_or(""),
-                case.typed.events.last().map(|event| &event.metrics[index].value),
+                case.typed.events.last().map(|event| &event.metrics[index]),
             );
         }
     }
@@ -460,6 +460,40 @@ fn random_expressions_over_pairs() {
         Frame { head }
     };
     random_cases(30_000, Grammar::untyped, frame, false);
+}
+
+/// Events with named expressions, labels and values of their own; the second feeds one metric alone.
+#[test]
+fn random_expressions_over_several_events() {
+    let frame = |grammar: &mut Grammar| {
+        let (first, second) = (grammar.own_values(), grammar.own_values());
+        let (filter, number) = (grammar.number(1), grammar.number(2));
+        let head = format!(
+            "    events:\n      - at: \"rawtracepoint:test:untyped\"\n        where: '({filter}) || arg0 > 5'\n{first}        labels: {{ which: '\"first\"' }}\n      - at: \"rawtracepoint:test:stop\"\n{second}        labels: {{ which: '\"the second of them\"' }}\n        values: {{ g0: '{number}' }}\n    let: {{ both: 'own + 1' }}\n    labels: {{ text: text, both: both }}\n"
+        );
+        grammar.numbers.extend(["own".into(), "both".into()]);
+        grammar.texts.push("text".into());
+        Frame { head }
+    };
+    random_cases(80_000, Grammar::untyped, frame, false);
+}
+
+#[test]
+fn random_expressions_between_events() {
+    let frame = |grammar: &mut Grammar| {
+        let mut event = |at: &str, filter: &str| {
+            let (number, text, pointer) = (grammar.number(2), grammar.text(1), grammar.node(1));
+            format!(
+                "      - at: \"rawtracepoint:test:{at}\"\n        key: [arg11, comm]\n        save: {{ n: '({number}) + 0', t: 'str({text}, 20)', p: '{pointer}' }}\n{filter}"
+            )
+        };
+        let events = [event("untyped", ""), event("stop", "        where: 'duration > 10'\n")].concat();
+        grammar.numbers.extend(["start.n".into(), "duration".into()]);
+        grammar.texts.push("start.t".into());
+        grammar.nodes.push("start.p".into());
+        Frame { head: format!("    between:\n{events}    labels: {{ text: start.t, number: start.n }}\n") }
+    };
+    random_cases(90_000, Grammar::untyped, frame, false);
 }
 
 #[test]

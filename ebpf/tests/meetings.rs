@@ -73,7 +73,7 @@ fn one_event_that_is_both() {
     refused(START_AND_END, &["at: 'rawtracepoint:test:typed', key: tid", at], &[at]);
     refused(
         START_AND_END,
-        &["at: ['tracepoint:test:nothing', 'rawtracepoint:test:untyped'], key: tid"],
+        &["at: { one_of: ['tracepoint:test:nothing', 'rawtracepoint:test:untyped'] }, key: tid"],
         &[at],
     );
     // By patterns.

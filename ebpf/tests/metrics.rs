@@ -23,6 +23,7 @@ probes:
       - { histogram: size, value: (s64)arg1, buckets: [-10, 0, 10] }
       - { gauge: last, value: (s64)arg1 }
       - { max: most, value: (s64)arg1, window: 300ns }
+      - { sum: balance, value: (s64)arg1 }
 ";
 
 /// The words of a metric after these events, as `(processor, time, value)`, read at `now`.
@@ -63,6 +64,9 @@ fn what_is_kept_is_what_is_read() {
     assert_eq!(number(3, &events, 5000), None, "its window has passed");
     assert_eq!(number(3, &events[2..3], 1200), Some(-8), "a negative value is a value");
     assert_eq!((number(2, &[], 1200), number(3, &[], 1200)), (None, None), "there was none");
+    assert_eq!(number(4, &events, 1200), Some(73), "a sum falls");
+    assert_eq!(number(4, &events[2..3], 1200), Some(-8), "below zero as well");
+    assert_eq!(number(4, &[], 1200), Some(0), "it begins at 0");
     // The sum, then the counts up to -10, 0, 10 and above.
     assert_eq!(words(&program, &events, 1, 1200), [73, 0, 1, 2, 1]);
     assert_eq!(number(1, &events, 1200), None);
@@ -77,6 +81,7 @@ fn what_is_kept_is_what_is_read() {
             (FamilyKind::Histogram, true, None),
             (FamilyKind::Gauge, false, None),
             (FamilyKind::Gauge, false, Some(300)),
+            (FamilyKind::Gauge, false, None),
         ]
     );
 }

@@ -16,6 +16,7 @@ use crate::{
 use clap::Args;
 use std::{collections::BTreeSet, fmt::Write};
 use tapster_ebpf::{
+    diagnostic::Diagnostic,
     probe::{Decoder, Otlp, Probe},
     program::Program,
 };
@@ -68,7 +69,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         return kernels::check(&args.kernels, &config, is_right);
     }
     let kernel = Kernel::detect(&args.host.host());
-    let is_right = config.diagnostics.is_empty() && config.unread.is_empty();
+    let is_right = !config.diagnostics.iter().any(Diagnostic::is_error) && config.unread.is_empty();
     // Without the right to read them, nearly everything would seem to be missing.
     if is_right && !args.offline && lacks(&kernel) {
         tell!("  hint: `tapster check --offline` only compiles");
@@ -209,6 +210,9 @@ fn told(
         }
         for passed in own.map(|running| running.passed()).unwrap_or_default() {
             writeln!(text, "{:width$}            {passed}", "")?;
+        }
+        for absent in &program.absent {
+            writeln!(text, "{:width$}            {absent}", "")?;
         }
         for (_, limit) in
             started.iter().flat_map(|started| &started.limits).filter(|(limited, _)| limited == name)

@@ -124,7 +124,8 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
     for (name, value) in &probe.lets {
         writeln!(text, "  let {} = {}", name.value, value.ast)?;
     }
-    for (role, events) in [("start", &probe.starts), ("end", &probe.ends)] {
+    let counting = if probe.between { "between" } else { "end" };
+    for (role, events) in [("start", &probe.starts), (counting, &probe.ends)] {
         for event in events {
             let points: Vec<String> = event.at.iter().map(|at| at.value.to_string()).collect();
             writeln!(text, "  {role} {}", points.join(" or "))?;
@@ -137,6 +138,14 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
             for (name, value) in &event.saves {
                 writeln!(text, "    save {} = {}", name.value, value.ast)?;
             }
+            let own = &event.own;
+            let values = own.metrics.iter().flatten().map(|value| ("metric", value));
+            let of = |what| move |value| (what, value);
+            for (what, (name, value)) in
+                own.lets.iter().map(of("let")).chain(own.labels.iter().map(of("label"))).chain(values)
+            {
+                writeln!(text, "    {what} {} = {}", name.value, value.ast)?;
+            }
             if let Some(each) = &event.each {
                 writeln!(
                     text,
@@ -147,7 +156,9 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
         }
     }
     for label in &probe.labels {
-        writeln!(text, "  label {} = {}", label.name.value, label.value.ast)?;
+        if let Some(value) = &label.value {
+            writeln!(text, "  label {} = {}", label.name.value, value.ast)?;
+        }
     }
     for metric in &probe.metrics {
         let value = metric.value.as_ref().map_or("1".to_owned(), |value| value.ast.to_string());

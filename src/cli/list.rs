@@ -17,7 +17,7 @@ use crate::{
 };
 use clap::Args;
 use functions::{FunctionQuery, Listing};
-use std::{borrow::Cow, fmt::Write, path::PathBuf};
+use std::{borrow::Cow, cell::OnceCell, fmt::Write, path::PathBuf};
 use tapster_ebpf::{
     attach::{self, PerfEvent},
     check, diagnostic,
@@ -57,11 +57,11 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
         return Ok(USAGE);
     }
     if args.library {
-        return probes(&config::library()?, pattern);
+        return probes(args, &config::library()?, pattern);
     }
     if !args.config.is_empty() {
         let selection = ProbeSelection { files: args.config.clone(), ..ProbeSelection::default() };
-        return probes(&configured(&selection)?.probes, pattern);
+        return probes(args, &configured(&selection)?.probes, pattern);
     }
     let host = args.host.host();
     let root = match (args.pid, &args.container) {
@@ -176,8 +176,20 @@ fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Res
     })
 }
 
+/// Optional events that this kernel does not have. The kernel is read only if there is an optional event.
+fn absent(probe: &Probe, kernel: &OnceCell<Kernel>, args: &ListArgs) -> Vec<String> {
+    if !probe.starts.iter().chain(&probe.ends).any(|event| event.optional) {
+        return Vec::new();
+    }
+    let kernel = kernel.get_or_init(|| Kernel::detect(&args.host.host()));
+    // What is wrong with a probe is said by `tapster check`.
+    let absent = check::check(probe, &kernel.target()).map(|typed| typed.absent).unwrap_or_default();
+    absent.iter().map(|event| format!("    {event}")).collect()
+}
+
 /// Probes with their metrics. Probes with the same name are variants for other kernels or arrays, and count as one.
-fn probes(all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
+fn probes(args: &ListArgs, all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
+    let kernel = OnceCell::new();
     let mut named: Vec<(&str, Vec<&Probe>)> = Vec::new();
     let wanted = pattern.map(|pattern| (NameFilter::new(pattern), pattern));
     for probe in all {
@@ -208,7 +220,7 @@ fn probes(all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
             let families =
                 families.map(|(name, _)| format!("    tapster_{}{{{}}}", name.value, labels.join(",")));
             let help = (!probe.help.is_empty()).then(|| format!("    {}", probe.help));
-            for line in help.into_iter().chain(families) {
+            for line in help.into_iter().chain(families).chain(absent(probe, &kernel, args)) {
                 if !lines.contains(&line) {
                     lines.push(line);
                 }

@@ -119,6 +119,9 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         for what in running.passed() {
             tell!("warning: the probe `{}`: {what}", running.name());
         }
+        for event in running.absent() {
+            tell!("warning: the probe `{}`: {event}", running.name());
+        }
     }
     if exporter.up() == 0 {
         // A probe that does not compile is the user's error, unless it is shipped; a refusal of the kernel is not.

@@ -9,8 +9,9 @@ use crate::{
 };
 use tapster_ebpf::{
     attach::Target,
+    missing::AbsentEvent,
     point::{AttachPoint, Subject},
-    probe::Probe,
+    probe::{Event, Probe},
     program::Program,
 };
 
@@ -67,12 +68,19 @@ impl Candidate {
         }
     }
 
-    /// Goes on to the next alternative. Fails with why the probe is down if there is none.
+    /// Goes on to the next alternative, or without the event if that is optional. Fails with why the probe is down if neither
+    /// can be done.
     pub(super) fn pass_over(&mut self, refused: &LoadError) -> Result<(), Down> {
-        let next = refused.place().and_then(|place| Some((place.to_owned(), without(&self.probe, place)?)));
-        let Some((place, probe)) = next else { return Err(self.down(refused.down())) };
-        self.passed.push(format!("`{place}` is passed over for the next alternative: {refused}"));
-        self.probe = probe;
+        let place = refused.place().map(str::to_owned);
+        if let Some((place, probe)) =
+            place.as_ref().and_then(|place| Some((place, without(&self.probe, place)?)))
+        {
+            self.passed.push(format!("`{place}` is passed over for the next alternative: {refused}"));
+            self.probe = probe;
+            return Ok(());
+        }
+        let next = place.and_then(|place| left_out(&self.probe, place, refused.to_string()));
+        self.probe = next.ok_or_else(|| self.down(refused.down()))?;
         Ok(())
     }
 
@@ -137,6 +145,23 @@ fn without(probe: &Probe, place: &str) -> Option<Probe> {
     Some(probe)
 }
 
+/// The probe without the optional event at a place; `None` if an event that is not optional has no other place, or if no other
+/// event would be left.
+fn left_out(probe: &Probe, place: String, why: String) -> Option<Probe> {
+    let mut probe = probe.clone();
+    let is_at = |event: &Event| event.at.last().is_some_and(|at| at.value.to_string() == place);
+    let mut refused = probe.starts.iter().chain(&probe.ends).filter(|event| is_at(event)).peekable();
+    if refused.peek().is_none() || !refused.all(|event| event.optional) {
+        return None;
+    }
+    let was_pair = !probe.starts.is_empty();
+    probe.starts.retain(|event| !is_at(event));
+    probe.ends.retain(|event| !is_at(event));
+    probe.left_out.push(AbsentEvent { at: place, why });
+    let is_whole = !probe.ends.is_empty() && (!was_pair || !probe.starts.is_empty());
+    is_whole.then_some(probe)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +175,7 @@ mod tests {
     fn both_ends_of_a_call_go_on_alike() {
         let text = "probes:\n\
                     - name: calls\n  function: vfs_read\n  metrics: [{ histogram: calls_seconds, value: duration }]\n\
-                    - name: cycles\n  at: ['hardware:cpu-cycles:100000', 'profile:hz:99']\n  metrics: [{ counter: cycles_total }]\n";
+                    - name: cycles\n  at: { one_of: ['hardware:cpu-cycles:100000', 'profile:hz:99'] }\n  metrics: [{ counter: cycles_total }]\n";
         let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
         let [calls, cycles] = file.probes.as_slice() else { panic!("{:?}", file.probes) };
@@ -162,5 +187,30 @@ mod tests {
         assert!(without(calls, "kprobe:vfs_read").is_none(), "nothing is behind it");
         assert!(without(calls, "fentry:vfs_write").is_none(), "it is not there");
         assert_eq!(points(&without(cycles, "hardware:cpu-cycles:100000").unwrap()), ["profile:hz:99"]);
+    }
+
+    #[test]
+    fn an_optional_event_that_is_refused_is_left_out() {
+        let text = "probes:\n\
+                    - name: cache\n  events:\n  - at: 'kprobe:first'\n  - { at: 'kprobe:second', optional: true }\n\
+                    \x20 metrics: [{ counter: cache_total }]\n\
+                    - name: all\n  events: [{ at: { all_of: ['kprobe:first', 'kprobe:second'] }, optional: true }]\n\
+                    \x20 metrics: [{ counter: all_total }]\n\
+                    - name: pair\n  start: { at: 'kprobe:first', key: tid, optional: true }\n\
+                    \x20 end: { at: 'kprobe:second', key: tid }\n  metrics: [{ counter: pair_total }]\n";
+        let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        let [cache, all, pair] = file.probes.as_slice() else { panic!("{:?}", file.probes) };
+        let refused = |probe: &Probe, place: &str| left_out(probe, place.into(), "it is refused".into());
+        let next = refused(cache, "kprobe:second").unwrap();
+        assert_eq!(points(&next), ["kprobe:first"]);
+        let left_out: Vec<String> = next.left_out.iter().map(ToString::to_string).collect();
+        assert_eq!(left_out, ["`kprobe:second` is optional and left out: it is refused"]);
+        assert!(refused(cache, "kprobe:first").is_none(), "it is not optional");
+        assert!(refused(cache, "kprobe:third").is_none(), "it is not there");
+        let next = refused(all, "kprobe:first").unwrap();
+        assert_eq!(points(&next), ["kprobe:second"]);
+        assert!(refused(&next, "kprobe:second").is_none(), "nothing would be left");
+        assert!(refused(pair, "kprobe:first").is_none(), "no start would be left");
     }
 }

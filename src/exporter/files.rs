@@ -19,6 +19,8 @@ const LOOKS_PER_TRY: u32 = 60;
 struct NamedFile {
     root: Root,
     word: String,
+    /// Whether only optional events are in it.
+    optional: bool,
     /// The word in the root of one process, or of this host.
     file: Arc<FileWord>,
     /// A process of the container.
@@ -55,10 +57,16 @@ impl WatchedProbe {
     /// Watches a probe in files; `None` for other probes. Called before the probe is compiled.
     pub(super) fn new(probe: &Probe, proc: &Path) -> Option<Self> {
         let mut files: Vec<NamedFile> = Vec::new();
-        for (root, word) in probe.attach_points().filter_map(|at| at.value.binary()) {
-            if !files.iter().any(|file| file.root == *root && file.word == word) {
-                let file = Arc::new(FileWord::new(proc, root, word));
-                files.push(NamedFile { root: root.clone(), word: word.into(), file, pid: None, looks: 0 });
+        for event in probe.starts.iter().chain(&probe.ends) {
+            for (root, word) in event.at.iter().filter_map(|at| at.value.binary()) {
+                match files.iter_mut().find(|file| file.root == *root && file.word == word) {
+                    Some(known) => known.optional &= event.optional,
+                    None => {
+                        let file = Arc::new(FileWord::new(proc, root, word));
+                        let (root, word, optional) = (root.clone(), word.into(), event.optional);
+                        files.push(NamedFile { root, word, optional, file, pid: None, looks: 0 });
+                    }
+                }
             }
         }
         if files.is_empty() {
@@ -68,9 +76,10 @@ impl WatchedProbe {
         Some(Self { probe: probe.clone(), files, seen, again: None })
     }
 
-    /// Why a file of the probe is missing, if one is.
+    /// Why a file that the probe cannot do without is missing, if one is.
     pub(super) fn missing(&self) -> Option<&Missing> {
-        self.seen.iter().find_map(|seen| seen.as_ref().err())
+        let needed = self.files.iter().zip(&self.seen).filter(|(file, _)| !file.optional);
+        needed.into_iter().find_map(|(_, seen)| seen.as_ref().err())
     }
 
     /// Checks all files again.
@@ -147,8 +156,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
         let text = format!(
-            "probes:\n  - name: a\n    at: ['usdt:{0}:x', 'uprobe:{0}:y']\n    metrics: [{{ counter: a_total }}]\n\
-             \x20 - name: b\n    at: 'software:page-faults:1'\n    metrics: [{{ counter: b_total }}]\n",
+            "probes:\n  - name: a\n    at: {{ one_of: ['usdt:{0}:x', 'uprobe:{0}:y'] }}\n    metrics: [{{ counter: a_total }}]\n\
+             \x20 - name: b\n    at: 'software:page-faults:1'\n    metrics: [{{ counter: b_total }}]\n\
+             \x20 - name: c\n    events: [{{ at: 'software:page-faults:1' }}, {{ at: 'uprobe:{0}:y', optional: true }}]\n\
+             \x20   metrics: [{{ counter: c_total }}]\n",
             path.display()
         );
         let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
@@ -159,7 +170,10 @@ mod tests {
         assert_eq!(watched.files.len(), 1, "one file, however often it is named");
         assert!(watched.missing().unwrap().message.starts_with("there is no `"));
         assert_eq!(watched.look(proc), Change::None);
+        let mut optional = WatchedProbe::new(&file.probes[2], proc).unwrap();
+        assert!(optional.missing().is_none(), "nothing waits for what is optional");
         fs::write(&path, "one").unwrap();
+        assert_eq!(optional.look(proc), Change::Files, "what is optional is watched all the same");
         assert_eq!(watched.look(proc), Change::Files, "it appeared");
         assert!(watched.missing().is_none());
         assert_eq!(watched.look(proc), Change::None);

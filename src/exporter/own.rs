@@ -48,6 +48,7 @@ pub(super) struct ExporterFamilies {
     dropped: MetricFamily,
     unmatched: MetricFamily,
     again: MetricFamily,
+    absent: MetricFamily,
     series: MetricFamily,
     max_series: MetricFamily,
     memory: MetricFamily,
@@ -97,6 +98,11 @@ impl ExporterFamilies {
                 "Times that the probe was attached to what came or was exchanged while it ran.",
                 &["probe", "object"],
             ),
+            absent: gauge(
+                "tapster_probe_event_absent",
+                "Optional events that the probe runs without, because this host does not have them.",
+                &["probe", "attach_point"],
+            ),
             series: gauge("tapster_probe_series", "Label sets the probe holds.", probe),
             max_series: gauge("tapster_probe_max_series", "Label sets the probe can hold.", probe),
             memory: gauge("tapster_probe_memory_bytes", "Kernel memory of the probe's maps.", probe),
@@ -120,6 +126,9 @@ impl ExporterFamilies {
         let again = probe.reattached();
         for (object, count) in [("file", again.files), ("cpu", again.cpus), ("module", again.modules)] {
             self.again.push(&[name, object], number(count));
+        }
+        for event in probe.absent() {
+            self.absent.push(&[name, &event.at], 1.0);
         }
         let Some(reader) = probe.reader() else { return };
         let mut later = |labels: &[&str]| {
@@ -156,11 +165,11 @@ impl ExporterFamilies {
         }
     }
 
-    pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 10] {
+    pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 11] {
         let Self { later, up, runs, run_seconds, missed, dropped, unmatched, .. } = self;
-        let Self { again, series, max_series, memory, .. } = self;
+        let Self { again, absent, series, max_series, memory, .. } = self;
         let origin = Origin { began: Some(began), restarted: Arc::new(later) };
-        [up, runs, run_seconds, missed, dropped, unmatched, again, series, max_series, memory]
+        [up, runs, run_seconds, missed, dropped, unmatched, again, absent, series, max_series, memory]
             .map(|family| MetricFamily { origin: origin.clone(), ..family })
     }
 }

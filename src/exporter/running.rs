@@ -27,6 +27,7 @@ use std::{
 use tapster_ebpf::{
     attach::{Missing, Target},
     diagnostic::Diagnostic,
+    missing::AbsentEvent,
     probe::{Decoder, Probe, Shown},
     program::{Code, Program},
     typed::Side,
@@ -77,6 +78,8 @@ pub struct Running {
     down: Mutex<Option<Down>>,
     /// Alternatives that the kernel refused.
     passed: Mutex<Vec<String>>,
+    /// Optional events that it runs without.
+    absent: Mutex<Vec<AbsentEvent>>,
     /// What it cannot report although it is up.
     limit: Mutex<Option<Limit>>,
     /// Why the last scrape of it failed.
@@ -206,6 +209,7 @@ impl Running {
             }
             Err(down) => (OnceLock::new(), Some(watched.as_ref().and_then(waiting).unwrap_or(down))),
         };
+        let absent = reader.get().map(|reader| reader.program().absent.clone()).unwrap_or_default();
         // If it is down, the reason already names the refused alternatives.
         let passed = if down.is_none() { passed } else { Vec::new() };
         if let Some(watched) = &mut watched {
@@ -224,6 +228,7 @@ impl Running {
             reader,
             down: Mutex::new(down),
             passed: Mutex::new(passed),
+            absent: Mutex::new(absent),
             limit: Mutex::default(),
             failure: Mutex::default(),
             watched: watched.map(Mutex::new),
@@ -258,11 +263,19 @@ impl Running {
         running
     }
 
-    /// Logs which alternatives were refused.
+    /// Logs which alternatives were refused, and which optional events are not there.
     pub(super) fn tell_passed(&self) {
         for what in self.passed() {
             tracing::warn!(probe = self.name, "{what}");
         }
+        for event in self.absent() {
+            tracing::warn!(probe = self.name, "{event}");
+        }
+    }
+
+    /// Optional events that it runs without.
+    pub fn absent(&self) -> Vec<AbsentEvent> {
+        lock(&self.absent).clone()
     }
 
     /// Alternatives that the kernel refused, in sentences.
@@ -314,6 +327,8 @@ impl Running {
             return;
         };
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
+        // An optional event in a file that comes later.
+        needs.programs |= self.is_watched() && !self.absent().is_empty();
         needs.processes |= needs_processes(self.is_watched(), program);
         let is_perf = |code: &Code| code.mechanism.link.is_event();
         // Stacks of programs need an event on each CPU that reports mappings.
@@ -472,6 +487,7 @@ impl Running {
             down: self.down().or_else(|| collected.as_ref().err().cloned()),
             limit: self.limit(),
             passed: self.passed(),
+            absent: self.absent().iter().map(ToString::to_string).collect(),
             ..ProbeStatus::default()
         };
         let Some(reader) = self.reader() else { return status };

@@ -141,22 +141,36 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Re
     metrics
 }
 
-/// The value of a metric and its filter, as texts.
-fn value_of(probe: &Probe, name: &str) -> Option<(Option<String>, Option<String>)> {
+/// What a metric keeps, as texts.
+#[derive(Debug, PartialEq, Eq)]
+struct MetricSource {
+    value: Option<String>,
+    filter: Option<String>,
+    /// For each event, whether it feeds the metric, and its own value.
+    own: Vec<(bool, Option<String>)>,
+}
+
+fn value_of(probe: &Probe, name: &str) -> Option<MetricSource> {
     let metric =
         probe.metrics.iter().find(|metric| name.strip_prefix("tapster_") == Some(&metric.name.value))?;
     let text = |expression: &tapster_ebpf::probe::Expression| expression.ast.to_string();
-    Some((metric.value.as_ref().map(text), metric.filter.as_ref().map(text)))
+    let name = &metric.name.value;
+    let own = probe.ends.iter().map(|event| (event.feeds(name), event.own_value(name).map(text)));
+    Some(MetricSource {
+        value: metric.value.as_ref().map(text),
+        filter: metric.filter.as_ref().map(text),
+        own: own.collect(),
+    })
 }
 
 /// When the values of a metric can have begun: a `duration` runs from a start that the probe saw.
 fn since_when(probe: &Probe, name: &str, command: bool) -> ValueBegin {
-    let is_duration = |(value, _): (Option<String>, Option<String>)| value.as_deref() == Some("duration");
+    let is_duration = |source: MetricSource| source.value.as_deref() == Some("duration");
     if !probe.is_pair() || !value_of(probe, name).is_some_and(is_duration) {
         return ValueBegin::Unknown;
     }
     let keeps = |event: &Event| event.filter.as_ref().is_some_and(|filter| keeps_to_command(&filter.ast));
-    if command && probe.starts.iter().all(keeps) { ValueBegin::Command } else { ValueBegin::Attached }
+    if command && probe.keepers().iter().all(keeps) { ValueBegin::Command } else { ValueBegin::Attached }
 }
 
 /// Whether a filter passes only events of the command.

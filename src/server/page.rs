@@ -250,6 +250,7 @@ fn row(probe: &ProbeStatus, scraped: ScrapeSize) -> Markup {
             (number(MEMORY, &bytes(probe.memory_bytes), probe.memory_bytes == 0))
         }
         @for passed in &probe.passed { (message("message", "alternative", passed)) }
+        @for absent in &probe.absent { (message("message", "without", absent)) }
         @match (&probe.down, &probe.limit) {
             (Some(down), _) => (message("down message", down.cause.word(), &down.message)),
             (None, Some(limit)) => (message("message", limit.reason, &limit.message)),
@@ -548,6 +549,9 @@ mod tests {
         let passed = vec!["`fentry:x` is passed over".to_owned()];
         let html = render(&[ProbeStatus { passed, ..Default::default() }]);
         assert!(html.contains("<p><b>alternative</b> `fentry:x` is passed over</p>"), "{html}");
+        let absent = vec!["`fentry:x` is optional".to_owned()];
+        let html = render(&[ProbeStatus { absent, ..Default::default() }]);
+        assert!(html.contains("<p><b>without</b> `fentry:x` is optional</p>"), "{html}");
         let limit = Some(Limit { reason: "symbols", message: "reasons are `unknown`".into() });
         let html = render(&[ProbeStatus { limit, ..Default::default() }]);
         assert!(html.contains("1 of 1"), "{html}");

@@ -42,6 +42,9 @@ impl Points {
 /// One probe; the same for the same seed on the same kernel.
 pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> Option<String> {
     let mut random = Random(seed);
+    if random.one_in(5) {
+        return several(seed, random, kernel, btf, points);
+    }
     let (at, walker) = event(&mut random, kernel, btf, points)?;
     let pair = if random.one_in(3) { Some(event(&mut random, kernel, btf, points)?) } else { None };
     let mut yaml = format!("probes:\n  - name: p{seed}\n");
@@ -64,6 +67,9 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
             };
             let quote = |key: &str| if key.starts_with('[') { key.to_owned() } else { format!("'{key}'") };
             let _ = writeln!(yaml, "    start:\n      at: \"{at}\"\n      key: {}", quote(&start_key));
+            if writer.random.one_in(3) {
+                yaml += "      first: true\n";
+            }
             let count = writer.random.below(4);
             let mut saved = Vec::new();
             if count > 0 {
@@ -83,15 +89,65 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
             writer.each(&mut yaml, "      ");
         }
     }
-    writer.labels(&mut yaml);
-    writer.metrics(&mut yaml);
-    // What could do nothing is refused: a limit of one series, shared rows of what each CPU keeps.
-    if yaml.contains("    labels:") {
-        yaml += "    max_series: 64\n";
+    Some(writer.finish(yaml, rows))
+}
+
+/// A probe of several events that feed its metrics, or of the time between events.
+fn several(seed: u64, mut random: Random, kernel: &Kernel, btf: &Btf, points: &Points) -> Option<String> {
+    let is_between = random.one_in(2);
+    let count = 1 + random.below(3);
+    let events: Option<Vec<_>> = (0..count).map(|_| event(&mut random, kernel, btf, points)).collect();
+    let rows = random.pick(&["auto", "auto", "per_cpu", "shared"]);
+    let key = random.pick(&["tid", "pid", "[tid, comm]", "0"]);
+    let form = if is_between { "max_inflight: 64\n    between" } else { "events" };
+    let mut yaml = format!("probes:\n  - name: p{seed}\n    {form}:\n");
+    let walker = Walker { btf, roots: Vec::new() };
+    let mut writer = Writer { random, walker, names: Vec::new(), has_stack: false };
+    for (at, walker) in events? {
+        writer.walker = walker;
+        let _ = writeln!(yaml, "      - at: \"{at}\"");
+        let (number, text) = (writer.number(), writer.text());
+        if writer.random.one_in(4) {
+            yaml += "        optional: true\n";
+        }
+        if is_between {
+            let _ = writeln!(
+                yaml,
+                "        key: {key}\n        save: {{ number: '({number}) + 0', text: 'str({text}, 20)' }}"
+            );
+        } else {
+            let which = writer.number();
+            let _ = writeln!(
+                yaml,
+                "        let: {{ own: '({number}) + 0', text: 'str({text}, 20)' }}\n        labels: {{ which: '{which}' }}"
+            );
+        }
+        writer.filter(&mut yaml, "        ");
     }
-    let has_copies = yaml.contains("gauge: ") || yaml.contains("max: m");
-    let _ = writeln!(yaml, "    rows: {}", if has_copies && rows == "shared" { "auto" } else { rows });
-    Some(yaml)
+    let common: &[(&str, End)] = if is_between {
+        &[("start.number", End::Number), ("start.text", End::Text), ("duration", End::Number)]
+    } else {
+        &[("own", End::Number), ("text", End::Text)]
+    };
+    let task = writer.walker.roots.pop();
+    let common = common.iter().map(|(text, end)| Way { text: (*text).to_owned(), end: *end });
+    writer.walker.roots = common.chain(task).collect();
+    Some(writer.finish(yaml, rows))
+}
+
+impl Writer<'_> {
+    /// Labels, metrics and what follows from them.
+    fn finish(mut self, mut yaml: String, rows: &str) -> String {
+        self.labels(&mut yaml);
+        self.metrics(&mut yaml);
+        // What could do nothing is refused: a limit of one series, shared rows of what each CPU keeps.
+        if yaml.contains("    labels:") {
+            yaml += "    max_series: 64\n";
+        }
+        let has_copies = yaml.contains("gauge: ") || yaml.contains("max: m");
+        let _ = writeln!(yaml, "    rows: {}", if has_copies && rows == "shared" { "auto" } else { rows });
+        yaml
+    }
 }
 
 fn event<'a>(
@@ -244,8 +300,9 @@ impl Writer<'_> {
         *yaml += "    metrics:\n";
         for index in 0..=self.random.below(5) {
             let value = self.number();
-            let head = match self.random.below(8) {
+            let head = match self.random.below(9) {
                 0 => format!("counter: m{index}_total"),
+                8 => format!("sum: m{index}\n        value: '{value}'"),
                 1 => format!("counter: m{index}_total\n        value: '{value}'"),
                 2 => format!("gauge: m{index}\n        value: '{value}'"),
                 3 => format!(

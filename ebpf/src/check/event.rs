@@ -86,7 +86,11 @@ impl Checker<'_> {
                 missing.truncate(1);
             }
         }
-        self.diagnostics.extend(missing);
+        if event.optional {
+            self.leave_out(event, &missing);
+        } else {
+            self.diagnostics.extend(missing);
+        }
         None
     }
 
@@ -224,23 +228,24 @@ impl Checker<'_> {
     ) -> TypedEvent {
         let probe = self.probe;
         let (saved, unsaved) = (self.saved.clone(), self.unsaved.clone());
+        let declared = event.lets(&probe.lets);
         let mut scope = Scope {
             target: self.target,
             file: &probe.file,
             resolved,
             at: at.to_string(),
             lets: Vec::new(),
-            declared: &probe.lets,
+            declared: &declared,
             item: None,
-            saved: (role == Role::End).then_some(saved.as_slice()),
+            saved: role.takes_start().then_some(saved.as_slice()),
             unsaved: &unsaved,
         };
         let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
-        for (name, expression) in &probe.lets {
+        for (name, expression) in declared.iter() {
             let typed = scope.check(expression);
             match &typed {
-                Ok(_) => drop(self.let_worked.insert(name.value.clone())),
-                Err(problems) => self.let_problems.push((name.value.clone(), problems.clone())),
+                Ok(_) => drop(self.let_worked.insert(name.span.start)),
+                Err(problems) => self.let_problems.push((name.span.start, problems.clone())),
             }
             scope.lets.push((name.value.clone(), typed));
         }
@@ -279,7 +284,7 @@ impl Checker<'_> {
         }
         let saves = self.saves(event, role, &scope);
         let (labels, metrics) =
-            if role == Role::Start { (Vec::new(), Vec::new()) } else { self.action(&scope) };
+            if role == Role::Start { (Vec::new(), Vec::new()) } else { self.action(event, &scope) };
         TypedEvent {
             role,
             at: at.clone(),
@@ -291,6 +296,7 @@ impl Checker<'_> {
             filters,
             late_filters,
             saves,
+            first: event.first,
             each,
             labels,
             metrics,
@@ -401,7 +407,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn saves(&mut self, event: &Event, role: Role, scope: &Scope<'_>) -> Vec<Typed> {
-        if role != Role::Start {
+        if !role.keeps_start() {
             return Vec::new();
         }
         let mut values: Vec<(&Spanned<String>, &Expression, Typed)> = Vec::new();
@@ -462,16 +468,25 @@ impl Checker<'_> {
         ordered
     }
 
-    pub(super) fn action(&mut self, scope: &Scope<'_>) -> (Vec<Typed>, Vec<TypedValue>) {
+    pub(super) fn action(
+        &mut self,
+        event: &Event,
+        scope: &Scope<'_>,
+    ) -> (Vec<Typed>, Vec<Option<TypedValue>>) {
         let probe = self.probe;
         let label = |label: &crate::probe::Label| {
-            let value = scope.check(&label.value)?;
-            scope.outside_of_walk(&label.value, value)
+            let value = event.own_label(&label.name.value).or(label.value.as_ref())?;
+            Some(scope.check(value).and_then(|typed| scope.outside_of_walk(value, typed)))
         };
-        let labels = probe.labels.iter().filter_map(|each| self.keep(label(each))).collect();
+        let labels = probe.labels.iter().filter_map(label).collect::<Vec<_>>();
+        let labels = labels.into_iter().filter_map(|label| self.keep(label)).collect();
         let mut metrics = Vec::new();
         for metric in &probe.metrics {
-            let value = match &metric.value {
+            if !event.feeds(&metric.name.value) {
+                metrics.push(None);
+                continue;
+            }
+            let value = match event.own_value(&metric.name.value).or(metric.value.as_ref()) {
                 Some(expression) => self.keep(scope.check_amount(expression, "a metric's value")),
                 None => Some(Typed::constant(1)),
             };
@@ -479,7 +494,7 @@ impl Checker<'_> {
                 metric.filter.as_ref().map(|filter| self.keep(scope.check_number(filter, "a condition")));
             if let (Some(value), Some(filter)) = (value, filter.map_or(Some(None), |filter| filter.map(Some)))
             {
-                metrics.push(TypedValue { filter, value });
+                metrics.push(Some(TypedValue { filter, value }));
             }
         }
         (labels, metrics)

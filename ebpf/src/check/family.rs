@@ -137,8 +137,15 @@ impl Checker<'_> {
     pub(super) fn metrics(&mut self, ends: &[&TypedEvent]) -> Vec<TypedMetric> {
         let mut metrics = Vec::new();
         for (index, metric) in self.probe.metrics.iter().enumerate() {
-            let values: Vec<&Typed> = ends.iter().map(|event| &event.metrics[index].value).collect();
+            let values = ends.iter().filter_map(|event| event.metrics[index].as_ref());
+            let values: Vec<&Typed> = values.map(|value| &value.value).collect();
             let is_time = values.iter().any(|value| value.is_time);
+            let has_own = self.probe.ends.iter().any(|event| event.own_value(&metric.name.value).is_some());
+            if has_own && metric.unit.is_none() && is_time && values.iter().any(|value| !value.is_time) {
+                let message =
+                    format!("`{}` is a time at one event and a number at another", metric.name.value);
+                self.error(metric.name.span.clone(), message, "say what one of it is: unit: ns, or none");
+            }
             let signed = values
                 .iter()
                 .any(|value| value.ty.is_signed() && !matches!(value.kind, TypedKind::Constant(1)));
@@ -146,7 +153,10 @@ impl Checker<'_> {
                 .unit
                 .as_ref()
                 .map_or(if is_time { Unit::Nanoseconds } else { Unit::One }, |unit| unit.value);
-            self.check_unit(metric, unit);
+            // Without a value, because what feeds it is optional and not there, nothing can be said.
+            if !values.is_empty() {
+                self.check_unit(metric, unit, has_own);
+            }
             let kind = match metric.kind.typed(self.file(), unit) {
                 Ok(kind) => kind,
                 Err(diagnostics) => {
@@ -166,14 +176,14 @@ impl Checker<'_> {
     }
 
     /// Refuses a metric whose name promises seconds and whose value is no time, and likewise for bytes.
-    pub(super) fn check_unit(&mut self, metric: &Metric, unit: Unit) {
+    pub(super) fn check_unit(&mut self, metric: &Metric, unit: Unit, has_own_value: bool) {
         let name = metric.name.value.trim_end_matches("_total");
         let mut wrong = |message: &str, hint: &str| {
             self.error(metric.name.span.clone(), format!("`{}` promises {message}", metric.name.value), hint);
         };
         // What `unit` says was compared with the name when it was read.
         if metric.unit.is_some() {
-        } else if name.ends_with("_seconds") && metric.value.is_none() {
+        } else if name.ends_with("_seconds") && metric.value.is_none() && !has_own_value {
             wrong("seconds, but counts events", "add `value: duration`, or call it by what it counts");
         } else if name.ends_with("_seconds") && !unit.is_time() {
             wrong(

@@ -36,14 +36,20 @@ impl Checker<'_> {
                 (Role::Start, _) => {
                     ("two starts with the same key meet in one event", "one would replace the other")
                 }
+                (Role::Between, _) => (
+                    "two events of `between` with the same key meet in one event",
+                    "the time between the two would be counted",
+                ),
                 _ => ("two ends with the same key meet in one event", "only one would find the start"),
             };
             let hint = format!(
                 "{why}: give them conditions of which only one can hold (`where: A` and `where: \"!(A)\"`), or other keys{}",
-                if matches!(at.kind.subject, Subject::Function { .. } | Subject::UserFunction { .. }) {
-                    "; `function: NAME` measures calls"
-                } else {
-                    ""
+                match (earlier.role, at.kind.subject) {
+                    (Role::Start, Subject::Function { .. } | Subject::UserFunction { .. }) => {
+                        "; `function: NAME` measures calls, `between` the time from one event to the next"
+                    }
+                    (Role::Start, _) => "; `between` measures the time from one event to the next",
+                    _ => "",
                 }
             );
             self.error(at_place(event, at), format!("{what}: {place}"), hint);

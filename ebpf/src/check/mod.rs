@@ -10,6 +10,7 @@ mod family;
 mod lvalue;
 mod meeting;
 mod scope;
+mod several;
 mod stack;
 mod target_label;
 mod text;
@@ -19,6 +20,7 @@ use crate::{
     attach::{self, Site},
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
+    missing::AbsentEvent,
     probe::{AttachPoint, Decoder, Probe},
     target::Target,
     typed::{Role, Type, TypedEvent, TypedProbe},
@@ -42,6 +44,7 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
         functions: Vec::new(),
         let_worked: HashSet::new(),
         let_problems: Vec::new(),
+        absent: probe.left_out.clone(),
     };
     let typed = checker.probe();
     let mut diagnostics = checker.diagnostics;
@@ -152,9 +155,11 @@ struct Checker<'a> {
     unsaved: HashSet<String>,
     /// Functions of all events, by number, with their file.
     functions: Vec<(Option<FileId>, Site)>,
-    /// `let` names that had a meaning in some event.
-    let_worked: HashSet<String>,
-    let_problems: Vec<(String, Problems)>,
+    /// Named expressions that had a meaning in some event, by the places of their names.
+    let_worked: HashSet<usize>,
+    let_problems: Vec<(usize, Problems)>,
+    /// Optional events that this kernel does not have.
+    absent: Vec<AbsentEvent>,
 }
 
 /// The common type of two values at one place in a key: numbers, the larger of two texts, equally many bytes, or stacks of
@@ -191,7 +196,8 @@ impl Checker<'_> {
 
     fn probe(&mut self) -> Option<TypedProbe> {
         let probe = self.probe;
-        for (name, _) in &probe.lets {
+        let own = probe.ends.iter().flat_map(|event| &event.own.lets);
+        for (name, _) in probe.lets.iter().chain(own) {
             if is_reserved(&name.value) {
                 self.error(
                     name.span.clone(),
@@ -220,7 +226,14 @@ impl Checker<'_> {
             let saves = probe.starts.iter().flat_map(|start| &start.saves);
             self.unsaved = saves.map(|(name, _)| name.value.clone()).collect();
         }
-        let role = if probe.is_pair() { Role::End } else { Role::Single };
+        let (role, at) = if probe.between {
+            self.saves_between(&probe.ends, &mut key);
+            (Role::Between, "between")
+        } else if probe.is_pair() {
+            (Role::End, "end")
+        } else {
+            (Role::Single, if probe.ends.len() > 1 { "events" } else { "at" })
+        };
         for event in &probe.ends {
             let typed = self.event(event, role, &mut key);
             events.extend(typed.into_iter().map(|typed| (event, typed)));
@@ -235,17 +248,13 @@ impl Checker<'_> {
                 self.diagnostics.extend(problems.into_iter().map(|problem| problem.diagnostic));
             }
         }
-        for (role, name) in [(Role::Start, "start"), (role, if probe.is_pair() { "end" } else { "at" })] {
-            let wanted = role != Role::Start || probe.is_pair();
+        for (role, name) in [(Role::Start, "start"), (role, at)] {
+            let wanted = role != Role::Start || !probe.starts.is_empty();
             if wanted
                 && !self.diagnostics.iter().any(Diagnostic::is_error)
                 && !events.iter().any(|event| event.role == role)
             {
-                self.error(
-                    probe.name.span.clone(),
-                    format!("no event of `{name}` is for kernel {}", self.target.kernel),
-                    "add one without `kernel`",
-                );
+                self.none_is_there(name);
             }
         }
         if self.diagnostics.iter().any(Diagnostic::is_error) {
@@ -270,6 +279,7 @@ impl Checker<'_> {
             name: probe.name.value.clone(),
             help: probe.help.clone(),
             events,
+            absent: std::mem::take(&mut self.absent),
             waiting,
             key: key.unwrap_or_default(),
             saved: self.saved.iter().map(|kept| (kept.name.clone(), kept.ty.clone())).collect(),

@@ -17,7 +17,7 @@ impl Reader {
     ) {
         let leave_out = "leave it out";
         let mut found: Vec<(&Node, String, &str)> = Vec::new();
-        if fields.get("at").is_some() && starts.is_empty() {
+        if (fields.get("at").is_some() || fields.get("events").is_some()) && starts.is_empty() {
             for key in ["max_inflight", "inflight_timeout"] {
                 if let Some(node) = fields.get(key) {
                     let message = format!(
@@ -27,7 +27,8 @@ impl Reader {
                 }
             }
         }
-        if let (Some(node), true) = (fields.get("max_series"), fields.lacks("labels")) {
+        let has_labels = !fields.lacks("labels") || ends.iter().any(|event| !event.own.labels.is_empty());
+        if let (Some(node), false) = (fields.get("max_series"), has_labels) {
             let message = "`max_series` limits label sets, and a probe without labels has one";
             found.push((node, message.into(), leave_out));
         }

@@ -1,46 +1,18 @@
 //! Events: their attach points, keys, saved values and walks.
 
-use super::{MAX_ALTERNATIVES, keys};
+use super::keys;
 use crate::{
     attach,
     diagnostic::Spanned,
     expr::Expr,
     glob::is_pattern,
-    probe::{AttachPoint, Each, Event, Expression},
+    probe::{Each, Event, Expression},
     reader::Reader,
     yaml::{Data, Node},
 };
 
 impl Reader {
-    pub(super) fn attach_points(&mut self, node: &Node) -> Vec<Spanned<AttachPoint>> {
-        let nodes: Vec<&Node> = match &node.data {
-            Data::Sequence(items) if items.is_empty() || items.len() > MAX_ALTERNATIVES => {
-                let message = format!("`at` has 1 to {MAX_ALTERNATIVES} alternatives, found {}", items.len());
-                self.error(node.span.clone(), message);
-                return Vec::new();
-            }
-            Data::Sequence(items) => items.iter().collect(),
-            _ => vec![node],
-        };
-        let mut points = Vec::new();
-        for node in nodes {
-            let Data::Scalar { text, .. } = &node.data else {
-                let message = format!("`at` takes attach points, found {}", node.kind());
-                self.error_hint(
-                    node.span.clone(),
-                    message,
-                    "write for example tracepoint:sched:sched_switch",
-                );
-                continue;
-            };
-            match attach::parse(text) {
-                Ok(point) => points.push(Spanned::new(point, node.span.clone())),
-                Err((message, hint)) => self.error_hint(node.span.clone(), message, hint),
-            }
-        }
-        points
-    }
-
+    /// Reads an event or a list of events: of `start`, `end` or `between`.
     pub(super) fn events(&mut self, node: Option<&Node>, what: &str) -> Vec<Event> {
         let Some(node) = node else { return Vec::new() };
         let nodes: Vec<&Node> = match &node.data {
@@ -51,12 +23,19 @@ impl Reader {
             Data::Sequence(items) => items.iter().collect(),
             _ => vec![node],
         };
-        nodes.into_iter().filter_map(|node| self.event(node, what)).collect()
+        let mut events = Vec::new();
+        for node in nodes {
+            if what == "between" {
+                events.extend(self.between_event(node));
+            } else {
+                events.extend(self.event(node, what));
+            }
+        }
+        events
     }
 
-    pub(super) fn event(&mut self, node: &Node, what: &str) -> Option<Event> {
-        let fields = self.fields(node, keys::EVENT, &format!("`{what}`"))?;
-        let at = fields.get("at").map(|node| self.attach_points(node));
+    fn event(&mut self, node: &Node, what: &str) -> Vec<Event> {
+        let Some(fields) = self.fields(node, keys::EVENT, &format!("`{what}`")) else { return Vec::new() };
         if what == "end"
             && let Some(save) = fields.get("save")
         {
@@ -82,18 +61,26 @@ impl Reader {
                 "an expression that is the same at start and end, such as `tid`",
             );
         }
-        // All is read before something missing ends it, so that every mistake is told.
-        let event = Event {
-            at: at.clone().unwrap_or_default(),
-            kernel: fields.get("kernel").and_then(|node| self.kernel(node)),
-            key: fields.get("key").map(|node| self.expressions(node, "key")).unwrap_or_default(),
-            filter: fields.get("where").and_then(|node| self.expression(node, "where")),
-            saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
-            each: fields.get("each").and_then(|node| self.each(node)),
-            whole: false,
-            span: fields.span.clone(),
-        };
-        at.map(|_| event)
+        if what == "end"
+            && let Some(first) = fields.get("first")
+        {
+            let hint = "it is about a second start of the same key";
+            self.error_hint(first.span.clone(), "`first` belongs to `start`", hint);
+        }
+        let key = fields.get("key").map(|node| self.expressions(node, "key")).unwrap_or_default();
+        let filter = fields.get("where").and_then(|node| self.expression(node, "where"));
+        let saves = fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default();
+        let each = fields.get("each").and_then(|node| self.each(node));
+        let first = fields.get("first").and_then(|node| self.boolean(node, "first"));
+        let first = first.unwrap_or_else(|| fields.key("first").default_truth());
+        self.with_points(&fields, |event| Event {
+            key: key.clone(),
+            filter: filter.clone(),
+            saves: saves.clone(),
+            each: each.clone(),
+            first,
+            ..event
+        })
     }
 
     pub(super) fn named_expressions(
@@ -155,8 +142,7 @@ impl Reader {
             }
             let key =
                 key.iter().map(|name| Expression { ast: Expr::name(name), node: node.clone() }).collect();
-            let span = node.span.clone();
-            Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
+            Some(Event { key, filter, saves, whole: true, ..Event::new(at, node.span.clone()) })
         };
         Some((event(entries, saves, None)?, event(returns, Vec::new(), filter)?))
     }

@@ -3,6 +3,7 @@
 //!
 //! Keys of a single kind of metric are in the file of that kind, in [`crate::metric`].
 
+use super::event_keys::{AT, BETWEEN, ON_KERNELS, OPTIONAL, POINTS, SINGLE};
 use crate::{
     key::{Fallback, Form, Key, concat, mapping, table, total},
     metric,
@@ -11,10 +12,12 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
-const ATTACH: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
+pub(super) const ONE_OR_MORE_EXPRESSIONS: Form =
+    Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
+pub(super) const ATTACH: Form = Form::Either(&[Form::Text, Form::Mapping(POINTS), Form::List(&Form::Text)]);
 const TEXTS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
+const BETWEEN_EVENTS: Form = Form::Either(&[Form::Mapping(BETWEEN), Form::List(&Form::Mapping(BETWEEN))]);
 
 /// Keys of a file.
 pub(super) const FILE: &[Key] = &[
@@ -215,14 +218,24 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "at",
         ATTACH,
-        "[Attach point](#attach-points) of a single event, or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
+        "[Attach point](#attach-points) of a single event. For several write [`one_of` or `all_of`](#one-of-them-or-all-of-them).",
+    ),
+    Key::new(
+        "events",
+        Form::List(&Form::Mapping(SINGLE)),
+        "A list of [single events](#several-events), all of which feed the metrics; each may have labels and values of its own.",
     ),
     Key::new(
         "start",
         EVENTS,
-        "Where a measured time begins: an [event](#events), or a list of events.",
+        "Where a measured time begins: an [event](#events), or a list of events, which are all used.",
     ),
-    Key::new("end", EVENTS, "Where it ends: an [event](#events), or a list of events."),
+    Key::new("end", EVENTS, "Where it ends: an [event](#events), or a list of events, which are all used."),
+    Key::new(
+        "between",
+        BETWEEN_EVENTS,
+        "Measures the [time between events](#time-between-events): from each to the next with the same key. An event, or a list of events, which are all used.",
+    ),
     Key::new(
         "function",
         Form::Text,
@@ -307,17 +320,9 @@ pub(crate) const INFLIGHT_TIMEOUT: Key = Key::new(
 
 /// Keys of an event.
 pub(super) const EVENT: &[Key] = &[
-    Key::required(
-        "at",
-        ATTACH,
-        "[Attach point](#attach-points), or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
-    ),
-    Key::new(
-        "kernel",
-        Form::Text,
-        "Kernels that this event is for; on others it is as if it were not there.",
-    )
-    .or(Fallback::Told("all")),
+    AT,
+    ON_KERNELS,
+    OPTIONAL,
     // Told as missing by the reader of events, in words of its own.
     Key::new(
         "key",
@@ -336,6 +341,12 @@ pub(super) const EVENT: &[Key] = &[
         Form::Named(&Form::Expression),
         "Start only: [values kept](#save), read at the end as `start.NAME`.",
     ),
+    Key::new(
+        "first",
+        Form::Boolean,
+        "Start only: whether a start that waits [is kept](#a-start-that-waits-is-kept) when another of its key comes.",
+    )
+    .or(Fallback::Boolean(false)),
     Key::new(
         "each",
         Form::Mapping(EACH),
@@ -367,7 +378,13 @@ pub(super) const EACH: &[Key] = &[
 
 /// Keys of a label.
 pub(super) const LABEL: &[Key] = &[
-    Key::required("value", Form::Expression, "The label's value."),
+    // Told as missing by the reader of labels: events may give it.
+    Key::new(
+        "value",
+        Form::Expression,
+        "The label's value; with `events` that of all that have none of their own.",
+    )
+    .or(Fallback::Told("required, unless each of `events` has its own")),
     Key::new(
         "as",
         Form::Either(&[Form::Text, Form::Table]),
@@ -422,12 +439,15 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 14] = [
+    let lists: [(&str, &[Key]); 17] = [
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
         ("probe", PROBE),
         ("event", EVENT),
+        ("points", POINTS),
+        ("single event", SINGLE),
+        ("between", BETWEEN),
         ("each", EACH),
         ("label", LABEL),
         ("reason", REASON),
@@ -487,7 +507,9 @@ mod tests {
 
     #[test]
     fn a_mapping_has_every_key_once() {
-        for (name, keys) in [("metric", METRIC), ("probe", PROBE), ("file", FILE)] {
+        for (name, keys) in
+            [("metric", METRIC), ("probe", PROBE), ("file", FILE), ("event", EVENT), ("single", SINGLE)]
+        {
             let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
             names.sort_unstable();
             names.dedup();

@@ -41,8 +41,8 @@ enum AnyMetric {
 }
 
 impl Reader {
-    /// Reads metrics of both kinds.
-    pub(super) fn metrics(&mut self, node: &Node) -> (Vec<Metric>, Vec<DeclaredWaiting>) {
+    /// Reads metrics of both kinds. With `events` a value may be given by each event.
+    pub(super) fn metrics(&mut self, node: &Node, has_events: bool) -> (Vec<Metric>, Vec<DeclaredWaiting>) {
         let items = self.list(node, "metrics");
         if matches!(&node.data, Data::Sequence(items) if items.is_empty()) {
             self.error_hint(
@@ -57,7 +57,7 @@ impl Reader {
         }
         let (mut metrics, mut waiting) = (Vec::new(), Vec::new());
         for item in items {
-            match self.metric(item) {
+            match self.metric(item, has_events) {
                 Some(AnyMetric::Event(metric)) => metrics.push(*metric),
                 Some(AnyMetric::Waiting(metric)) => waiting.push(metric),
                 None => {}
@@ -66,7 +66,7 @@ impl Reader {
         (metrics, waiting)
     }
 
-    fn metric(&mut self, node: &Node) -> Option<AnyMetric> {
+    fn metric(&mut self, node: &Node, has_events: bool) -> Option<AnyMetric> {
         let fields = self.fields(node, keys::METRIC, "the metric")?;
         let all = || metric::KEYS.iter().chain(WAITING_KEYS).map(|key| key.name);
         let kinds: Vec<&str> = all().filter(|kind| fields.get(kind).is_some()).collect();
@@ -90,14 +90,15 @@ impl Reader {
         let counts_events = !description(kind).is_some_and(|kind| kind.needs_value);
         let unit = fields.get("unit").and_then(|node| self.unit(node, &name.value));
         let value = fields.get("value").and_then(|node| self.expression(node, "value"));
-        if !counts_events && fields.lacks("value") {
+        if !counts_events && fields.lacks("value") && !has_events {
             self.error_hint(
                 name.span.clone(),
                 format!("a {kind} needs `value`"),
                 "give an expression such as `duration`",
             );
         }
-        if let (Some(node), true) = (fields.get("unit"), counts_events && fields.lacks("value"))
+        if let (Some(node), true) =
+            (fields.get("unit"), counts_events && fields.lacks("value") && !has_events)
             && matches!(&node.data, Data::Scalar { text, .. } if text != "none")
         {
             let message = format!("`{}` counts events, which have no unit", name.value);

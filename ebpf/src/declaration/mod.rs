@@ -5,12 +5,15 @@
 mod device_group;
 mod effect;
 mod event;
+mod event_keys;
 mod keys;
 mod label;
 mod metric;
 mod otlp;
 mod overrides;
+mod point;
 mod reason;
+mod single;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};
 pub use keys::{schema, tables};
@@ -27,7 +30,9 @@ use std::sync::Arc;
 
 /// Most probes in one file.
 const MAX_PROBES: usize = 1000;
-/// Most alternatives of an attach point.
+/// The keys that determine what a probe attaches to.
+const FORMS: [&str; 6] = ["at", "events", "start", "end", "function", "between"];
+/// Most attach points behind one `at`.
 const MAX_ALTERNATIVES: usize = 16;
 
 /// Parses a file of probes. Returns the probes without mistakes, and messages about the others.
@@ -180,7 +185,16 @@ impl Reader {
         if let (Some(save), None) = (fields.get("save"), fields.get("function")) {
             self.error_hint(save.span.clone(), "`save` belongs to `start`", "or beside `function`");
         }
+        let is_between = fields.get("between").is_some();
         match (fields.get("at"), fields.get("start"), fields.get("end")) {
+            _ if fields.get("events").is_some() || is_between => {
+                if self.is_only_form(&fields) {
+                    ends = match fields.get("events") {
+                        Some(events) => self.single_events(events),
+                        None => self.events(fields.get("between"), "between"),
+                    };
+                }
+            }
             (None, None, None) if fields.get("function").is_some() => {
                 if let Some(each) = &each {
                     self.error_hint(
@@ -205,16 +219,10 @@ impl Reader {
                 );
             }
             (Some(at), None, None) => {
-                ends = vec![Event {
-                    at: self.attach_points(at),
-                    kernel: None,
-                    key: Vec::new(),
-                    filter,
-                    saves: Vec::new(),
-                    each,
-                    whole: false,
-                    span: at.span.clone(),
-                }];
+                for points in self.attach_points(at) {
+                    let event = Event::new(points, at.span.clone());
+                    ends.push(Event { filter: filter.clone(), each: each.clone(), ..event });
+                }
             }
             (None, Some(_), Some(_)) => {
                 if let Some(filter) = filter {
@@ -228,12 +236,11 @@ impl Reader {
                     self.error_hint(each.span.clone(), "`each` of a pair belongs to `end`", "move it there");
                 }
             }
-            (None, None, None) if ["at", "start", "end", "function"].iter().any(|key| !fields.lacks(key)) => {
-            }
+            (None, None, None) if FORMS.iter().any(|key| !fields.lacks(key)) => {}
             (None, None, None) => self.error_hint(
                 fields.span.clone(),
                 "the probe attaches to nothing",
-                "give `at`, `function`, or `start` and `end`",
+                "give `at`, `events`, `function`, `between`, or `start` and `end`",
             ),
             (Some(at), _, _) => {
                 let message = "`at` cannot stand beside `start` or `end`";
@@ -257,8 +264,15 @@ impl Reader {
             (None, _, _) => {}
         }
         self.root(&fields, &mut starts, &mut ends);
-        let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
-        let (metrics, waiting) = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
+        let has_events = fields.get("events").is_some();
+        let mut labels = fields.get("labels").map(|node| self.labels(node, has_events)).unwrap_or_default();
+        let (metrics, waiting) =
+            fields.get("metrics").map(|node| self.metrics(node, has_events)).unwrap_or_default();
+        // Where some are wrong, others would seem to be fed by nobody.
+        if has_events && self.errors() == before {
+            self.own_lets(&ends, &lets);
+            self.own_values(&ends, &mut labels, &metrics);
+        }
         if let (Some(metric), true) = (waiting.first(), fields.lacks("start") && fields.lacks("function")) {
             self.starts_wanted(metric);
         }
@@ -292,6 +306,8 @@ impl Reader {
             lets,
             starts,
             ends,
+            between: is_between,
+            left_out: Vec::new(),
             labels,
             metrics,
             waiting,

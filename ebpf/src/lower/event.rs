@@ -4,7 +4,7 @@ use super::{CONTEXT, Lowering, WalkPosition, immediate, is_tracked, words};
 use crate::{
     asm::JumpLabel,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
-    layout::{Copies, DropReason},
+    layout::{Copies, DropReason, StartLayout},
     probe::KernelVersion,
     program::{ROWS, UNWANTED, ZERO, map_named},
     typed::{AccessMode, Role, Typed, TypedEach, TypedKind},
@@ -208,17 +208,32 @@ impl Lowering<'_> {
         self.asm.comment("key");
         let key = self.stack.take(start.key_size);
         self.store_parts(&self.event.key, &start.key, key);
-        if self.event.role == Role::Start {
-            self.keep_start(start, key);
-        } else {
-            self.take_start(start, key, skip);
-            for filter in &self.event.late_filters {
-                self.prepare([filter]);
-                self.asm.comment("where");
-                self.tidied(|this| this.branch(filter, false, skip, 0));
+        match self.event.role {
+            Role::Start => {
+                let value = self.start_value(start);
+                self.keep_start(start, key, value);
             }
-            self.count(skip);
+            Role::Between => {
+                // Before the ways part: what the next event needs is kept on all of them.
+                let value = self.start_value(start);
+                let begin = self.asm.label();
+                self.end(start, key, begin);
+                self.asm.place(begin);
+                self.keep_start(start, key, value);
+            }
+            Role::End | Role::Single => self.end(start, key, skip),
         }
+    }
+
+    /// Takes the start and counts; jumps to `skip` if there is none or it does not count.
+    fn end(&mut self, start: &StartLayout, key: i16, skip: JumpLabel) {
+        self.take_start(start, key, skip);
+        for filter in &self.event.late_filters {
+            self.prepare([filter]);
+            self.asm.comment("where");
+            self.tidied(|this| this.branch(filter, false, skip, 0));
+        }
+        self.count(skip);
     }
 
     fn count(&mut self, skip: JumpLabel) {

@@ -6,7 +6,7 @@ use crate::{metric::Cell, row::RowWriter};
 impl Lowering<'_> {
     pub(super) fn metric(&mut self, index: usize) {
         let metric = &self.probe.metrics[index];
-        let value = &self.event.metrics[index];
+        let Some(value) = &self.event.metrics[index] else { return };
         let offset = offset(self.layout.metrics[index].offset);
         self.prepare(value.filter.iter().chain([&value.value]));
         self.asm.comment(metric.name.clone());

@@ -15,7 +15,11 @@ use crate::{
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
     layout::{CLAIMED, DropReason, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
+    typed::Role,
 };
+
+/// `-EEXIST`: the map has an entry of the key.
+const EXISTS: i32 = -17;
 
 /// Offset of the saved values in an entry, if they are at `place` in a value of the map.
 fn saved(start: &StartLayout, place: u32) -> i16 {
@@ -23,14 +27,19 @@ fn saved(start: &StartLayout, place: u32) -> i16 {
 }
 
 impl Lowering<'_> {
-    /// Keeps the start whose key is at `key`.
-    pub(super) fn keep_start(&mut self, start: &StartLayout, key: i16) {
+    /// Computes what a start keeps: the time, then the saved values. Returns its slot.
+    pub(super) fn start_value(&mut self, start: &StartLayout) -> i16 {
         self.prepare(&self.event.saves);
         let value = self.stack.take(start.value_size);
         let now = self.time();
         self.load_slot(R1, now);
         self.store_slot(value, R1);
         self.store_parts(&self.event.saves, &start.saved, value);
+        value
+    }
+
+    /// Keeps the start whose key is at `key`, and whose value is at `value`.
+    pub(super) fn keep_start(&mut self, start: &StartLayout, key: i16, value: i16) {
         let done = self.asm.label();
         if let Some(table) = &start.table {
             self.keep_in_table(start, table, key, value, done);
@@ -39,8 +48,12 @@ impl Lowering<'_> {
         self.asm.push(Insn::Map(R1, STARTS));
         self.stack_address(R2, key);
         self.stack_address(R3, value);
-        self.mov(R4, if start.table.is_some() { NOEXIST } else { 0 });
+        self.mov(R4, if start.table.is_some() || self.event.first { NOEXIST } else { 0 });
         self.call(Helper::MapUpdate);
+        if self.event.first {
+            self.asm.comment("the first of the key waits already");
+            self.asm.jump_if(Cond::Eq, R0, EXISTS, done);
+        }
         if start.table.is_some() {
             self.asm.jump_if(Cond::Eq, R0, 0, done);
             self.count_elsewhere(-1);
@@ -93,7 +106,7 @@ impl Lowering<'_> {
     }
 
     /// Takes the start of the end whose key is at `key`: sets the duration and the saved values. If there is none, counts
-    /// that and jumps to `skip`.
+    /// that and jumps to `skip`. Before the first event of `between` there is none.
     pub(super) fn take_start(&mut self, start: &StartLayout, key: i16, skip: JumpLabel) {
         let (found, unmatched) = (self.asm.label(), self.asm.label());
         let duration = self.stack.take(8);
@@ -119,7 +132,9 @@ impl Lowering<'_> {
         }
         self.asm.jump(found);
         self.asm.place(unmatched);
-        self.drop_event(DropReason::Unmatched);
+        if self.event.role == Role::End {
+            self.drop_event(DropReason::Unmatched);
+        }
         self.asm.jump(skip);
         self.asm.place(found);
     }

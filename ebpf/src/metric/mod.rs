@@ -11,6 +11,7 @@ mod counter;
 mod gauge;
 mod histogram;
 mod max;
+mod sum;
 
 pub(crate) use histogram::{BUCKETS, EXPONENTIAL, LINEAR};
 
@@ -153,6 +154,16 @@ macro_rules! kinds {
                 }
             }
 
+            /// The key that selects the kind.
+            pub(crate) fn key(&self) -> &'static str {
+                match self { $(Self::$kind(_) => $kind::KEY.name),* }
+            }
+
+            /// Whether a metric must have a `value`; otherwise it counts events without one.
+            pub(crate) fn needs_value(&self) -> bool {
+                match self { $(Self::$kind(_) => $kind::NEEDS_VALUE),* }
+            }
+
             /// The kind of its family.
             pub fn family(&self) -> FamilyKind {
                 match self { $(Self::$kind(_) => $kind::FAMILY),* }
@@ -230,4 +241,5 @@ kinds! {
     histogram::Histogram,
     gauge::Gauge,
     max::Max,
+    sum::Sum,
 }

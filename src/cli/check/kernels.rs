@@ -201,8 +201,10 @@ impl KernelSurvey {
         for probe in &chosen {
             kernel.forget();
             let name = &probe.name.value;
+            let mut absent = Vec::new();
             let mut errors = match tapster_ebpf::compile(probe, &target) {
                 Ok(program) => {
+                    absent.extend(program.absent.iter().map(ToString::to_string));
                     let refusal = kernel.refuses(&program);
                     refusal
                         .into_iter()
@@ -229,7 +231,7 @@ impl KernelSurvey {
                 (None, _) => {
                     let doubts = kernel.doubts().into_iter();
                     let passed = doubts.map(|doubt| format!("by the next alternative: {doubt}"));
-                    for remark in passed.chain(kernel.beliefs()) {
+                    for remark in passed.chain(kernel.beliefs()).chain(absent) {
                         self.remarks.add((name.clone(), remark), &kernel.name);
                     }
                     ProbeVerdict::Compiled

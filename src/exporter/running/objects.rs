@@ -9,6 +9,7 @@ use crate::{
     },
     host::Host,
     kernel::{Kernel, Switches},
+    load::LoadError,
     lock::lock,
     status::{Cause, Down},
 };
@@ -30,8 +31,11 @@ impl Running {
         if change == Change::None {
             return;
         }
+        let before = self.absent().len();
         let down = self.revive(&mut watched, change, host, shared, kernel()).err();
         match &down {
+            // Only the file of an optional event went.
+            None if self.absent().len() > before => {}
             None => {
                 lock(&self.reattached).files += 1;
                 tracing::info!(probe = self.name, "attached to the files that are there now");
@@ -67,9 +71,32 @@ impl Running {
         })?;
         if let Some(reader) = self.reader.get() {
             let all = change == Change::Containers;
-            return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());
+            let result = reader.attached().renew(&program, kernel, all);
+            return self.renewed(program, result);
         }
         watched.probe = self.begin(probe, program, host, shared, (&target, kernel))?;
+        Ok(())
+    }
+
+    /// Notes which optional events the probe runs without after its files changed. One that appeared may need maps of another
+    /// layout, so that only a restart can attach to it; the others go on.
+    fn renewed(&self, program: Program, result: Result<(), LoadError>) -> Result<(), Down> {
+        let before = self.absent();
+        match result {
+            Ok(()) => {}
+            Err(error) if program.absent != before && matches!(error, LoadError::Other(_)) => {
+                tracing::warn!(
+                    probe = self.name,
+                    "an optional event has come that this probe has no room for: tapster attaches to it when it is started again"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error.down()),
+        }
+        for event in program.absent.iter().filter(|event| !before.contains(event)) {
+            tracing::warn!(probe = self.name, "{event}");
+        }
+        *lock(&self.absent) = program.absent;
         Ok(())
     }
 
@@ -86,6 +113,7 @@ impl Running {
         let mut candidate = Candidate::new(probe);
         let attached = candidate.bring(program, StartStep::Attached, context)?;
         *lock(&self.passed) = candidate.passed;
+        (*lock(&self.absent)).clone_from(&attached.program.absent);
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
         reader.show(Arc::new(self.shown()));

@@ -10,7 +10,7 @@ use tapster_ebpf::{
     lower,
     probe::Probe,
     program::{MapDef, MapKind, Program, ROWS},
-    typed::{Role, TypedEvent, TypedProbe},
+    typed::{Role, TypedEvent, TypedProbe, TypedValue},
     vm::{self, Environment, Vm, VmMap},
 };
 
@@ -139,6 +139,12 @@ pub fn machine(program: &Program, environment: Environment) -> Vm {
     Vm::new(&program.codes[0].assembled.insns, &maps, environment)
 }
 
+/// The value for each metric that an event feeds.
+fn fed(event: &TypedEvent, now: &Inputs<'_>) -> Vec<Option<u64>> {
+    let value = |metric: &TypedValue| evaluate(&metric.value, now).number();
+    event.metrics.iter().map(|metric| metric.as_ref().map(value)).collect()
+}
+
 impl Case {
     /// A machine with this probe's maps.
     pub fn machine(&self, environment: Environment) -> Vm {
@@ -176,6 +182,14 @@ impl Case {
         let mut machine = machine.clone();
         let mut rows = Rows::new();
         let mut started = false;
+        // Events of one label set each leave the values that they feed.
+        let feed = |rows: &mut Rows, key: Vec<u8>, fed: Vec<Option<u64>>| {
+            let before = rows.iter().position(|(known, _)| *known == key).map(|index| rows.remove(index).1);
+            let before = before.unwrap_or_else(|| vec![0; fed.len()]);
+            let row = fed.into_iter().zip(before).map(|(now, before)| now.unwrap_or(before)).collect();
+            rows.push((key, row));
+        };
+        let mut between: Option<(u64, Vec<Value>)> = None;
         for event in &self.typed.events {
             let mut now =
                 Inputs { context, machine: &machine, lets: &event.lets, saved: &[], duration: 0, item: 0 };
@@ -192,6 +206,19 @@ impl Case {
                     continue;
                 }
                 Role::End if !started => continue,
+                Role::Between => {
+                    if holds(&now, &event.filters) {
+                        let next = event.saves.iter().map(|save| evaluate(save, &now)).collect();
+                        if let Some((since, before)) = between.replace((machine.ktime_ns, next)) {
+                            let now = Inputs { saved: &before, duration: machine.ktime_ns - since, ..now };
+                            if holds(&now, &event.late_filters) {
+                                feed(&mut rows, self.key(event, &now), fed(event, &now));
+                            }
+                        }
+                    }
+                    machine.ktime_ns += step_ns;
+                    continue;
+                }
                 Role::End | Role::Single => {}
             }
             now.saved = &saved;
@@ -200,19 +227,18 @@ impl Case {
             for item in items {
                 now.item = item;
                 if holds(&now, &event.filters) && holds(&now, &event.late_filters) {
-                    let row = (
-                        self.key(event, &now),
-                        event.metrics.iter().map(|metric| evaluate(&metric.value, &now).number()).collect(),
-                    );
-                    rows.retain(|(key, _)| *key != row.0);
-                    rows.push(row);
+                    feed(&mut rows, self.key(event, &now), fed(event, &now));
                 }
+            }
+            if event.role == Role::Single {
+                machine.ktime_ns += step_ns;
             }
         }
         rows.sort();
         rows
     }
 
+    /// The key of the row of an event.
     fn key(&self, event: &TypedEvent, now: &Inputs<'_>) -> Vec<u8> {
         if event.labels.is_empty() {
             return vec![0; 4];

@@ -120,6 +120,12 @@ impl Grammar {
         format!("({}){of}", self.random.pick(&INTEGERS))
     }
 
+    /// The `let` of an event of several: `own`, a number, and `text`.
+    pub fn own_values(&mut self) -> String {
+        let (number, text) = (self.number(2), self.text(1));
+        format!("        let: {{ own: '({number}) + 0', text: 'str({text}, 20)' }}\n")
+    }
+
     /// A number, in brackets if it needs them.
     pub fn number(&mut self, depth: usize) -> String {
         if depth == 0 {
