@@ -155,7 +155,9 @@ fn lay_out(file: &SourceFile, name: &str, pieces: &mut Pieces) -> (Sheet, Vec<Op
     if pieces.remarks.len() > MAX_REMARKS {
         pieces.remarks.truncate(MAX_REMARKS - 1);
         let end = file.text.len();
-        pieces.remarks.push(Remark::loss(end..end, format!("more than {MAX_REMARKS} places, the others unsaid")));
+        pieces
+            .remarks
+            .push(Remark::loss(end..end, format!("more than {MAX_REMARKS} places, the others unsaid")));
     }
     let anchor = |span: &Span| {
         let group = pieces.groups.iter().find(|group| group.start <= span.start && span.end <= group.end);

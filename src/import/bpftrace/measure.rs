@@ -188,11 +188,11 @@ pub(super) struct SaidMetric {
 }
 
 /// A value of a metric, with the unit of one of it.
-struct SaidValue {
-    text: String,
-    unit: Option<&'static str>,
+pub(super) struct SaidValue {
+    pub(super) text: String,
+    pub(super) unit: Option<&'static str>,
     /// The end of a name for it.
-    suffix: &'static str,
+    pub(super) suffix: &'static str,
     /// How many of the value's own unit one of the script's is.
     scale: u64,
 }
@@ -286,7 +286,7 @@ pub(super) fn metric(
 }
 
 /// A value and its unit. Divisions that only change the unit of a time are left out: metrics are in seconds.
-fn measured(term: &Term, scope: &mut Scope<'_>) -> Result<SaidValue, Unsaid> {
+pub(super) fn measured(term: &Term, scope: &mut Scope<'_>) -> Result<SaidValue, Unsaid> {
     let (mut core, mut divisor) = (term, 1_u64);
     loop {
         match &core.kind {

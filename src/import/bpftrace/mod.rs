@@ -18,6 +18,7 @@ mod points;
 mod prepare;
 mod said;
 mod script;
+mod several;
 
 use super::{remark::Remark, sheet::SheetItem};
 use flow::{Act, Flow};

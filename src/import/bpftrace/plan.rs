@@ -9,10 +9,11 @@ use super::{
     label::{self, SaidLabel, decoded},
     maps::Roles,
     measure::{self, Measure, metric},
-    names::{FileNames, word},
+    names::FileNames,
     points::{CarriedPoint, alternatives},
     said::{Kept, Scope, Unsaid},
     script::Term,
+    several,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tapster_ebpf::diagnostic::Span;
@@ -51,7 +52,8 @@ pub(super) struct Planner<'p> {
     pub(super) planned: Planned,
 }
 
-type Keys = Vec<(String, Written)>;
+/// Keys of a mapping, in their order.
+pub(super) type Keys = Vec<(String, Written)>;
 
 /// A start of a pair.
 struct PairStart<'p> {
@@ -66,19 +68,42 @@ impl Planner<'_> {
     pub(super) fn plan(mut self) -> Planned {
         let actions = self.actions;
         let mut tried = 0;
-        for action in actions.iter().filter(|action| !action.points.is_empty()) {
-            for one in measure::measures(&action.deeds, self.roles) {
-                tried += 1;
-                if self.planned.items.len() >= MAX_PROBES || tried > MAX_TRIED {
-                    let said = format!("more than {MAX_PROBES} probes of one script");
-                    self.planned.remarks.push(Remark::loss(one.span.clone(), said));
-                    return self.planned;
+        let mut joined = BTreeSet::new();
+        let measures: Vec<(&Played, Measure)> = actions
+            .iter()
+            .filter(|action| !action.points.is_empty())
+            .flat_map(|action| {
+                measure::measures(&action.deeds, self.roles).into_iter().map(move |one| (action, one))
+            })
+            .collect();
+        let mut by_map: BTreeMap<&str, Vec<(&Played, Measure)>> = BTreeMap::new();
+        for (action, one) in measures.iter().filter(|(_, one)| !one.is_shown) {
+            for gauged in &one.gauged {
+                by_map.entry(&gauged.map).or_default().push((*action, one.clone()));
+            }
+        }
+        for (action, one) in &measures {
+            tried += 1;
+            if self.planned.items.len() >= MAX_PROBES || tried > MAX_TRIED {
+                let said = format!("more than {MAX_PROBES} probes of one script");
+                self.planned.remarks.push(Remark::loss(one.span.clone(), said));
+                return self.planned;
+            }
+            let map = one.gauged.first().map_or("", |first| first.map.as_str());
+            let together = by_map.get(map).filter(|_| !one.is_shown);
+            let falls = one.gauged.iter().any(|gauged| gauged.function == "minus");
+            let together = together.filter(|all| (all.len() > 1 || falls) && several::are_sums(all));
+            let result = match together {
+                Some(_) if joined.contains(map) => continue,
+                Some(all) => {
+                    joined.insert(map);
+                    self.several(map, all)
                 }
-                let result =
-                    if one.states.is_empty() { self.single(action, &one) } else { self.pair(action, &one) };
-                if let Err(Unsaid { span, text }) = result {
-                    self.planned.remarks.push(Remark::loss(span, text));
-                }
+                None if one.states.is_empty() => self.single(action, one),
+                None => self.pair(action, one),
+            };
+            if let Err(Unsaid { span, text }) = result {
+                self.planned.remarks.push(Remark::loss(span, text));
             }
         }
         self.planned
@@ -88,33 +113,27 @@ impl Planner<'_> {
         self.planned.remarks.push(Remark::note(span.clone(), said));
     }
 
-    fn scope<'s>(&self, roles: &'s Roles, point: Option<&'s CarriedPoint>) -> Scope<'s> {
-        Scope { roles, kept: BTreeMap::new(), point, lets: Vec::new() }
+    /// The scope of an event; of several the point is not known.
+    pub(super) fn scope<'s>(&self, point: Option<&'s CarriedPoint>) -> Scope<'s>
+    where
+        Self: 's,
+    {
+        Scope { roles: self.roles, kept: BTreeMap::new(), point, lets: Vec::new(), has_func: false }
     }
 
-    /// A measure of one event.
+    /// A measure of one event, or of each of several.
     fn single(&mut self, action: &Played, measure: &Measure) -> Result<(), Unsaid> {
         let groups = alternatives(&action.points, self.passes_missing);
         let is_several = groups.len() > 1;
-        let mut names = BTreeSet::new();
-        for group in &groups {
-            let Some(first) = group.first() else { continue };
-            let target = label::free_name(&word(&first.target), &mut names);
-            let words = if is_several { vec![target.as_str()] } else { Vec::new() };
-            let roles = self.roles;
-            let mut scope = self.scope(roles, Some(first));
-            let at = ("at".to_owned(), attach(group));
-            let condition = scope.condition(&measure.conditions)?;
-            self.probe(action, measure, &words, &mut scope, vec![at], condition)?;
-        }
-        if is_several {
-            let said = format!(
-                "a metric counts one event: {} events are {0} probes, whose metrics can be summed",
-                groups.len()
-            );
-            self.note(&action.points[0].span.clone(), said);
-        }
-        Ok(())
+        let mut scope = self.scope(action.points.first().filter(|_| !is_several));
+        let condition = scope.condition(&measure.conditions)?;
+        // The text of an event is a label that each event gives of its own.
+        let mut rest = measure.clone();
+        rest.keys.retain(|key| !(is_several && key.is_name("probe")));
+        let names_probe = (rest.keys.len() < measure.keys.len()).then_some("probe");
+        let head = several::points(&groups, condition, self.passes_missing, names_probe)
+            .map_err(|text| Unsaid { span: measure.span.clone(), text })?;
+        self.probe(action, &rest, &[], &mut scope, head)
     }
 
     /// A measure of an end, with the events that kept what it reads.
@@ -158,7 +177,6 @@ impl Planner<'_> {
             let value = if is_time { Kept::Time } else { Kept::Value { name, decoder } };
             kept.insert((*map).to_owned(), value);
         }
-        let roles = self.roles;
         let mut lets = Vec::new();
         let mut events = Vec::new();
         for start in &starts {
@@ -168,14 +186,15 @@ impl Planner<'_> {
         }
         let groups = alternatives(&action.points, self.passes_missing);
         let point = action.points.first().filter(|_| action.points.len() == 1);
-        let mut scope = self.scope(roles, point);
+        let mut scope = self.scope(point);
+        scope.has_func = action.points.iter().all(CarriedPoint::is_function);
         scope.kept = kept;
         scope.lets = lets;
         let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
         let ends: Vec<Written> = groups
             .iter()
             .map(|group| {
-                event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), Vec::new())
+                event(self.point(group, groups.len()), key.clone(), condition.clone(), Vec::new())
             })
             .collect();
         let chunks = chunks(&events, &ends).ok_or_else(|| {
@@ -186,7 +205,7 @@ impl Planner<'_> {
             let part = (number + 1).to_string();
             let words = if is_several { vec![part.as_str()] } else { Vec::new() };
             let head = vec![("start".to_owned(), one_or_list(starts)), ("end".to_owned(), one_or_list(ends))];
-            self.probe(action, measure, &words, &mut scope, head, None)?;
+            self.probe(action, measure, &words, &mut scope, head)?;
         }
         let forgets =
             |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
@@ -230,6 +249,15 @@ impl Planner<'_> {
         found
     }
 
+    /// `at` of one of several events, which others do not wait for where the script does not.
+    fn point(&self, group: &[CarriedPoint], of: usize) -> Keys {
+        let mut keys = vec![("at".to_owned(), attach(group))];
+        if self.passes_missing && of > 1 {
+            keys.push(("optional".into(), Written::Bare("true".into())));
+        }
+        keys
+    }
+
     /// The start events of an action, and the `let`s that they use.
     #[allow(clippy::type_complexity, reason = "the events and what they use, once")]
     fn start(
@@ -238,7 +266,7 @@ impl Planner<'_> {
         kept: &BTreeMap<String, Kept>,
     ) -> Result<(Vec<Written>, Vec<(String, String)>), Unsaid> {
         let point = start.action.points.first().filter(|_| start.action.points.len() == 1);
-        let mut scope = self.scope(self.roles, point);
+        let mut scope = self.scope(point);
         let is_own =
             |term: &Term| measure::asks_for_none(term).is_some_and(|map| start.writes.contains_key(map));
         let conditions: Vec<Term> = start.conditions.iter().filter(|term| !is_own(term)).cloned().collect();
@@ -250,13 +278,16 @@ impl Planner<'_> {
             let value = decoded(value).map_or(*value, |(_, inner)| inner);
             saves.push((name.clone(), Written::text(scope.value(value)?.text)));
         }
-        let events = alternatives(&start.action.points, self.passes_missing)
-            .iter()
-            .map(|group| {
-                event(vec![("at".into(), attach(group))], key.clone(), condition.clone(), saves.clone())
-            })
-            .collect();
-        Ok((events, scope.lets))
+        let is_first = conditions.len() < start.conditions.len();
+        let groups = alternatives(&start.action.points, self.passes_missing);
+        let events = groups.iter().map(|group| {
+            let mut head = self.point(group, groups.len());
+            if is_first {
+                head.push(("first".into(), Written::Bare("true".into())));
+            }
+            event(head, key.clone(), condition.clone(), saves.clone())
+        });
+        Ok((events.collect(), scope.lets))
     }
 
     /// Writes a probe: what it is attached to, with its labels and metrics.
@@ -267,7 +298,6 @@ impl Planner<'_> {
         words: &[&str],
         scope: &mut Scope<'_>,
         head: Keys,
-        condition: Option<String>,
     ) -> Result<(), Unsaid> {
         let labels = self.labels(measure, scope);
         let (mut metrics, mut notes) = (Vec::new(), Vec::new());
@@ -294,22 +324,17 @@ impl Planner<'_> {
         let map = measure.gauged.first().map_or("", |first| first.map.as_str());
         let name = self.names.probe(&[&[map], words].concat());
         let mut keys: Keys = vec![("name".into(), Written::text(name))];
-        let lets = std::mem::take(&mut scope.lets);
-        keys.extend(head);
-        if !lets.is_empty() {
-            // Both events of a pair may use one.
-            let mut known = BTreeSet::new();
-            let lets = lets.iter().filter(|(name, _)| known.insert(name.clone()));
-            let lets = lets.map(|(name, text)| (name.clone(), Written::text(text)));
-            keys.push(("let".into(), Written::Map(lets.collect())));
-        }
-        keys.extend(condition.map(|condition| ("where".to_owned(), Written::text(condition))));
+        let lets = written_lets(&scope.lets);
+        // The reference has `let` between the event and its condition.
+        let (at, condition): (Keys, Keys) = head.into_iter().partition(|(key, _)| key != "where");
+        keys.extend(at);
+        keys.extend(lets);
+        keys.extend(condition);
         if !labels.is_empty() {
             let labels = labels.iter().map(|label| (label.name.clone(), label.written()));
             keys.push(("labels".into(), Written::Map(labels.collect())));
         }
         keys.push(("metrics".into(), Written::List(metrics)));
-        scope.lets = lets;
         self.planned.items.push((action.span.clone(), SheetItem::Probe(keys)));
         Ok(())
     }
@@ -344,11 +369,22 @@ impl Planner<'_> {
     }
 }
 
+/// The `let`s of a probe or an event: each once, though both events of a pair may use one.
+pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, Written)> {
+    let mut known = BTreeSet::new();
+    let lets = lets.iter().filter(|(name, _)| known.insert(name.as_str()));
+    let lets: Keys = lets.map(|(name, text)| (name.clone(), Written::text(text))).collect();
+    (!lets.is_empty()).then(|| ("let".to_owned(), Written::Map(lets)))
+}
+
 /// An attach point, or a list of alternatives.
-fn attach(group: &[CarriedPoint]) -> Written {
+pub(super) fn attach(group: &[CarriedPoint]) -> Written {
     match group {
         [only] => Written::text(&only.at),
-        group => Written::List(group.iter().map(|point| Written::text(&point.at)).collect()),
+        group => {
+            let all = group.iter().map(|point| Written::text(&point.at)).collect();
+            Written::Map(vec![("one_of".into(), Written::List(all))])
+        }
     }
 }
 

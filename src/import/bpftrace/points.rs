@@ -31,6 +31,14 @@ pub(super) struct CarriedPoint {
     pub(super) span: Span,
 }
 
+impl CarriedPoint {
+    /// Whether it is at a function, which `func` names.
+    pub(super) fn is_function(&self) -> bool {
+        let kinds = ["kprobe:", "kretprobe:", "fentry:", "fexit:", "uprobe:", "uretprobe:"];
+        kinds.iter().any(|kind| self.at.starts_with(kind))
+    }
+}
+
 /// Short forms of kinds, and names that differ.
 const KINDS: [(&str, &str); 33] = [
     ("tracepoint", "tracepoint"),

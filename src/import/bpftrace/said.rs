@@ -26,12 +26,12 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn new(level: u8, text: impl Into<String>) -> Self {
+    pub(super) fn new(level: u8, text: impl Into<String>) -> Self {
         Self { text: text.into(), level }
     }
 
     /// As a part of an operator of this level.
-    fn within(self, level: u8) -> String {
+    pub(super) fn within(self, level: u8) -> String {
         if self.level > level { format!("({})", self.text) } else { self.text }
     }
 }
@@ -54,6 +54,8 @@ pub(super) struct Scope<'s> {
     pub(super) point: Option<&'s CarriedPoint>,
     /// `let`s that are used, in the order in which they are needed.
     pub(super) lets: Vec<(String, String)>,
+    /// Whether all events are of functions, so that `func` tells them apart.
+    pub(super) has_func: bool,
 }
 
 /// Names that mean the same in a script and in a probe.

@@ -75,7 +75,8 @@ pub(super) fn label(
         DecoderInput::Text => return Ok((name, Written::text("comm"))),
         DecoderInput::Number => "0",
         DecoderInput::Stack(_) | DecoderInput::Sleep => return Ok((name, Written::text("kstack"))),
-        DecoderInput::Bytes(_) => "bytes(curtask.comm, 16)",
+        // Bytes of any number, or of that which its length is.
+        _ => "bytes(curtask.comm, 16)",
     };
     Ok((name, decoded(value, Written::text(ours))))
 }
