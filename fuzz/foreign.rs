@@ -176,7 +176,8 @@ pub(crate) fn accept(data: &[u8]) {
 /// A script of bpftrace, or the YAML of `ebpf_exporter`: whatever it is, what comes of it is a file of probes without a mistake.
 pub(crate) fn imports(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let hints = ImportHints { parameters: vec!["1".into(), "two".into()], code: Some(text.clone().into_owned()) };
+    let hints =
+        ImportHints { parameters: vec!["1".into(), "two".into()], code: Some(text.clone().into_owned()) };
     for (name, format) in [("fuzz.bt", ForeignFormat::Bpftrace), ("fuzz.yaml", ForeignFormat::EbpfExporter)] {
         let file = SourceFile::new(name, text.clone());
         match import(&file, format, &hints) {
@@ -184,7 +185,12 @@ pub(crate) fn imports(data: &[u8]) {
                 let (parsed, diagnostics) =
                     tapster_ebpf::declaration::parse(&SourceFile::new("made", &made.text));
                 let wrong = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
-                assert!(wrong.is_none(), "{}\n{}", wrong.map(ToString::to_string).unwrap_or_default(), made.text);
+                assert!(
+                    wrong.is_none(),
+                    "{}\n{}",
+                    wrong.map(ToString::to_string).unwrap_or_default(),
+                    made.text
+                );
                 assert_eq!(parsed.probes.len(), made.probes.len());
                 for remark in &made.remarks {
                     assert!(!remark.told(&file).to_string().contains('\n'));

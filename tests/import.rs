@@ -40,10 +40,8 @@ fn source(path: &Path) -> Arc<SourceFile> {
 /// What a file becomes, with the C code beside it.
 fn imported(path: &Path) -> (Arc<SourceFile>, Imported) {
     let file = source(path);
-    let hints = ImportHints {
-        parameters: Vec::new(),
-        code: fs::read_to_string(path.with_extension("bpf.c")).ok(),
-    };
+    let hints =
+        ImportHints { parameters: Vec::new(), code: fs::read_to_string(path.with_extension("bpf.c")).ok() };
     let made = import(&file, ForeignFormat::of(&file), &hints).unwrap_or_else(|error| panic!("{error}"));
     (file, made)
 }
@@ -112,7 +110,9 @@ fn formats_are_told_by_name_and_content() {
     ] {
         assert_eq!(of(name, text), ForeignFormat::Bpftrace, "{name}: {text}");
     }
-    for (name, text) in [("-", "metrics:\n  counters: []"), ("x.yaml", "a: 1"), ("-", "tracing: { spans: [] }")] {
+    for (name, text) in
+        [("-", "metrics:\n  counters: []"), ("x.yaml", "a: 1"), ("-", "tracing: { spans: [] }")]
+    {
         assert_eq!(of(name, text), ForeignFormat::EbpfExporter, "{name}: {text}");
     }
 }
@@ -137,7 +137,8 @@ fn what_cannot_be_read_is_told() {
     ] {
         let file = SourceFile::new("a.bt", text);
         let error = import(&file, ForeignFormat::Bpftrace, &ImportHints::default()).unwrap_err().to_string();
-        let message = if message.starts_with("``") { "has no meaning in a script of bpftrace" } else { message };
+        let message =
+            if message.starts_with("``") { "has no meaning in a script of bpftrace" } else { message };
         assert!(error.contains(&format!("a.bt:{place}")) && error.contains(message), "{error}");
     }
     for (text, message) in
@@ -296,7 +297,9 @@ fn counts_are_those_of_bpftrace() -> Outcome {
     // Both are attached while the load runs: tapster before bpftrace begins, and until it has ended.
     bpftrace.args(["-q", "-f", "json", script.to_str().unwrap(), "-c", load.to_str().unwrap()]);
     let mut report = binary();
-    report.args(["report", "--json", "--top", "100", probes.to_str().unwrap(), "--"]).arg(bpftrace.get_program());
+    report
+        .args(["report", "--json", "--top", "100", probes.to_str().unwrap(), "--"])
+        .arg(bpftrace.get_program());
     let theirs = place.join("theirs");
     report.args(bpftrace.get_args()).args(["-o", theirs.to_str().unwrap()]);
     let ran = output(&mut report);
@@ -306,8 +309,12 @@ fn counts_are_those_of_bpftrace() -> Outcome {
         return Err(Skip(format!("bpftrace does not run here: {theirs}{stderr}")));
     };
     assert_eq!(status, Some(0), "{stderr}");
-    let ours: serde_json::Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
-    let counted = (counted(&ours, "tapster_made_calls_total", place), counted(&ours, "tapster_made_failed_total", place));
+    let ours: serde_json::Value =
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+    let counted = (
+        counted(&ours, "tapster_made_calls_total", place),
+        counted(&ours, "tapster_made_failed_total", place),
+    );
     assert_eq!(counted, theirs, "{stdout}");
     assert_eq!(counted.0.values().sum::<u64>(), MADE);
     assert_eq!(counted.1.values().sum::<u64>(), MADE / 2 - 1);
@@ -327,7 +334,8 @@ fn by_path(json: &str, map: &str, place: &Path) -> Option<BTreeMap<String, u64>>
 fn counted(report: &serde_json::Value, metric: &str, place: &Path) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     let metrics = report["metrics"].as_array().unwrap();
-    let rows = metrics.iter().filter(|one| one["name"] == metric).flat_map(|one| one["rows"].as_array().unwrap());
+    let rows =
+        metrics.iter().filter(|one| one["name"] == metric).flat_map(|one| one["rows"].as_array().unwrap());
     for row in rows {
         let path = row["labels"]["path"].as_str().unwrap();
         if path.starts_with(place.to_str().unwrap()) {

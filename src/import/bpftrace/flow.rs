@@ -283,7 +283,9 @@ impl Walker<'_> {
                 if function != "print"
                     || !arguments.first().is_some_and(|first| first.as_map().is_some()) =>
             {
-                Act::Show { arguments: arguments.to_vec() }
+                // What `join` prints is a list of texts, and no value.
+                let arguments = if function == "join" { Vec::new() } else { arguments.to_vec() };
+                Act::Show { arguments }
             }
             ("delete", [first, rest @ ..]) => {
                 let Some((map, keys)) = first.as_map() else { return };

@@ -103,8 +103,12 @@ impl Scope<'_> {
             }
             _ => {
                 let value = self.value(term)?.text;
-                let is_device = matches!(value.as_str(), "args.dev" | "args.sb_dev");
-                Ok(label(value, is_device.then(|| Written::text("block_device"))))
+                let decoder = match value.as_str() {
+                    "args.dev" | "args.sb_dev" => Some("block_device"),
+                    _ if name_of(term).ends_with("errno") => Some("errno"),
+                    _ => None,
+                };
+                Ok(label(value, decoder.map(Written::text)))
             }
         }
     }

@@ -112,6 +112,8 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
     let (mut keys, mut latency) = (Vec::<Term>::new(), None::<Term>);
     for argument in lines.iter().flat_map(|(_, arguments)| texts(arguments)) {
         match argument {
+            // When it was is no label.
+            ShownValue::Text(term) if term.as_call().is_some_and(|(name, _)| name == "strftime") => {}
             ShownValue::Text(term) if !keys.iter().any(|key| key.spelling() == term.spelling()) => {
                 keys.push(term)
             }

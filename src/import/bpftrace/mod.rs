@@ -85,14 +85,8 @@ pub(super) fn translate(file: &Arc<SourceFile>, parameters: &[String]) -> Result
     let events: Vec<_> = played.iter().flat_map(|action| &action.deeds).collect();
     let roles = maps::roles(&begin, &events);
     let shown = file.name.rsplit('/').next().unwrap_or(&file.name);
-    let planner = Planner {
-        actions: &played,
-        roles: &roles,
-        names: FileNames::new(&file.name),
-        file: shown,
-        passes_missing: script.passes_missing,
-        planned: plan::Planned::default(),
-    };
+    let names = FileNames::new(&file.name);
+    let planner = Planner::new(&played, &roles, names, shown, script.passes_missing);
     let planned = planner.plan();
     remarks.extend(planned.remarks);
     let actions = actions.into_iter().map(|action| action.span).collect();

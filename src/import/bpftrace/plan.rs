@@ -10,7 +10,7 @@ use super::{
     maps::Roles,
     measure::{self, Measure, metric},
     names::FileNames,
-    points::{CarriedPoint, alternatives},
+    points::CarriedPoint,
     said::{Kept, Scope, Unsaid},
     script::Term,
     several,
@@ -50,6 +50,8 @@ pub(super) struct Planner<'p> {
     pub(super) file: &'p str,
     pub(super) passes_missing: bool,
     pub(super) planned: Planned,
+    /// Whether several actions only print.
+    several_lines: bool,
 }
 
 /// Keys of a mapping, in their order.
@@ -64,7 +66,18 @@ struct PairStart<'p> {
     writes: BTreeMap<&'p str, &'p Term>,
 }
 
-impl Planner<'_> {
+impl<'p> Planner<'p> {
+    pub(super) fn new(
+        actions: &'p [Played],
+        roles: &'p Roles,
+        names: FileNames,
+        file: &'p str,
+        passes_missing: bool,
+    ) -> Self {
+        let planned = Planned::default();
+        Self { actions, roles, names, file, passes_missing, planned, several_lines: false }
+    }
+
     pub(super) fn plan(mut self) -> Planned {
         let actions = self.actions;
         let mut tried = 0;
@@ -76,6 +89,7 @@ impl Planner<'_> {
                 measure::measures(&action.deeds, self.roles).into_iter().map(move |one| (action, one))
             })
             .collect();
+        self.several_lines = measures.iter().filter(|(_, one)| one.is_shown).count() > 1;
         let mut by_map: BTreeMap<&str, Vec<(&Played, Measure)>> = BTreeMap::new();
         for (action, one) in measures.iter().filter(|(_, one)| !one.is_shown) {
             for gauged in &one.gauged {
@@ -123,17 +137,16 @@ impl Planner<'_> {
 
     /// A measure of one event, or of each of several.
     fn single(&mut self, action: &Played, measure: &Measure) -> Result<(), Unsaid> {
-        let groups = alternatives(&action.points, self.passes_missing);
-        let is_several = groups.len() > 1;
+        let is_several = action.points.len() > 1;
         let mut scope = self.scope(action.points.first().filter(|_| !is_several));
         let condition = scope.condition(&measure.conditions)?;
         // The text of an event is a label that each event gives of its own.
         let mut rest = measure.clone();
         rest.keys.retain(|key| !(is_several && key.is_name("probe")));
         let names_probe = (rest.keys.len() < measure.keys.len()).then_some("probe");
-        let head = several::points(&groups, condition, self.passes_missing, names_probe)
+        let head = several::events(&action.points, condition, self.passes_missing, names_probe)
             .map_err(|text| Unsaid { span: measure.span.clone(), text })?;
-        self.probe(action, &rest, &[], &mut scope, head)
+        self.probe(action, &rest, &mut scope, head)
     }
 
     /// A measure of an end, with the events that kept what it reads.
@@ -184,29 +197,20 @@ impl Planner<'_> {
             events.extend(written);
             lets.extend(more);
         }
-        let groups = alternatives(&action.points, self.passes_missing);
         let point = action.points.first().filter(|_| action.points.len() == 1);
         let mut scope = self.scope(point);
         scope.has_func = action.points.iter().all(CarriedPoint::is_function);
         scope.kept = kept;
         scope.lets = lets;
         let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
-        let ends: Vec<Written> = groups
-            .iter()
-            .map(|group| {
-                event(self.point(group, groups.len()), key.clone(), condition.clone(), Vec::new())
-            })
-            .collect();
-        let chunks = chunks(&events, &ends).ok_or_else(|| {
-            unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends"))
-        })?;
-        let is_several = chunks.len() > 1;
-        for (number, (starts, ends)) in chunks.into_iter().enumerate() {
-            let part = (number + 1).to_string();
-            let words = if is_several { vec![part.as_str()] } else { Vec::new() };
-            let head = vec![("start".to_owned(), one_or_list(starts)), ("end".to_owned(), one_or_list(ends))];
-            self.probe(action, measure, &words, &mut scope, head)?;
+        let heads = several::heads(&action.points, self.passes_missing).into_iter();
+        let ends: Vec<Written> =
+            heads.map(|head| event(head, key.clone(), condition.clone(), Vec::new())).collect();
+        if events.len() > MAX_EVENTS || ends.len() > MAX_EVENTS {
+            return Err(unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends")));
         }
+        let head = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
+        self.probe(action, measure, &mut scope, head)?;
         let forgets =
             |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
         if !action.deeds.iter().any(forgets) {
@@ -230,6 +234,11 @@ impl Planner<'_> {
             let main =
                 writes.iter().find(|(map, _)| self.roles.is_time(map)).or_else(|| writes.iter().next());
             let Some((_, (deed, keys, _))) = main else { continue };
+            let (deed, keys) = (*deed, *keys);
+            // What is kept at other times is no part of this start.
+            let spelt = |deed: &Deed| deed.conditions.iter().map(Term::spelling).collect::<Vec<_>>();
+            let own = spelt(deed);
+            writes.retain(|_, (other, ..)| spelt(other) == own);
             found.push(PairStart {
                 action,
                 conditions: &deed.conditions,
@@ -247,15 +256,6 @@ impl Planner<'_> {
             }
         }
         found
-    }
-
-    /// `at` of one of several events, which others do not wait for where the script does not.
-    fn point(&self, group: &[CarriedPoint], of: usize) -> Keys {
-        let mut keys = vec![("at".to_owned(), attach(group))];
-        if self.passes_missing && of > 1 {
-            keys.push(("optional".into(), Written::Bare("true".into())));
-        }
-        keys
     }
 
     /// The start events of an action, and the `let`s that they use.
@@ -279,9 +279,8 @@ impl Planner<'_> {
             saves.push((name.clone(), Written::text(scope.value(value)?.text)));
         }
         let is_first = conditions.len() < start.conditions.len();
-        let groups = alternatives(&start.action.points, self.passes_missing);
-        let events = groups.iter().map(|group| {
-            let mut head = self.point(group, groups.len());
+        let heads = several::heads(&start.action.points, self.passes_missing).into_iter();
+        let events = heads.map(|mut head| {
             if is_first {
                 head.push(("first".into(), Written::Bare("true".into())));
             }
@@ -295,10 +294,12 @@ impl Planner<'_> {
         &mut self,
         action: &Played,
         measure: &Measure,
-        words: &[&str],
         scope: &mut Scope<'_>,
         head: Keys,
     ) -> Result<(), Unsaid> {
+        // Lines of several actions are told apart by what they are about.
+        let first = action.points.first().map_or("", |point| point.target.as_str());
+        let words = if measure.is_shown && self.several_lines { vec![first] } else { Vec::new() };
         let labels = self.labels(measure, scope);
         let (mut metrics, mut notes) = (Vec::new(), Vec::new());
         for gauged in &measure.gauged {
@@ -307,7 +308,7 @@ impl Planner<'_> {
             } else {
                 format!(", `@{}` of {}", gauged.map, self.file)
             };
-            match metric(gauged, scope, &mut self.names, words, &help) {
+            match metric(gauged, scope, &mut self.names, &words, &help) {
                 Ok(said) => {
                     metrics.extend(said.metrics);
                     notes.extend(said.notes.into_iter().map(|note| (gauged.span.clone(), note)));
@@ -322,7 +323,7 @@ impl Planner<'_> {
             self.note(&span, text);
         }
         let map = measure.gauged.first().map_or("", |first| first.map.as_str());
-        let name = self.names.probe(&[&[map], words].concat());
+        let name = self.names.probe(&[&[map], &words[..]].concat());
         let mut keys: Keys = vec![("name".into(), Written::text(name))];
         let lets = written_lets(&scope.lets);
         // The reference has `let` between the event and its condition.
@@ -377,17 +378,6 @@ pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, Written
     (!lets.is_empty()).then(|| ("let".to_owned(), Written::Map(lets)))
 }
 
-/// An attach point, or a list of alternatives.
-pub(super) fn attach(group: &[CarriedPoint]) -> Written {
-    match group {
-        [only] => Written::text(&only.at),
-        group => {
-            let all = group.iter().map(|point| Written::text(&point.at)).collect();
-            Written::Map(vec![("one_of".into(), Written::List(all))])
-        }
-    }
-}
-
 fn event(mut keys: Keys, key: Written, condition: Option<String>, saves: Keys) -> Written {
     keys.push(("key".into(), key));
     keys.extend(condition.map(|condition| ("where".to_owned(), Written::text(condition))));
@@ -421,15 +411,4 @@ fn one_or_list(mut events: Vec<Written>) -> Written {
             Written::List(events)
         }
     }
-}
-
-/// The events in lists that are short enough. Starts and ends of the same number belong together one by one.
-fn chunks(starts: &[Written], ends: &[Written]) -> Option<Vec<(Vec<Written>, Vec<Written>)>> {
-    if starts.len() <= MAX_EVENTS && ends.len() <= MAX_EVENTS {
-        return Some(vec![(starts.to_vec(), ends.to_vec())]);
-    }
-    (starts.len() == ends.len()).then(|| {
-        let (starts, ends) = (starts.chunks(MAX_EVENTS), ends.chunks(MAX_EVENTS));
-        starts.zip(ends).map(|(starts, ends)| (starts.to_vec(), ends.to_vec())).collect()
-    })
 }

@@ -2,6 +2,7 @@
 
 use super::super::remark::Remark;
 use tapster_ebpf::{
+    attach,
     diagnostic::{Span, Spanned},
     glob::is_pattern,
 };
@@ -97,7 +98,11 @@ fn kind(point: &str) -> Option<&'static str> {
 
 /// Carries an attach point over, or says why it cannot be.
 pub(super) fn carried(point: &Spanned<String>, remarks: &mut Vec<Remark>) -> Option<CarriedPoint> {
-    match attach_point(&point.value) {
+    let known = |(at, target): (String, String)| match attach::parse(&at) {
+        Ok(_) => Ok((at, target)),
+        Err((message, hint)) => Err(format!("{message}: {hint}")),
+    };
+    match attach_point(&point.value).and_then(known) {
         Ok((at, target)) => {
             Some(CarriedPoint { at, written: point.value.clone(), target, span: point.span.clone() })
         }
@@ -128,20 +133,8 @@ fn attach_point(point: &str) -> Result<(String, String), String> {
         Ok(name.to_owned())
     };
     match (kind, &rest[..]) {
-        ("tracepoint", [category, name]) => {
-            if is_pattern(category) || is_pattern(name) && !tracepoints_have_patterns() {
-                return Err(format!(
-                    "`{point}`: tracepoints are named one by one, `tapster list '{point}'` shows them"
-                ));
-            }
-            Ok((format!("tracepoint:{category}:{name}"), (*name).to_owned()))
-        }
-        ("rawtracepoint", [name] | [_, name]) => {
-            if is_pattern(name) {
-                return Err(format!("`{point}`: tracepoints are named one by one"));
-            }
-            Ok((format!("rawtracepoint:{name}"), (*name).to_owned()))
-        }
+        ("tracepoint", [category, name]) => Ok((format!("tracepoint:{category}:{name}"), (*name).to_owned())),
+        ("rawtracepoint", [name] | [_, name]) => Ok((format!("rawtracepoint:{name}"), (*name).to_owned())),
         // The module of a function is found by its name.
         ("fentry" | "fexit" | "kprobe" | "kretprobe", [name] | [_, name]) => {
             let name = function(name)?;
@@ -190,34 +183,6 @@ fn attach_point(point: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Whether this version has patterns of tracepoints.
-fn tracepoints_have_patterns() -> bool {
-    false
-}
-
-/// Points that are one event under several names, such as those of other kernels: each list is alternatives of one event.
-pub(super) fn alternatives(points: &[CarriedPoint], passes_missing: bool) -> Vec<Vec<CarriedPoint>> {
-    let root = |point: &CarriedPoint| {
-        let kind = point.at.split(':').next().unwrap_or_default().to_owned();
-        let name = point.target.trim_start_matches('_').to_owned();
-        // One function, of this library or that; a kernel's function that went over to folios.
-        (kind, name.replace("_folio", "_page").replace("swap_read_page", "swap_readpage"))
-    };
-    let mut groups: Vec<Vec<CarriedPoint>> = Vec::new();
-    for point in points {
-        let is_same = |group: &&mut Vec<CarriedPoint>| {
-            passes_missing
-                && group.len() < 16
-                && group.first().is_some_and(|first| root(first) == root(point))
-        };
-        match groups.iter_mut().find(is_same) {
-            Some(group) => group.push(point.clone()),
-            None => groups.push(vec![point.clone()]),
-        }
-    }
-    groups
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,23 +204,9 @@ mod tests {
         ] {
             assert_eq!(attach_point(written).map(|(at, _)| at), Ok(carried.to_owned()));
         }
-        for wrong in
-            ["watchpoint:0x10:8:w", "kprobe:f+8", "kprobe:f.constprop.0", "kprobe:*", "tracepoint:a:b*", "x"]
-        {
+        for wrong in ["watchpoint:0x10:8:w", "kprobe:f+8", "kprobe:f.constprop.0", "kprobe:*", "x"] {
             let said = attach_point(wrong).unwrap_err();
             assert!(said.contains('`'), "{said}");
         }
-    }
-
-    #[test]
-    fn names_of_one_event_are_alternatives() {
-        let point = |at: &str| {
-            let (at, target) = attach_point(at).unwrap();
-            CarriedPoint { written: at.clone(), at, target, span: 0..0 }
-        };
-        let points = ["kprobe:done", "kprobe:__done", "kprobe:other"].map(point);
-        let groups: Vec<usize> = alternatives(&points, true).iter().map(Vec::len).collect();
-        assert_eq!(groups, [2, 1]);
-        assert_eq!(alternatives(&points, false).len(), 3);
     }
 }

@@ -8,9 +8,9 @@ use super::{
     flow::conjuncts,
     label::{self, SaidLabel, free_name},
     measure::{Measure, measured},
-    plan::{Keys, Planner, Played, attach, written_lets},
-    points::{CarriedPoint, alternatives},
-    said::{Said, Unsaid},
+    plan::{Keys, Planner, Played, written_lets},
+    points::CarriedPoint,
+    said::{Said, Unsaid, literal},
 };
 use std::collections::BTreeSet;
 
@@ -18,41 +18,56 @@ use std::collections::BTreeSet;
 const MAX_POINTS: usize = 16;
 const MAX_EVENTS: usize = 64;
 
-/// The points of an action as the event of a probe: `at` alone where that says it, else a list of events.
-pub(super) fn points(
-    groups: &[Vec<CarriedPoint>],
+/// `at` of points, each of which is an event; more than there may be in one have several. Those that a kernel does not have are
+/// passed over where the script says so.
+pub(super) fn heads(points: &[CarriedPoint], passes_missing: bool) -> Vec<Keys> {
+    let is_optional = passes_missing && points.len() > 1;
+    let head = |points: &[CarriedPoint]| {
+        let at = match points {
+            [only] => Written::text(&only.at),
+            all => {
+                let all = all.iter().map(|point| Written::text(&point.at)).collect();
+                Written::Map(vec![("all_of".into(), Written::List(all))])
+            }
+        };
+        let mut keys = vec![("at".to_owned(), at)];
+        if is_optional {
+            keys.push(("optional".into(), Written::Bare("true".into())));
+        }
+        keys
+    };
+    points.chunks(MAX_POINTS).map(head).collect()
+}
+
+/// The points of an action as the event of a probe: `at` alone where that says it, else a list of events. With `names_probe` each
+/// gives its own name as this label.
+pub(super) fn events(
+    points: &[CarriedPoint],
     condition: Option<String>,
     passes_missing: bool,
     names_probe: Option<&str>,
 ) -> Result<Keys, String> {
-    let condition = |keys: &mut Keys| {
-        keys.extend(condition.clone().map(|condition| ("where".to_owned(), Written::text(condition))));
-    };
-    if let [only] = groups {
-        let mut keys = vec![("at".to_owned(), attach(only))];
-        condition(&mut keys);
-        return Ok(keys);
-    }
-    let is_plain = groups.len() <= MAX_POINTS && groups.iter().all(|group| group.len() == 1);
-    if is_plain && !passes_missing && names_probe.is_none() {
-        let all = groups.iter().flatten().map(|point| Written::text(&point.at)).collect();
-        let mut keys = vec![("at".to_owned(), Written::Map(vec![("all_of".into(), Written::List(all))]))];
-        condition(&mut keys);
-        return Ok(keys);
-    }
-    if groups.len() > MAX_EVENTS {
+    if points.len() > MAX_EVENTS {
         return Err(format!("a probe has at most {MAX_EVENTS} events"));
     }
-    let events = groups.iter().map(|group| {
-        let mut keys = vec![("at".to_owned(), attach(group))];
+    let condition = condition.map(|condition| ("where".to_owned(), Written::text(condition)));
+    let Some(label) = names_probe else {
+        let mut heads = heads(points, passes_missing);
+        if heads.len() == 1 && heads.iter().flatten().count() == 1 {
+            return Ok(heads.remove(0).into_iter().chain(condition).collect());
+        }
+        let events =
+            heads.into_iter().map(|head| Written::Map(head.into_iter().chain(condition.clone()).collect()));
+        return Ok(vec![("events".into(), Written::List(events.collect()))]);
+    };
+    let events = points.iter().map(|point| {
+        let mut keys = vec![("at".to_owned(), Written::text(&point.at))];
         if passes_missing {
             keys.push(("optional".into(), Written::Bare("true".into())));
         }
-        condition(&mut keys);
-        if let (Some(label), Some(first)) = (names_probe, group.first()) {
-            let text = super::said::literal(&first.written);
-            keys.push(("labels".into(), Written::Map(vec![(label.to_owned(), Written::text(text))])));
-        }
+        keys.extend(condition.clone());
+        let text = Written::text(literal(&point.written));
+        keys.push(("labels".into(), Written::Map(vec![(label.to_owned(), text)])));
         Written::Map(keys)
     });
     Ok(vec![("events".into(), Written::List(events.collect()))])
@@ -80,9 +95,8 @@ impl Planner<'_> {
         let mut labels: Vec<Option<SaidLabel>> = vec![None; names.len()];
         let (mut events, mut suffix, mut unit) = (Vec::new(), "", None);
         for (action, measure) in measures {
-            let groups = alternatives(&action.points, self.passes_missing);
-            for group in &groups {
-                let mut scope = self.scope(group.first());
+            for point in &action.points {
+                let mut scope = self.scope(Some(point));
                 let condition =
                     scope.condition(&measure.conditions.iter().flat_map(conjuncts).collect::<Vec<_>>())?;
                 let mut own = Vec::new();
@@ -106,7 +120,7 @@ impl Planner<'_> {
                     let plain = Said::new(14, &said.text).within(2);
                     value = if gauged.function == "minus" { format!("-{plain}") } else { said.text };
                 }
-                let mut keys: Keys = vec![("at".into(), attach(group))];
+                let mut keys: Keys = vec![("at".into(), Written::text(&point.at))];
                 if self.passes_missing {
                     keys.push(("optional".into(), Written::Bare("true".into())));
                 }
