@@ -37,8 +37,10 @@ impl Written {
             Self::List(items) => format!("[{}]", items.iter().map(Self::flow).collect::<Vec<_>>().join(", ")),
             Self::Map(entries) if entries.is_empty() => "{}".into(),
             Self::Map(entries) => {
-                let entries: Vec<String> =
-                    entries.iter().map(|(key, value)| format!("{}: {}", quoted(key), value.flow())).collect();
+                let entries: Vec<String> = entries
+                    .iter()
+                    .map(|(key, value)| format!("{}: {}", key_text(key), value.flow()))
+                    .collect();
                 format!("{{ {} }}", entries.join(", "))
             }
         }
@@ -51,16 +53,18 @@ impl Written {
             out.push_str(&format!("{:indent$}{head} {flow}\n", ""));
             return;
         }
+        // Behind a dash the key itself stands two columns further.
+        let inner = if head.starts_with("- ") { indent + 4 } else { indent + 2 };
         match self {
             Self::Text(_) | Self::Bare(_) => {}
             Self::List(items) => {
                 out.push_str(&format!("{:indent$}{head}\n", ""));
-                items.iter().for_each(|item| item.write("-", indent + 2, out));
+                items.iter().for_each(|item| item.write("-", inner, out));
             }
             Self::Map(entries) if head == "-" => {
                 for (at, (key, value)) in entries.iter().enumerate() {
                     let lead =
-                        if at == 0 { format!("- {}:", quoted(key)) } else { format!("{}:", quoted(key)) };
+                        if at == 0 { format!("- {}:", key_text(key)) } else { format!("{}:", key_text(key)) };
                     let further = if at == 0 { 0 } else { 2 };
                     value.write(&lead, indent + further, out);
                 }
@@ -68,7 +72,7 @@ impl Written {
             Self::Map(entries) => {
                 out.push_str(&format!("{:indent$}{head}\n", ""));
                 for (key, value) in entries {
-                    value.write(&format!("{}:", quoted(key)), indent + 2, out);
+                    value.write(&format!("{}:", key_text(key)), inner, out);
                 }
             }
         }
@@ -97,6 +101,13 @@ pub(super) fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+/// A key: a number of a table is one.
+fn key_text(key: &str) -> String {
+    let digits = key.strip_prefix('-').unwrap_or(key);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { key.to_owned() } else { quoted(key) }
 }
 
 /// Whether a text needs no quotes: an expression of names, numbers and operators that YAML knows nothing of.
@@ -177,7 +188,7 @@ fn probe(keys: &[(String, Written)], out: &mut String) {
             }
             Written::Map(entries) if entries.len() > 3 && key != "start" && key != "end" => {
                 out.push_str(&format!("{:indent$}{head}\n", ""));
-                entries.iter().for_each(|(name, value)| value.write(&format!("{}:", quoted(name)), 6, out));
+                entries.iter().for_each(|(name, value)| value.write(&format!("{}:", key_text(name)), 6, out));
             }
             value => value.write(&head, indent, out),
         }
@@ -198,4 +209,93 @@ fn comment(text: &str, indent: usize, out: &mut String) {
         line.push_str(word);
     }
     out.push_str(&format!("{:indent$}#{}{line}\n", "", if line.is_empty() { "" } else { " " }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapster_ebpf::{
+        diagnostic::SourceFile,
+        yaml::{self, Data, Node},
+    };
+
+    fn same(node: &Node, written: &Written) {
+        match (&node.data, written) {
+            (Data::Scalar { text, .. }, Written::Text(wanted) | Written::Bare(wanted)) => {
+                assert_eq!(text, wanted)
+            }
+            (Data::Sequence(items), Written::List(wanted)) => {
+                assert_eq!(items.len(), wanted.len());
+                items.iter().zip(wanted).for_each(|(item, wanted)| same(item, wanted));
+            }
+            (Data::Mapping(entries), Written::Map(wanted)) => {
+                assert_eq!(entries.len(), wanted.len());
+                for ((key, value), (name, wanted)) in entries.iter().zip(wanted) {
+                    same(key, &Written::text(name));
+                    same(value, wanted);
+                }
+            }
+            (found, wanted) => panic!("{found:?} is not {wanted:?}"),
+        }
+    }
+
+    /// Values of all forms, as wide as they are not written on one line, and texts that mean something to YAML.
+    #[test]
+    fn what_is_written_is_read_back() {
+        let texts = [
+            "",
+            " a",
+            "a ",
+            "a: b",
+            "a # b",
+            "- a",
+            "[a",
+            "{a}",
+            "a,b",
+            "*a",
+            "&a",
+            "!a",
+            "%a",
+            "@a",
+            "`a",
+            "true",
+            "~",
+            "0x10",
+            "1e3",
+            "\"quoted\"",
+            "back\\slash",
+            "tab\there",
+            "line\nbreak",
+            "\u{7}\u{2028}\u{feff}é",
+            "a  b",
+            "x == \"y: z\" && (a | b) != 0",
+            "? a",
+            "a:",
+            ":a",
+            "#",
+            "null",
+            "(a + b) * 2",
+        ];
+        let list = Written::List(texts.map(Written::text).to_vec());
+        let map = Written::Map(texts.iter().map(|text| ((*text).to_owned(), Written::text(*text))).collect());
+        let numbers = Written::Map(vec![("-1".into(), Written::number(1)), ("0".into(), Written::text("x"))]);
+        let nested = Written::List(vec![
+            Written::Map(vec![
+                ("at".into(), list.clone()),
+                ("key".into(), numbers.clone()),
+                ("b".into(), map.clone()),
+            ]),
+            Written::Map(vec![("at".into(), map.clone()), ("key".into(), Written::text("tid"))]),
+            Written::List(vec![list.clone(), Written::text("c")]),
+        ]);
+        let keys = [("list", list), ("map", map), ("numbers", numbers), ("nested", nested)];
+        let keys: Vec<(String, Written)> = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        let items = vec![SheetItem::Comment("a\nb".into()), SheetItem::Probe(keys.clone())];
+        let written = Sheet { head: vec!["word ".repeat(60)], items }.write();
+        let root = yaml::parse(&SourceFile::new("a", written.text.clone())).unwrap().unwrap();
+        let wanted = Written::Map(vec![("probes".into(), Written::List(vec![Written::Map(keys)]))]);
+        same(&root, &wanted);
+        assert!(written.text.lines().take(3).all(|line| line.starts_with("# ") && line.len() < 120));
+        assert_eq!(written.begins, [5, 6]);
+    }
 }

@@ -378,10 +378,33 @@ impl Walker<'_> {
 
 /// Whether a name has a meaning of its own in expressions, or is none.
 fn is_reserved(name: &str) -> bool {
-    const WORDS: [&str; 24] = [
-        "args", "pid", "tid", "uid", "gid", "comm", "curtask", "cgroup", "cpu", "nsecs", "retval", "frame",
-        "func", "duration", "start", "kstack", "ustack", "traced", "tracing", "true", "false", "struct",
-        "union", "enum",
+    const WORDS: &[&str] = &[
+        "args",
+        "pid",
+        "tid",
+        "uid",
+        "gid",
+        "comm",
+        "curtask",
+        "cgroup",
+        "cpu",
+        "nsecs",
+        "retval",
+        "frame",
+        "func",
+        "tracepoint",
+        "duration",
+        "start",
+        "state",
+        "kstack",
+        "ustack",
+        "traced",
+        "tracing",
+        "true",
+        "false",
+        "struct",
+        "union",
+        "enum",
     ];
     let is_argument = name.strip_prefix("arg").is_some_and(|rest| rest.parse::<u8>().is_ok());
     WORDS.contains(&name) || is_argument || name.starts_with(|c: char| !c.is_ascii_alphabetic() && c != '_')
