@@ -11,7 +11,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
     sync::Arc,
 };
 use support::{
@@ -236,6 +236,9 @@ fn the_command_writes_probes_and_says_what_is_not() {
     let (status, stdout, stderr) = with("", &["import", "x.yaml"], place);
     assert!(stdout.contains("at: \"rawtracepoint:sched_switch\""), "{stdout}");
     assert_eq!((status, stderr.contains("1 is off")), (Some(0), true), "{stderr}");
+    fs::write(place.join("made.yaml"), stdout).unwrap();
+    let (status, stdout, stderr) = with("", &["check", "--offline", "made.yaml"], place);
+    assert_eq!((status, stdout.contains("x  off")), (Some(0), true), "{stdout}{stderr}");
 }
 
 /// Scripts whose events every kernel has compile here, and the import says so; what a kernel lacks is status 1.
@@ -286,16 +289,16 @@ fn counts_are_those_of_bpftrace() -> Outcome {
     let load = place.join("load");
     // Every second one is there already.
     let calls = format!(
-        "#!/bin/sh\nfor i in $(seq {MADE}); do mkdir {}/d$((i / 2)) 2>/dev/null; done\nexit 0\n",
+        "for i in $(seq {MADE}); do mkdir {}/d$((i / 2)) 2>/dev/null; done\nexit 0\n",
         place.display()
     );
     fs::write(&load, calls).unwrap();
-    assert!(output(Command::new("chmod").arg("+x").arg(&load)).status.success());
     let probes = place.join("made.yaml");
     let made = output(binary().args(["import", script.to_str().unwrap(), "-o", probes.to_str().unwrap()]));
     assert!(made.status.success(), "{}", texts(&made).2);
     // Both are attached while the load runs: tapster before bpftrace begins, and until it has ended.
-    bpftrace.args(["-q", "-f", "json", script.to_str().unwrap(), "-c", load.to_str().unwrap()]);
+    let command = format!("/bin/sh {}", load.display());
+    bpftrace.args(["-q", "-f", "json", script.to_str().unwrap(), "-c", &command]);
     let mut report = binary();
     report
         .args(["report", "--json", "--top", "100", probes.to_str().unwrap(), "--"])

@@ -42,7 +42,8 @@ impl Remark {
     /// The remark as a comment of the probe file: line and sentence.
     pub(super) fn comment(&self, file: &SourceFile) -> String {
         let (first, _) = file.position(self.span.start);
-        let (last, _) = file.position(self.span.end.max(self.span.start + 1) - 1);
+        let spanned = file.text.get(self.span.clone()).unwrap_or_default().trim_end();
+        let (last, _) = file.position(self.span.start + spanned.len().max(1) - 1);
         let lines = if last > first { format!("lines {first}-{last}") } else { format!("line {first}") };
         match self.kind {
             RemarkKind::Note => format!("{lines}: {}", plain(&self.text)),

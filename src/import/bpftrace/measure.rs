@@ -25,6 +25,8 @@ pub(super) struct Measure {
     pub(super) states: Vec<StateRead>,
     /// Whether the keys are what a line shows: then those that are no label are no loss of a metric.
     pub(super) is_shown: bool,
+    /// Numbers of the line that are no labels, by name.
+    pub(super) unlabelled: BTreeSet<String>,
     pub(super) span: Span,
 }
 
@@ -73,6 +75,7 @@ pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<Measure> {
                 gauged: vec![gauged],
                 states,
                 is_shown: false,
+                unlabelled: BTreeSet::new(),
                 span: deed.span.clone(),
             }),
         }
@@ -109,7 +112,8 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
         let common = both.take_while(|(a, b)| a.spelling() == b.spelling()).count();
         conditions.truncate(common);
     }
-    let (mut keys, mut latency) = (Vec::<Term>::new(), None::<Term>);
+    let (mut keys, mut latency, mut unlabelled) = (Vec::<Term>::new(), None::<Term>, BTreeSet::new());
+    let is_time = |term: &Term| term.has(&|part| part.is_name("nsecs") || part.is_name("elapsed"));
     for argument in lines.iter().flat_map(|(_, arguments)| texts(arguments)) {
         match argument {
             // When it was is no label.
@@ -118,6 +122,7 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
                 keys.push(term)
             }
             ShownValue::Number(term) if latency.is_none() && is_latency(&term, roles) => latency = Some(term),
+            ShownValue::Number(term) if !is_time(&term) => drop(unlabelled.insert(label::name_of(&term))),
             _ => {}
         }
     }
@@ -130,7 +135,7 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
     let read: Vec<&Term> = conditions.iter().chain(&keys).chain(&gauged.arguments).collect();
     let states = states(roles, read);
     let span = first.span.start..lines.last().map_or(first.span.end, |(last, _)| last.span.end);
-    Some(Measure { conditions, keys, gauged: vec![gauged], states, is_shown: true, span })
+    Some(Measure { conditions, keys, gauged: vec![gauged], states, is_shown: true, unlabelled, span })
 }
 
 /// A value in a printed line.

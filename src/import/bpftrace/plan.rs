@@ -322,6 +322,11 @@ impl<'p> Planner<'p> {
         for (span, text) in notes {
             self.note(&span, text);
         }
+        if !measure.unlabelled.is_empty() {
+            let names: Vec<String> = measure.unlabelled.iter().map(|name| format!("`{name}`")).collect();
+            let said = "the line is counted; its numbers are no labels, since each may have many values";
+            self.note(&measure.span, format!("{said}: {}", names.join(", ")));
+        }
         let map = measure.gauged.first().map_or("", |first| first.map.as_str());
         let name = self.names.probe(&[&[map], &words[..]].concat());
         let mut keys: Keys = vec![("name".into(), Written::text(name))];

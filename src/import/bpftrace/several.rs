@@ -117,7 +117,8 @@ impl Planner<'_> {
                     let Some(term) = gauged.arguments.first() else { continue };
                     let said = measured(term, &mut scope)?;
                     (suffix, unit) = (said.suffix, said.unit);
-                    let plain = Said::new(14, &said.text).within(2);
+                    let level = if term.as_number().is_some() { 1 } else { 14 };
+                    let plain = Said::new(level, &said.text).within(2);
                     value = if gauged.function == "minus" { format!("-{plain}") } else { said.text };
                 }
                 let mut keys: Keys = vec![("at".into(), Written::text(&point.at))];
