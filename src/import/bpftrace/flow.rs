@@ -128,7 +128,9 @@ impl Walker<'_> {
             StepKind::If { condition, yes, no } => {
                 return self.branch(step, condition, yes, no, values, conditions);
             }
-            StepKind::Loop(word) => {
+            StepKind::Loop { word, changes } => {
+                // What they are behind it is not known.
+                values.retain(|name, _| !changes.contains(name));
                 let said = format!("a program of a probe has no `{word}`; `each` walks a list");
                 self.flow.remarks.push(Remark::loss(step.span.clone(), said));
             }

@@ -3,7 +3,7 @@
 use super::super::remark::Remark;
 use super::{
     cursor::{Cursor, Lexeme, is_name_part},
-    script::{Action, Script, ScriptMacro, Step, StepKind, Term, TermKind},
+    script::{Action, Script, ScriptMacro, Step, StepKind, Term, TermKind, assigned},
 };
 use std::sync::Arc;
 use tapster_ebpf::diagnostic::{Diagnostic, SourceFile, Span, Spanned};
@@ -325,8 +325,8 @@ impl<'t> ScriptParser<'t> {
                         return Err(self.unexpected(&Lexeme::End, span, "`{`"));
                     }
                 }
-                self.block()?;
-                Ok(StepKind::Loop(word))
+                let changes = assigned(&self.block()?);
+                Ok(StepKind::Loop { word, changes })
             }
             "return" | "break" | "continue" => {
                 self.cursor.take()?;

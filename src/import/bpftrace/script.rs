@@ -48,8 +48,8 @@ pub(super) enum StepKind {
     Value(Term),
     /// `if … else …`
     If { condition: Term, yes: Vec<Step>, no: Vec<Step> },
-    /// `for`, `while` or `unroll`, by its word.
-    Loop(String),
+    /// `for`, `while` or `unroll`, by its word, and the variables that it changes.
+    Loop { word: String, changes: Vec<String> },
     /// `{ … }`, also what a macro became.
     Block(Vec<Step>),
     /// `return`, `break` or `continue`.
@@ -242,4 +242,21 @@ pub(super) fn flat_keys(keys: &[Term]) -> Vec<Term> {
             _ => vec![key.clone()],
         })
         .collect()
+}
+
+/// The variables that statements assign, with those of statements within them.
+pub(super) fn assigned(steps: &[Step]) -> Vec<String> {
+    let mut names = Vec::new();
+    for step in steps {
+        match &step.kind {
+            StepKind::Set { target: Term { kind: TermKind::Variable(name), .. }, .. } => {
+                names.push(name.clone())
+            }
+            StepKind::If { yes, no, .. } => names.extend([assigned(yes), assigned(no)].concat()),
+            StepKind::Loop { changes, .. } => names.extend(changes.clone()),
+            StepKind::Block(steps) => names.extend(assigned(steps)),
+            StepKind::Set { .. } | StepKind::Value(_) | StepKind::Leave | StepKind::Nothing => {}
+        }
+    }
+    names
 }
