@@ -4,7 +4,7 @@
 use crate::{
     host::HostFacts,
     point::Mechanism,
-    typed::{AccessMode, Side, Type, Typed, TypedEvent, TypedKind, TypedProbe},
+    typed::{AccessMode, Role, Side, Type, Typed, TypedEvent, TypedKind, TypedProbe},
 };
 
 #[cfg(doc)]
@@ -236,6 +236,9 @@ pub struct StartLayout {
     pub max_entries: u32,
     /// The table of starts in front of it.
     pub table: Option<TableLayout>,
+    /// Whether each start should find its end, so that one without the other is counted. The last event of a key of `between`
+    /// waits for none, and its first has none before it.
+    pub is_paired: bool,
 }
 
 /// Layout of the table of starts, which is in front of the map of starts: every key has one entry in it, which follows from
@@ -350,7 +353,8 @@ impl Layout {
                 let spread = key.iter().enumerate().flat_map(|(part, slot)| spread(probe, part, slot.size));
                 TableLayout::new(spread.collect(), key_size_total, value_size, max_entries)
             });
-            StartLayout { key, key_size: key_size_total, saved, value_size, max_entries, table }
+            let is_paired = probe.events.iter().all(|event| event.role != Role::Between);
+            StartLayout { key, key_size: key_size_total, saved, value_size, max_entries, table, is_paired }
         });
         let key_size = if labels.is_empty() { 4 } else { size };
         let stacks = stacks(probe, max_rows);

@@ -285,6 +285,12 @@ fn known_answers() {
         ("min(arg0, 5)", 5),
         ("major(arg1)", b >> 20),
         ("minor(arg1)", 7),
+        ("ntohs(arg1)", 0x0700),
+        ("ntohl(0x7f000001)", 0x0100_007f),
+        ("ntohs((s8)arg0)", 0x80ff),
+        ("bswap64(arg1)", b.swap_bytes()),
+        ("ntohs(ntohs(arg1))", 7),
+        ("bswap64(bswap64(arg0)) == arg0", 1),
         ("\"a\" == \"a\"", 1),
         ("\"a\" == \"abcdefgh\"", 0),
         ("\"abcdefgh\" != \"a\"", 1),
@@ -481,13 +487,18 @@ fn random_expressions_over_several_events() {
 #[test]
 fn random_expressions_between_events() {
     let frame = |grammar: &mut Grammar| {
-        let mut event = |at: &str, filter: &str| {
-            let (number, text, pointer) = (grammar.number(2), grammar.text(1), grammar.node(1));
+        // Texts of one size, as all events have to save them.
+        let mut event = |at: &str, text: &str, filter: &str| {
+            let (number, pointer) = (grammar.number(2), grammar.node(1));
             format!(
-                "      - at: \"rawtracepoint:test:{at}\"\n        key: [arg11, comm]\n        save: {{ n: '({number}) + 0', t: 'str({text}, 20)', p: '{pointer}' }}\n{filter}"
+                "      - at: \"rawtracepoint:test:{at}\"\n        key: [arg11, comm]\n        save: {{ n: '({number}) + 0', t: '{text}', p: '{pointer}' }}\n{filter}"
             )
         };
-        let events = [event("untyped", ""), event("stop", "        where: 'duration > 10'\n")].concat();
+        let events = [
+            event("untyped", "comm", ""),
+            event("stop", "str((char *)arg8, 16)", "        where: 'duration > 10'\n"),
+        ];
+        let events = events.concat();
         grammar.numbers.extend(["start.n".into(), "duration".into()]);
         grammar.texts.push("start.t".into());
         grammar.nodes.push("start.p".into());

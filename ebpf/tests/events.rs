@@ -28,7 +28,7 @@ probes:
 
 fn run(program: &Program, vm: &mut Vm, (cpu, point, words): (u32, &str, [u64; 2])) {
     vm.env.cpu = cpu;
-    let code = program.codes.iter().find(|code| code.at.to_string().ends_with(point)).unwrap();
+    let code = program.codes.iter().find(|code| code.at.to_string().ends_with(&format!(":{point}"))).unwrap();
     vm.load(&code.assembled.insns);
     vm.run(&context(&[words[0], words[1], 0, 0, 0, 0, 0, 0, 0, 0])).unwrap();
 }

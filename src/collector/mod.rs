@@ -428,17 +428,17 @@ impl ProbeReader {
     /// Drops since the probe was attached.
     fn dropped(&self) -> io::Result<Dropped> {
         let mut dropped = Dropped::default();
+        let is_paired = self.program().layout.start.as_ref().is_some_and(|start| start.is_paired);
         for reason in DropReason::ALL {
             let count = self.drops_of(reason)?;
-            let is_pair = self.starts.is_some();
             match reason {
-                DropReason::Unmatched => dropped.unmatched = is_pair.then_some(count),
-                DropReason::Inflight if !is_pair => {}
+                DropReason::Unmatched => dropped.unmatched = is_paired.then_some(count),
+                DropReason::Inflight if self.starts.is_none() => {}
                 DropReason::Stack if self.program().layout.stacks.is_empty() => {}
                 _ => dropped.losses.push((reason.name(), count)),
             }
         }
-        if self.starts.is_some() {
+        if is_paired {
             dropped.losses.push(("expired", self.expired.load(Ordering::Relaxed)));
         }
         Ok(dropped)

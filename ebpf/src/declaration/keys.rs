@@ -261,13 +261,13 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "where",
         Form::Expression,
-        "[Which events count](#where); with `at`, and with `function` of its returns. A pair has it in its events.",
+        "[Which events count](#where); with `at`, and with `function` of its returns. Else it is in the events.",
     )
     .or(Fallback::Told("all")),
     Key::new(
         "each",
         Form::Mapping(EACH),
-        "Runs the action once for each element of [a list](#each); with `at` only, else it belongs to the end event.",
+        "Runs the action once for each element of [a list](#each); with `at` only, else it is in the events.",
     ),
     Key::new(
         "labels",
@@ -289,7 +289,7 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "max_inflight",
         Form::Integer(1, 10_000_000),
-        "How many starts that wait for their end have room; not with `at`.",
+        "How many starts that wait for their end have room; not with `at` and `events`.",
     )
     .or(Fallback::Integer(16_384)),
     MAX_FUNCTIONS,
@@ -314,7 +314,7 @@ pub(crate) const MAX_FUNCTIONS: Key = Key::new(
 pub(crate) const INFLIGHT_TIMEOUT: Key = Key::new(
     "inflight_timeout",
     Form::Duration,
-    "After this a start without an end is given up and counted; not with `at`. Where it is not written and the probe has `in_flight` or `oldest`, only [if its end may have been missed](#what-waits).",
+    "After this a start without an end is given up and counted; not with `at` and `events`. Where it is not written and the probe has `in_flight` or `oldest`, only [if its end may have been missed](#what-waits).",
 )
 .or(Fallback::Text("10m"));
 
@@ -387,10 +387,49 @@ pub(super) const LABEL: &[Key] = &[
     .or(Fallback::Told("required, unless each of `events` has its own")),
     Key::new(
         "as",
-        Form::Either(&[Form::Text, Form::Table]),
-        "How the value becomes text: the name of a [decoder](#decoders), or a table of numbers and texts.",
+        Form::Either(&[Form::Text, Form::Table, Form::Mapping(ENUMERATION), Form::Mapping(FLAGS), Form::Mapping(REGEXP)]),
+        "How the value becomes text: the name of a [decoder](#decoders), a table of numbers and texts, [an enumeration or flags](#enumerations-and-flags), [regular expressions](#regular-expressions).",
     )
     .or(Fallback::Told("by the value's type")),
+];
+
+const PREFIX: Key = Key::new(
+    "strip",
+    Form::Text,
+    "What the names begin with and the label leaves out; a name that does not begin so is shown whole.",
+);
+
+/// Keys of `as` for the names of an enumeration.
+pub(super) const ENUMERATION: &[Key] = &[
+    Key::new(
+        "enum",
+        Form::Text,
+        "The enumeration's name on this kernel, or one of its enumerators where it has no name.",
+    )
+    .or(Fallback::Told("that of the value's own type")),
+    PREFIX,
+    Key::new("default", Form::Text, "The text of numbers that have no name.")
+        .or(Fallback::Told("the number")),
+];
+
+/// Keys of `as` for the names of bits.
+pub(super) const FLAGS: &[Key] = &[
+    Key::required(
+        "flags",
+        Form::Either(&[Form::Text, Form::Table]),
+        "The names of the bits: an enumeration as above, or a table of numbers or enumerators and texts.",
+    ),
+    PREFIX,
+];
+
+/// Keys of `as` for texts by regular expressions.
+pub(super) const REGEXP: &[Key] = &[
+    Key::required(
+        "regexp",
+        Form::Either(&[Form::List(&Form::Text), Form::Table]),
+        "A list of regular expressions whose texts are shown as they are, or a table of expressions and the texts that are shown instead, with `$1` for a group.",
+    ),
+    Key::new("default", Form::Text, "The text of all that match none.").or(Fallback::Text("~other")),
 ];
 
 /// Names of the units.
@@ -439,7 +478,7 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 17] = [
+    let lists: &[(&str, &[Key])] = &[
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
@@ -450,6 +489,9 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("between", BETWEEN),
         ("each", EACH),
         ("label", LABEL),
+        ("enumeration", ENUMERATION),
+        ("flags", FLAGS),
+        ("regexp", REGEXP),
         ("reason", REASON),
         ("device group", DEVICE_GROUP),
         ("kind of metric", &KIND_KEYS),
@@ -458,7 +500,7 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("exponential", metric::EXPONENTIAL),
         ("linear", metric::LINEAR),
     ];
-    lists.map(|(name, keys)| (name, table(keys))).to_vec()
+    lists.iter().map(|(name, keys)| (*name, table(keys))).collect()
 }
 
 const KIND_LISTS: &[&[Key]] = &[metric::KEYS, WAITING_KEYS];
@@ -495,6 +537,7 @@ mod tests {
                 (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
                 (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
                 (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
+                (Fallback::Text(_), Form::Text) => true,
                 (Fallback::Text(text), Form::Duration) => crate::key::duration(text).is_some(),
                 (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
                 _ => false,

@@ -2,6 +2,7 @@
 //!
 //! It reports as many mistakes as possible at once, each with its place.
 
+mod decoder;
 mod device_group;
 mod effect;
 mod event;
@@ -13,6 +14,7 @@ mod otlp;
 mod overrides;
 mod point;
 mod reason;
+mod regexp;
 mod single;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};

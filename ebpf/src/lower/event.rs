@@ -36,7 +36,7 @@ impl Lowering<'_> {
         let reads_clock = event.computes(&is_clock);
         let stamped = self.probe.metrics.iter().any(|metric| metric.kind.has_time());
         // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
-        let late = event.role == Role::Start && !reads_clock && event.each.is_none();
+        let late = event.role.keeps_start() && !reads_clock && event.each.is_none();
         if !late && (event.role != Role::Single || reads_clock || stamped) {
             self.stamp();
         }
