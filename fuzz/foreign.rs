@@ -10,6 +10,7 @@ use tapster::{
     elf::{self, Binary, FileSymbols, MachineCode, Name, ReadLimits},
     exposition::{Format, encode},
     family::{FamilyKind, MetricFamily},
+    import::{ForeignFormat, ImportHints, import},
     kernel::offline::{self, KernelHints},
     symbol::mapping,
 };
@@ -170,4 +171,32 @@ pub(crate) fn labels(data: &[u8]) {
 /// What a client would like to get.
 pub(crate) fn accept(data: &[u8]) {
     let _ = Format::negotiate(Some(&String::from_utf8_lossy(data)));
+}
+
+/// A script of bpftrace, or the YAML of `ebpf_exporter`: whatever it is, what comes of it is a file of probes without a mistake.
+pub(crate) fn imports(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let hints =
+        ImportHints { parameters: vec!["1".into(), "two".into()], code: Some(text.clone().into_owned()) };
+    for (name, format) in [("fuzz.bt", ForeignFormat::Bpftrace), ("fuzz.yaml", ForeignFormat::EbpfExporter)] {
+        let file = SourceFile::new(name, text.clone());
+        match import(&file, format, &hints) {
+            Ok(made) => {
+                let (parsed, diagnostics) =
+                    tapster_ebpf::declaration::parse(&SourceFile::new("made", &made.text));
+                let wrong = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+                assert!(
+                    wrong.is_none(),
+                    "{}\n{}",
+                    wrong.map(ToString::to_string).unwrap_or_default(),
+                    made.text
+                );
+                assert_eq!(parsed.probes.len(), made.probes.len());
+                for remark in &made.remarks {
+                    assert!(!remark.told(&file).to_string().contains('\n'));
+                }
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
 }

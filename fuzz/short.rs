@@ -33,6 +33,9 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     if name == "yaml" {
         folders.push(root.join("config/probes"));
     }
+    if name == "imports" {
+        folders.extend(["scripts", "exporter"].map(|folder| root.join("tests/import").join(folder)));
+    }
     let mut paths: Vec<_> = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()))

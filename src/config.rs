@@ -281,9 +281,10 @@ pub fn load(selection: &ProbeSelection) -> Result<Config, ConfigError> {
     survey(selection)?.whole()
 }
 
-/// Reads as much of what was requested as can be read.
+/// Reads as much of what was requested as can be read. Probes that are all off are no mistake: that they are is what is told.
 pub fn survey(selection: &ProbeSelection) -> Result<Config, ConfigError> {
-    gather(selection)?.something()
+    let config = gather(selection)?;
+    if config.off.is_empty() { config.something() } else { Ok(config) }
 }
 
 fn gather(selection: &ProbeSelection) -> Result<Config, ConfigError> {

@@ -4,8 +4,8 @@
 //! attaches it, [`collector`] reads its maps (through [`sys`]; [`label`] and [`topology`] decode labels, [`symbol`] names
 //! functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers requests, [`otlp`] pushes. [`exporter`]
 //! holds the running probes, and reads each within its [`deadline`]; [`report`] and [`raid`] evaluate what probes counted
-//! during a [`watch`]; [`callgraph`] follows the calls of a program, without a probe; [`cli`] is the command line, and no other
-//! room uses it.
+//! during a [`watch`]; [`callgraph`] follows the calls of a program, without a probe; [`import`] makes probes of other tools'
+//! files; [`cli`] is the command line, and no other room uses it.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub mod family;
 pub mod follow;
 pub mod gzip;
 pub mod host;
+pub mod import;
 pub mod kernel;
 pub mod label;
 pub mod load;

@@ -53,3 +53,8 @@ fn labels() {
 fn accept() {
     run("accept", foreign::accept);
 }
+
+#[test]
+fn imports() {
+    run("imports", foreign::imports);
+}

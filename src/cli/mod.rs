@@ -11,6 +11,7 @@ mod check;
 mod command;
 mod compile;
 mod generate;
+mod import;
 mod list;
 mod otlp;
 mod output;
@@ -25,6 +26,7 @@ mod web;
 pub use callgraph::CallgraphArgs;
 pub use check::CheckArgs;
 pub use compile::{CompileArgs, Emit};
+pub use import::{FormatName, ImportArgs};
 pub use list::ListArgs;
 pub use output::answer;
 pub use raid::RaidArgs;
@@ -81,6 +83,9 @@ pub enum Command {
     List(ListArgs),
     /// Show what a probe is compiled to
     Compile(CompileArgs),
+    /// Make probes of a script of bpftrace, or of the YAML of `ebpf_exporter`
+    #[command(after_help = import::AFTER_HELP)]
+    Import(ImportArgs),
     /// Run probes for a while or as long as a command runs, then print what they counted
     #[command(after_help = report::AFTER_HELP)]
     Report(ReportArgs),
@@ -172,6 +177,7 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         Command::Check(args) => check::check(&args),
         Command::List(args) => Stop::status(list::list(&args)),
         Command::Compile(args) => Stop::status(compile::compile(&args)),
+        Command::Import(args) => Stop::status(import::import(&args)),
         Command::Report(args) => Stop::status(report::main(&args)),
         Command::Raid(args) => raid::main(&args),
         Command::Callgraph(args) => Stop::status(callgraph::callgraph(&args)),

@@ -125,6 +125,7 @@ fn what_is_off_runs_when_it_is_named() {
     let selection = ProbeSelection { files: vec![all_off.path().into()], ..ProbeSelection::default() };
     let nothing = load(&selection).unwrap_err().to_string();
     assert!(nothing.contains("all are off") && nothing.ends_with("--probes execs"), "{nothing}");
+    assert_eq!(survey(&selection).unwrap().off.len(), 1);
 }
 
 #[test]

@@ -1,0 +1,402 @@
+//! Expressions of a script → expressions of a probe.
+
+use super::{
+    maps::{ConstantValue, MapRole, Roles},
+    points::CarriedPoint,
+    script::{NamedTerm, Term, TermKind, flat_keys},
+};
+use std::collections::BTreeMap;
+use tapster_ebpf::diagnostic::Span;
+
+/// Longest text in an expression.
+const MAX_TEXT: usize = 255;
+
+/// Why an expression cannot be said, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unsaid {
+    pub(super) span: Span,
+    pub(super) text: String,
+}
+
+/// An expression of a probe, and how tightly its outermost operator binds: less is tighter.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) text: String,
+    level: u8,
+}
+
+impl Said {
+    pub(super) fn new(level: u8, text: impl Into<String>) -> Self {
+        Self { text: text.into(), level }
+    }
+
+    /// As a part of an operator of this level.
+    pub(super) fn within(self, level: u8) -> String {
+        if self.level > level { format!("({})", self.text) } else { self.text }
+    }
+}
+
+/// What a start kept for the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Its time.
+    Time,
+    /// A saved value, by its name; what makes a text of it, if the script called that at the start.
+    Value { name: String, decoder: Option<String> },
+}
+
+/// Where an expression is said: at which event, with what from its start.
+pub(super) struct Scope<'s> {
+    pub(super) roles: &'s Roles,
+    /// Maps of the start; none at a start and at a single event.
+    pub(super) kept: BTreeMap<String, Kept>,
+    /// The event, where it is one.
+    pub(super) point: Option<&'s CarriedPoint>,
+    /// `let`s that are used, in the order in which they are needed.
+    pub(super) lets: Vec<(String, String)>,
+    /// Whether all events are of functions, so that `func` tells them apart.
+    pub(super) has_func: bool,
+}
+
+/// Names that mean the same in a script and in a probe.
+const SAME: [&str; 13] = [
+    "pid", "tid", "uid", "gid", "comm", "cpu", "nsecs", "curtask", "cgroup", "func", "retval", "kstack",
+    "ustack",
+];
+/// Constants that the kernel only defines, which no type information has: their numbers are part of its interface.
+const DEFINED: [(&str, u64); 15] = [
+    ("AF_UNSPEC", 0),
+    ("AF_UNIX", 1),
+    ("AF_INET", 2),
+    ("AF_INET6", 10),
+    ("AF_NETLINK", 16),
+    ("AF_PACKET", 17),
+    ("ETH_P_IP", 0x0800),
+    ("ETH_P_ARP", 0x0806),
+    ("ETH_P_IPV6", 0x86dd),
+    ("TASK_RUNNING", 0),
+    ("TASK_INTERRUPTIBLE", 1),
+    ("TASK_UNINTERRUPTIBLE", 2),
+    ("PF_KTHREAD", 0x0020_0000),
+    ("O_CREAT", 0o100),
+    ("EPERM", 1),
+];
+
+impl Scope<'_> {
+    /// The value of a term.
+    pub(super) fn value(&mut self, term: &Term) -> Result<Said, Unsaid> {
+        let unsaid = |text: String| Err(Unsaid { span: term.span.clone(), text });
+        match &term.kind {
+            TermKind::Number(number) => Ok(Said::new(1, number.to_string())),
+            TermKind::Text(text) if text.chars().count() > MAX_TEXT => {
+                unsaid(format!("a text has at most {MAX_TEXT} characters"))
+            }
+            TermKind::Text(text) => Ok(Said::new(1, literal(text))),
+            TermKind::Name(name) => self.word(name, term),
+            TermKind::Variable(name) => unsaid(format!("`${name}` has no value here")),
+            TermKind::Parameter(name) => unsaid(format!("`${name}` has no value here")),
+            TermKind::Let(named) => self.named(named),
+            TermKind::Map { name, keys } => self.map(name, keys, term),
+            TermKind::Field(of, member) => {
+                if of.is_name("args") {
+                    return Ok(Said::new(1, format!("args.{member}")));
+                }
+                if member.starts_with(|c: char| c.is_ascii_digit()) {
+                    return unsaid("a part of a tuple has no counterpart".into());
+                }
+                // `(*p).x` is `p.x`.
+                let of = match &of.kind {
+                    TermKind::Unary("*", inner) => inner,
+                    _ => of,
+                };
+                let of = self.value(of)?.within(1);
+                Ok(Said::new(1, format!("{of}.{member}")))
+            }
+            TermKind::Index(of, at) => {
+                let (of, at) = (self.value(of)?.within(1), self.value(at)?.text);
+                Ok(Said::new(1, format!("{of}[{at}]")))
+            }
+            TermKind::Call { name, arguments } => self.call(name, arguments, term),
+            TermKind::Unary("&", _) => unsaid("the address of a value has no counterpart".into()),
+            TermKind::Unary(sign, inner) => {
+                if let (&"!", Some(compared)) = (sign, self.prefix(inner, "==")?) {
+                    return Ok(compared);
+                }
+                let inner = self.value(inner)?.within(2);
+                // `--x` would be something else.
+                let blank = if inner.starts_with(sign) { " " } else { "" };
+                Ok(Said::new(2, format!("{sign}{blank}{inner}")))
+            }
+            TermKind::Binary(sign, a, b) => self.binary(sign, a, b),
+            TermKind::Choice(condition, yes, no) => {
+                let condition = self.value(condition)?.within(12);
+                let (yes, no) = (self.value(yes)?.within(12), self.value(no)?.within(14));
+                Ok(Said::new(14, format!("{condition} ? {yes} : {no}")))
+            }
+            TermKind::Cast(to, inner) => {
+                let Some(to) = type_name(to) else {
+                    return unsaid(format!("`{to}` is no type to cast to: a pointer or an integer is"));
+                };
+                let inner = self.value(inner)?.within(2);
+                Ok(Said::new(2, format!("({to}){inner}")))
+            }
+            TermKind::Tuple(_) => unsaid("a tuple is several values".into()),
+        }
+    }
+
+    /// The conditions that are left to say, joined; `None` if that is none. Those that only ask whether there was a start
+    /// are left out: an end without one is not counted.
+    pub(super) fn condition(&mut self, terms: &[Term]) -> Result<Option<String>, Unsaid> {
+        let mut parts = Vec::new();
+        for term in terms {
+            if self.asks_for_start(term) {
+                continue;
+            }
+            let said = self.value(term)?.within(11);
+            if !parts.contains(&said) {
+                parts.push(said);
+            }
+        }
+        Ok((!parts.is_empty()).then(|| parts.join(" && ")))
+    }
+
+    /// Whether a condition is true of each end that has a start.
+    fn asks_for_start(&self, term: &Term) -> bool {
+        let is_kept = |term: &Term| term.as_map().is_some_and(|(map, _)| self.kept.contains_key(map));
+        match &term.kind {
+            TermKind::Map { .. } => is_kept(term),
+            TermKind::Binary("!=" | ">", a, b) => is_kept(a) && b.as_number() == Some(0),
+            TermKind::Call { name, arguments } => name == "has_key" && arguments.first().is_some_and(is_kept),
+            _ => false,
+        }
+    }
+
+    fn word(&self, name: &str, term: &Term) -> Result<Said, Unsaid> {
+        if SAME.contains(&name) || is_argument(name) {
+            return Ok(Said::new(1, name));
+        }
+        if let Some((_, number)) = DEFINED.iter().find(|(known, _)| *known == name) {
+            return Ok(Said::new(1, number.to_string()));
+        }
+        match name {
+            "true" => return Ok(Said::new(1, "1")),
+            "false" => return Ok(Said::new(1, "0")),
+            "ppid" => return Ok(Said::new(1, "curtask.real_parent.tgid")),
+            "pcomm" => return Ok(Said::new(1, "curtask.real_parent.comm")),
+            "probe" => {
+                if let Some(point) = self.point {
+                    return Ok(Said::new(1, literal(&point.written)));
+                }
+            }
+            _ => {}
+        }
+        let is_enumerator = name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        if is_enumerator {
+            return Ok(Said::new(1, name));
+        }
+        let text = match name {
+            "args" => "`args` is all arguments: name one".to_owned(),
+            "probe" => "`probe` is one of several events here, which have one text".to_owned(),
+            _ => format!("`{name}` has no counterpart"),
+        };
+        Err(Unsaid { span: term.span.clone(), text })
+    }
+
+    fn named(&mut self, named: &NamedTerm) -> Result<Said, Unsaid> {
+        if !self.lets.iter().any(|(known, _)| *known == named.name) {
+            let said = self.value(&named.term)?.text;
+            self.lets.push((named.name.clone(), said));
+        }
+        Ok(Said::new(1, named.name.clone()))
+    }
+
+    fn map(&self, name: &str, keys: &[Term], term: &Term) -> Result<Said, Unsaid> {
+        match self.kept.get(name) {
+            Some(Kept::Time) => return Ok(Said::new(4, "nsecs - duration")),
+            Some(Kept::Value { name, .. }) => return Ok(Said::new(1, format!("start.{name}"))),
+            None => {}
+        }
+        let text = match self.roles.of(name) {
+            MapRole::Constant(ConstantValue::Number(number)) if keys.is_empty() => {
+                return Ok(Said::new(1, number.to_string()));
+            }
+            MapRole::Constant(ConstantValue::Text(text)) if keys.is_empty() => {
+                return Ok(Said::new(1, literal(text)));
+            }
+            MapRole::Unwritten => format!("nothing in the script writes `@{name}`"),
+            MapRole::Table(_) | MapRole::Constant(_) => {
+                format!("the texts of `@{name}` are known outside of the kernel: they can be a label alone")
+            }
+            MapRole::State { .. } => {
+                format!("`@{name}` is no value that the start of this event kept")
+            }
+            MapRole::Metric | MapRole::LastValue => format!("programs do not read the metric `@{name}`"),
+        };
+        Err(Unsaid { span: term.span.clone(), text })
+    }
+
+    fn binary(&mut self, sign: &str, a: &Term, b: &Term) -> Result<Said, Unsaid> {
+        if sign == "-" && a.is_name("nsecs") && self.is_start_time(b) {
+            return Ok(Said::new(1, "duration"));
+        }
+        if let ("==" | "!=", Some(0)) = (sign, b.as_number())
+            && let Some(compared) = self.prefix(a, sign)?
+        {
+            return Ok(compared);
+        }
+        let level = match sign {
+            "*" | "/" | "%" => 3,
+            "+" | "-" => 4,
+            "<<" | ">>" => 5,
+            "<" | ">" | "<=" | ">=" => 6,
+            "==" | "!=" => 7,
+            "&" => 8,
+            "^" => 9,
+            "|" => 10,
+            "&&" => 11,
+            _ => 12,
+        };
+        // C's precedences of these surprise people, so they get brackets that C does not need.
+        let is_bitwise = matches!(sign, "&" | "^" | "|" | "<<" | ">>");
+        let inner = if is_bitwise { 2 } else { level };
+        let (a, b) = (self.value(a)?, self.value(b)?);
+        let (a, b) = if matches!(sign, "&&" | "||") {
+            (a.within(level), b.within(level))
+        } else {
+            (a.within(inner), b.within(inner.min(level - 1)))
+        };
+        Ok(Said::new(level, format!("{a} {sign} {b}")))
+    }
+
+    /// Whether a term is the time of this end's start.
+    pub(super) fn is_start_time(&self, term: &Term) -> bool {
+        term.as_map().is_some_and(|(map, _)| self.kept.get(map) == Some(&Kept::Time))
+    }
+
+    /// `strncmp(a, b, n)`, compared with 0.
+    fn prefix(&mut self, term: &Term, sign: &str) -> Result<Option<Said>, Unsaid> {
+        let Some((function @ ("strncmp" | "strcmp"), [a, b, rest @ ..])) = term.as_call() else {
+            return Ok(None);
+        };
+        let length = rest.first().and_then(Term::as_number);
+        let cut = |said: Said, term: &Term| match (length, &term.kind) {
+            (Some(length), TermKind::Text(text)) => {
+                let length = usize::try_from(length).unwrap_or(MAX_TEXT);
+                literal(&text.chars().take(length).collect::<String>())
+            }
+            (Some(length), _) => format!("str({}, {})", said.text, (length + 1).clamp(2, 256)),
+            (None, _) => said.within(6),
+        };
+        if function == "strncmp" && length.is_none() {
+            let text = "the length of `strncmp` must be a number".to_owned();
+            return Err(Unsaid { span: term.span.clone(), text });
+        }
+        let (first, second) = (self.value(a)?, self.value(b)?);
+        let (first, second) = (cut(first, a), cut(second, b));
+        Ok(Some(Said::new(7, format!("{first} {sign} {second}"))))
+    }
+
+    fn call(&mut self, name: &str, arguments: &[Term], term: &Term) -> Result<Said, Unsaid> {
+        let unsaid = |text: String| Err(Unsaid { span: term.span.clone(), text });
+        match (name, arguments) {
+            // Newer spellings of builtins.
+            (name, []) if SAME.contains(&name) || matches!(name, "ppid" | "pcomm" | "probe") => {
+                self.word(name, term)
+            }
+            ("nsecs", _) => Ok(Said::new(1, "nsecs")),
+            ("pid" | "tid" | "ppid", [_]) => self.word(name, term),
+            ("str", [text]) => {
+                let text = self.value(text)?.text;
+                Ok(Said::new(1, format!("str({text})")))
+            }
+            ("str", [text, length]) => {
+                let Some(length) = length.as_number() else {
+                    return unsaid("the length of a text must be a number".into());
+                };
+                let text = self.value(text)?.text;
+                Ok(Said::new(1, format!("str({text}, {})", length.clamp(2, 256))))
+            }
+            ("kstack" | "ustack", _) => {
+                let frames = arguments.iter().find_map(Term::as_number).map(|frames| frames.clamp(1, 127));
+                Ok(Said::new(1, frames.map_or_else(|| name.to_owned(), |frames| format!("{name}({frames})"))))
+            }
+            ("kptr" | "uptr", [pointer]) => self.value(pointer),
+            ("min" | "max", [a, b]) => {
+                let (a, b) = (self.value(a)?.text, self.value(b)?.text);
+                Ok(Said::new(1, format!("{name}({a}, {b})")))
+            }
+            ("strncmp" | "strcmp", _) => match self.prefix(term, "!=")? {
+                Some(said) => Ok(said),
+                None => unsaid(format!("`{name}` compares two texts")),
+            },
+            // Of 16 bits: what else is turned around in a script is a port, and that is one.
+            ("bswap", [port]) if is_port(port) => {
+                let port = self.value(port)?.within(2);
+                Ok(Said::new(10, format!("(({port} & 0xff) << 8) | ({port} >> 8)")))
+            }
+            ("has_key", [map, keys @ ..]) if map.as_map().is_some() => {
+                let (name, own) = map.as_map().unwrap_or_default();
+                self.map(name, &flat_keys(&[own, keys].concat()), term)
+            }
+            ("kaddr" | "uaddr", _) => {
+                unsaid(format!("`{name}`: variables by their address have no counterpart"))
+            }
+            _ => unsaid(format!("`{name}()` has no counterpart")),
+        }
+    }
+}
+
+/// Whether a variable or member is a port by its name.
+fn is_port(term: &Term) -> bool {
+    match &term.kind {
+        TermKind::Let(named) => named.name.contains("port") || is_port(&named.term),
+        TermKind::Field(_, name) => name.contains("port"),
+        TermKind::Cast(to, inner) => to.contains("16") || is_port(inner),
+        _ => false,
+    }
+}
+
+fn is_argument(name: &str) -> bool {
+    name.strip_prefix("arg").is_some_and(|rest| rest.parse::<u8>().is_ok())
+}
+
+/// The type of a cast as a probe has it.
+fn type_name(to: &str) -> Option<String> {
+    let (name, stars) = to.split_once(" *").map_or((to, ""), |_| {
+        let stars = to.find('*').unwrap_or(to.len());
+        to.split_at(stars)
+    });
+    let name = name.trim();
+    if stars.is_empty() && (name.starts_with("struct ") || name.starts_with("union ")) {
+        return None;
+    }
+    let name = match name {
+        "uint8" => "u8",
+        "uint16" => "u16",
+        "uint32" => "u32",
+        "uint64" | "size_t" => "u64",
+        "int8" => "s8",
+        "int16" => "s16",
+        "int32" | "int" => "s32",
+        "int64" | "long" => "s64",
+        other => other,
+    };
+    Some(if stars.is_empty() { name.to_owned() } else { format!("{name} {stars}") })
+}
+
+/// A text as an expression has it.
+pub(super) fn literal(text: &str) -> String {
+    let mut literal = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => literal.extend(['\\', c]),
+            '\n' => literal.push_str("\\n"),
+            '\t' => literal.push_str("\\t"),
+            c if c.is_control() => literal.push(' '),
+            c => literal.push(c),
+        }
+    }
+    literal.push('"');
+    literal
+}

@@ -1,0 +1,1 @@
+SEC("tp_btf/sched_switch") int a(void);
