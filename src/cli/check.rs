@@ -84,7 +84,10 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut compiled = Vec::new();
     for probe in probes {
         match tapster_ebpf::compile(&probe, &target) {
-            Ok(program) => compiled.push((probe, program)),
+            Ok(program) => {
+                diagnostics.extend(program.warnings.iter().cloned());
+                compiled.push((probe, program));
+            }
             Err(more) => match kernel.typeless(&more) {
                 Some(why) => typeless.push((probe.name.value.clone(), why)),
                 None => diagnostics.extend(more),

@@ -228,7 +228,8 @@ impl Scope<'_> {
     ) -> Result<Typed, Problems> {
         let texts = (matches!(left.ty, Type::Text { .. }), matches!(right.ty, Type::Text { .. }));
         if texts == (true, true) && matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne) {
-            self.can_be_equal(expression, (left_expr, right_expr), (&left, &right))?;
+            let is_equal = operator == BinaryOperator::Eq;
+            self.can_be_equal(expression, is_equal, (left_expr, right_expr), (&left, &right))?;
             return Ok(Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
         }
         if let (true, TypedKind::Function(_), TypedKind::Text(name)) =

@@ -9,6 +9,9 @@ mod expression;
 mod family;
 mod lvalue;
 mod meeting;
+mod part;
+mod pattern;
+mod program_memory;
 mod scope;
 mod stack;
 mod target_label;
@@ -229,6 +232,9 @@ impl Checker<'_> {
             self.meetings(&events);
             self.frames(&events);
         }
+        let mut warnings = pattern::patterns(probe);
+        warnings
+            .extend(events.iter().filter_map(|(event, typed)| program_memory::at_entry(probe, event, typed)));
         let events: Vec<TypedEvent> = events.into_iter().map(|(_, typed)| typed).collect();
         for (name, problems) in std::mem::take(&mut self.let_problems) {
             if !self.let_worked.contains(&name) {
@@ -280,6 +286,7 @@ impl Checker<'_> {
             inflight_timeout_ns: probe.inflight_timeout_ns.unwrap_or_else(|| INFLIGHT_TIMEOUT.default_ns()),
             per_cpu: probe.per_cpu,
             chosen,
+            warnings,
         })
     }
 }

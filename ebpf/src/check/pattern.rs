@@ -1,0 +1,113 @@
+//! Warnings about texts in comparisons that look like patterns. Comparisons are of whole texts, so such a condition is accepted
+//! and never true.
+
+use crate::{
+    diagnostic::Diagnostic,
+    expr::{BinaryOperator, Expr, ExprKind},
+    glob::alternatives,
+    probe::{Event, Expression, Probe},
+};
+
+/// Most comparisons that a hint writes out.
+const MOST_WRITTEN: usize = 4;
+
+/// Warnings about all expressions of a probe.
+pub(super) fn patterns(probe: &Probe) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for expression in expressions(probe) {
+        let mut waiting = vec![&expression.ast];
+        while let Some(expr) = waiting.pop() {
+            found.extend(comparison(probe, expression, expr));
+            waiting.extend(expr.children());
+        }
+    }
+    found
+}
+
+fn expressions(probe: &Probe) -> impl Iterator<Item = &Expression> {
+    let events = probe.starts.iter().chain(&probe.ends).flat_map(of_event);
+    let labels = probe.labels.iter().map(|label| &label.value);
+    let metrics = probe.metrics.iter().flat_map(|metric| metric.value.iter().chain(&metric.filter));
+    probe.lets.iter().map(|(_, value)| value).chain(events).chain(labels).chain(metrics)
+}
+
+fn of_event(event: &Event) -> impl Iterator<Item = &Expression> {
+    event.key.iter().chain(&event.filter).chain(event.saves.iter().map(|(_, value)| value))
+}
+
+/// The warning about one comparison. A `*` at the beginning or end of a text is an error, which the checker reports.
+fn comparison(probe: &Probe, expression: &Expression, expr: &Expr) -> Option<Diagnostic> {
+    let ExprKind::Binary(operator @ (BinaryOperator::Eq | BinaryOperator::Ne), left, right) = &expr.kind
+    else {
+        return None;
+    };
+    let (text, written, other) = match (&left.kind, &right.kind) {
+        (ExprKind::Text(_), ExprKind::Text(_)) => return None,
+        (_, ExprKind::Text(text)) => (text, right, left),
+        (ExprKind::Text(text), _) => (text, left, right),
+        _ => return None,
+    };
+    if text.starts_with('*') || text.ends_with('*') {
+        return None;
+    }
+    let raw = expression.text().get(written.span.clone())?;
+    let sign = sign(raw)?;
+    let (equals, join) = match operator {
+        BinaryOperator::Eq => ("==", " || "),
+        _ => ("!=", " && "),
+    };
+    let each = alternatives(text);
+    let instead = if sign == '{' && each.len() <= MOST_WRITTEN {
+        let each: Vec<String> = each.iter().map(|text| format!("{other} {equals} \"{text}\"")).collect();
+        each.join(join)
+    } else {
+        format!("prefix({other}, …) or contains({other}, …)")
+    };
+    let message = format!("`{sign}` is no pattern here: texts are compared as they are");
+    let hint = format!("write {instead}, for the character itself `\\{sign}`");
+    let place = expression.place(&probe.file, written.span.clone());
+    Some(Diagnostic::warning(&probe.file, place, message).hint(hint))
+}
+
+/// The character that makes a pattern of a text, as it stands in the expression, unless it is escaped.
+fn sign(raw: &str) -> Option<char> {
+    let mut plain = String::new();
+    let mut characters = raw.chars();
+    while let Some(c) = characters.next() {
+        // What is escaped is nothing that a pattern has.
+        let c = if c == '\\' { characters.next().map(|_| '_')? } else { c };
+        plain.push(c);
+    }
+    let has_set = plain.find('[').is_some_and(|at| plain[at + 1..].find(']').is_some_and(|end| end > 0));
+    let has_braces = alternatives(&plain).len() > 1;
+    plain.chars().find(|c| match c {
+        '*' | '?' => true,
+        '[' => has_set,
+        '{' => has_braces,
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_pattern() {
+        for (raw, expected) in [
+            (r#""kworker/0:1""#, None),
+            (r#""a?b""#, Some('?')),
+            (r#""a\?b""#, None),
+            (r#""a*b""#, Some('*')),
+            (r#""ext[34]""#, Some('[')),
+            (r#""a[]""#, None),
+            (r#""a[""#, None),
+            (r#""{a,b}x""#, Some('{')),
+            (r#""{a}x""#, None),
+            (r#""\{a,b}x""#, None),
+            (r#""\\?""#, Some('?')),
+        ] {
+            assert_eq!(sign(raw), expected, "{raw}");
+        }
+    }
+}
