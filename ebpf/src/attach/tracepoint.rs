@@ -4,7 +4,7 @@ use super::{
     Argument, ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked, no_tracepoint,
 };
 use crate::{
-    btf::{self, Btf},
+    btf::{Btf, BtfKind, TypeId},
     point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
     tracefs::{Field, fields},
     typed::{AccessMode, Type, Typed, TypedKind},
@@ -76,7 +76,7 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
             .ok_or_else(|| format!("`{}` is an array of elements of {element_size} bytes", field.name))?;
         return Ok(ArgumentValue::Array { offset, element_size, element, count });
     }
-    let ty = if field.ctype.ends_with('*') && size == 8 {
+    let ty = if field.ctype.contains('*') && size == 8 {
         Type::Pointer { to: pointee(&field.ctype, btf), access: AccessMode::Auto }
     } else {
         Type::integer(size, field.signed)
@@ -115,30 +115,62 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     }
     let btf = btf?;
     let id = match name.strip_prefix("enum ") {
-        Some(name) => btf.find(name, btf::BtfKind::Enum)?,
+        Some(name) => btf.find(name, BtfKind::Enum)?,
         None => {
-            btf.strip(btf.find(name, btf::BtfKind::Typedef).or_else(|| btf.find(name, btf::BtfKind::Int))?)
+            btf.strip(btf.find(name, BtfKind::Typedef).or_else(|| btf.find(name, BtfKind::Int))?)
         }
     };
-    if !matches!(btf.kind(id), btf::BtfKind::Int | btf::BtfKind::Enum) {
+    if !matches!(btf.kind(id), BtfKind::Int | BtfKind::Enum) {
         return None;
     }
     let bytes = btf.size(id).filter(|bytes| matches!(bytes, 1 | 2 | 4))?;
     Some((bytes, btf.is_signed(id)))
 }
 
-/// The type that `const struct foo *` points to; 0 if it is unknown.
-fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
+/// Integers by their names in C, of which BTF has other spellings: size in bytes and sign.
+const INTEGERS: [(&str, u32, bool); 8] = [
+    ("unsigned", 4, false),
+    ("unsigned int", 4, false),
+    ("int", 4, true),
+    ("unsigned long", 8, false),
+    ("long", 8, true),
+    ("unsigned short", 2, false),
+    ("short", 2, true),
+    ("unsigned char", 1, false),
+];
+/// Words that qualify a type without changing what is read.
+const QUALIFIERS: [&str; 8] =
+    ["const", "volatile", "restrict", "__user", "__rcu", "__iomem", "__percpu", "__seg_gs"];
+
+/// The type that `const struct foo *` or `const char *const *` points to; 0 if it is unknown.
+fn pointee(ctype: &str, btf: Option<&Btf>) -> TypeId {
     let Some(btf) = btf else { return 0 };
-    let inner = ctype.trim_end_matches('*').replace("const ", "");
-    let inner = inner.trim();
-    if ctype.matches('*').count() > 1 {
-        return 0;
+    let pointers = u32::try_from(ctype.matches('*').count()).unwrap_or(u32::MAX);
+    let inner = ctype.replace('*', " ");
+    let words: Vec<&str> = inner.split_whitespace().filter(|word| !QUALIFIERS.contains(word)).collect();
+    let id = match words.as_slice() {
+        ["struct", name] => btf.find(name, BtfKind::Struct),
+        ["union", name] => btf.find(name, BtfKind::Union),
+        ["enum", name] => btf.find(name, BtfKind::Enum).or_else(|| btf.find(name, BtfKind::Enum64)),
+        ["void"] => Some(0),
+        words => {
+            let name = words.join(" ");
+            let by_size = |(_, size, signed): &(&str, u32, bool)| {
+                btf.ids().find(|id| {
+                    btf.kind(*id) == BtfKind::Int
+                        && btf.size(*id) == Some(*size)
+                        && btf.is_signed(*id) == *signed
+                })
+            };
+            let known = || INTEGERS.iter().find(|(known, ..)| *known == name).and_then(by_size);
+            btf.find(&name, BtfKind::Int).or_else(known).or_else(|| btf.find(&name, BtfKind::Typedef))
+        }
+    };
+    match (id, pointers) {
+        (Some(id), 1) => id,
+        (Some(id), _) => btf.pointer(id, pointers - 1).unwrap_or(0),
+        (None, _) => 0,
     }
-    if let Some(name) = inner.strip_prefix("struct ") {
-        return btf.find(name.trim(), btf::BtfKind::Struct).unwrap_or(0);
-    }
-    btf.find(inner, btf::BtfKind::Int).or_else(|| btf.find(inner, btf::BtfKind::Typedef)).unwrap_or(0)
 }
 
 #[cfg(test)]

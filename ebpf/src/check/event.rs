@@ -237,12 +237,14 @@ impl Checker<'_> {
         };
         let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
         for (name, expression) in &probe.lets {
-            let typed = scope.check(expression);
-            match &typed {
-                Ok(_) => drop(self.let_worked.insert(name.value.clone())),
-                Err(problems) => self.let_problems.push((name.value.clone(), problems.clone())),
+            let named = scope.named(&name.value, expression);
+            match &named.value {
+                Err(problems) if !named.is_known() => {
+                    self.let_problems.push((name.value.clone(), problems.clone()));
+                }
+                _ => drop(self.let_worked.insert(name.value.clone())),
             }
-            scope.lets.push((name.value.clone(), typed));
+            scope.lets.push(named);
         }
         let each = event.each.as_ref().zip(each_from).and_then(|(each, from)| self.each(each, from, &scope));
         let mut keys: Vec<Typed> = event
@@ -491,6 +493,6 @@ pub(super) fn placeholder_lets(scope: &Scope<'_>) -> Vec<Typed> {
     scope
         .lets
         .iter()
-        .map(|(_, typed)| typed.as_ref().map_or_else(|_| Typed::constant(0), Clone::clone))
+        .map(|named| named.value.as_ref().map_or_else(|_| Typed::constant(0), Clone::clone))
         .collect()
 }

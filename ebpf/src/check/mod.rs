@@ -47,11 +47,37 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
         let_problems: Vec::new(),
     };
     let typed = checker.probe();
-    let mut diagnostics = checker.diagnostics;
-    let mut seen = HashSet::new();
-    // One expression typed for several events says the same thing for each.
-    diagnostics.retain(|diagnostic| seen.insert((diagnostic.span.clone(), diagnostic.message.clone())));
+    let diagnostics = once(probe, checker.diagnostics);
     typed.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)).ok_or(diagnostics)
+}
+
+/// Joins what one expression, typed for several events, says for each: messages about one place that differ at most in the attach
+/// point become the first of them, with the number of the others.
+fn once(probe: &Probe, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut points: Vec<String> = probe.attach_points().map(|at| format!("`{}`", at.value)).collect();
+    // One may be the beginning of another.
+    points.sort_unstable_by_key(|point| std::cmp::Reverse(point.len()));
+    let mut known: Vec<(Diagnostic, String, HashSet<String>)> = Vec::new();
+    for diagnostic in diagnostics {
+        let plain = points.iter().fold(diagnostic.message.clone(), |text, point| text.replace(point, "`…`"));
+        let same = known.iter_mut().find(|(first, text, _)| first.span == diagnostic.span && *text == plain);
+        match same {
+            Some((_, _, messages)) => drop(messages.insert(diagnostic.message)),
+            None => {
+                let messages = HashSet::from([diagnostic.message.clone()]);
+                known.push((diagnostic, plain, messages));
+            }
+        }
+    }
+    let told = known.into_iter().map(|(mut first, _, messages)| {
+        match messages.len() - 1 {
+            0 => {}
+            1 => first.message.push_str(" (and so at another event)"),
+            others => first.message.push_str(&format!(" (and so at {others} other events)")),
+        }
+        first
+    });
+    told.collect()
 }
 
 /// Selects, from probes of one name, the first for this kernel; refuses two variants that are both for one kernel.

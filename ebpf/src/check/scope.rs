@@ -76,6 +76,23 @@ pub(super) struct SavedValue {
     pub(super) longest: u32,
 }
 
+/// A named expression at an event.
+#[derive(Clone, Debug)]
+pub(super) struct NamedExpression {
+    pub(super) name: String,
+    /// Its value; of a place the pointer to it.
+    pub(super) value: Result<Typed, Problems>,
+    /// What it names, if that is no value: a struct, or an array.
+    place: Option<Operand>,
+}
+
+impl NamedExpression {
+    /// Whether it has a meaning at the event.
+    pub(super) fn is_known(&self) -> bool {
+        self.value.is_ok() || self.place.is_some()
+    }
+}
+
 /// The scope of an expression: the names that it can use.
 pub(super) struct Scope<'a> {
     pub(super) target: &'a Target<'a>,
@@ -83,7 +100,7 @@ pub(super) struct Scope<'a> {
     pub(super) resolved: &'a Resolved,
     /// The attach point as written, for messages.
     pub(super) at: String,
-    pub(super) lets: Vec<(String, Result<Typed, Problems>)>,
+    pub(super) lets: Vec<NamedExpression>,
     /// Named expressions as written.
     pub(super) declared: &'a [(Spanned<String>, Expression)],
     pub(super) item: Option<(String, Type)>,
@@ -139,8 +156,12 @@ impl<'a> Scope<'a> {
         {
             return Ok(Operand::Value(Typed::new(TypedKind::Item, ty.clone())));
         }
-        if let Some(index) = self.lets.iter().rposition(|(known, _)| known == name) {
-            let typed = self.lets[index].1.as_ref().map_err(Clone::clone)?;
+        if let Some(index) = self.lets.iter().rposition(|known| known.name == name) {
+            let NamedExpression { value, place, .. } = &self.lets[index];
+            if let Some(place) = place {
+                return Ok(place.clone());
+            }
+            let typed = value.as_ref().map_err(Clone::clone)?;
             // A constant is what it is by any name, so that what is asked of constants is asked of it.
             if matches!(typed.kind, TypedKind::Constant(_) | TypedKind::Text(_)) {
                 return Ok(Operand::Value(typed.clone()));
@@ -210,6 +231,31 @@ impl<'a> Scope<'a> {
         Ok(Operand::Value(value))
     }
 
+    /// Checks what a `let` names: a value, or a struct or array, whose fields and elements are read where the name is used.
+    pub(super) fn named(&self, name: &str, expression: &Expression) -> NamedExpression {
+        let named = |value, place| NamedExpression { name: name.to_owned(), value, place };
+        match self.operand(expression, &expression.ast) {
+            Ok(Operand::Lvalue(place)) => {
+                let is_whole = self.target.btf.is_some_and(|btf| {
+                    let kind = btf.kind(btf.strip(place.type_id));
+                    kind.is_composite() || kind == BtfKind::Array
+                });
+                match self.load(expression, &expression.ast, &place) {
+                    Err(_) if is_whole => {
+                        // The pointer is computed once, as any other value.
+                        let pointer = place.base.clone();
+                        let base = Typed { kind: TypedKind::Let(self.lets.len()), ..pointer.clone() };
+                        named(Ok(pointer), Some(Operand::Lvalue(Lvalue { base, ..place })))
+                    }
+                    value => named(value, None),
+                }
+            }
+            Ok(array @ Operand::Array { .. }) => named(self.value(expression, &expression.ast), Some(array)),
+            Ok(Operand::Value(value)) => named(Ok(value), None),
+            Err(problems) => named(Err(problems), None),
+        }
+    }
+
     /// `retval`
     fn result(&self, expression: &Expression, expr: &Expr) -> Result<Operand, Problems> {
         match &self.resolved.result {
@@ -251,7 +297,7 @@ impl<'a> Scope<'a> {
             let ty = Type::S64;
             return Ok(Operand::Value(Typed::new(TypedKind::Constant(value.cast_unsigned()), ty)));
         }
-        let candidates = NAMES.iter().copied().chain(self.lets.iter().map(|(name, _)| name.as_str()));
+        let candidates = NAMES.iter().copied().chain(self.lets.iter().map(|known| known.name.as_str()));
         let is_argument = self.resolved.arguments.iter().any(|argument| argument.name == name);
         let hint = if is_argument {
             Some(format!("did you mean `args.{name}`?"))

@@ -1,6 +1,6 @@
 //! Texts: `str`, their greatest length, and their comparisons.
 
-use super::scope::{Operand, Problems, Scope};
+use super::scope::{NamedExpression, Operand, Problems, Scope};
 use crate::{
     expr::{Expr, ExprKind},
     probe::Expression,
@@ -120,7 +120,7 @@ impl Scope<'_> {
                 self.longest_within(then, parts).max(self.longest_within(otherwise, parts))
             }
             TypedKind::Let(index) => match self.lets.get(*index) {
-                Some((_, Ok(value))) => self.longest_within(value, parts),
+                Some(NamedExpression { value: Ok(value), .. }) => self.longest_within(value, parts),
                 _ => room,
             },
             TypedKind::Saved(index) => {
