@@ -16,6 +16,7 @@ use crate::{
 use clap::Args;
 use std::{collections::BTreeSet, fmt::Write};
 use tapster_ebpf::{
+    point::Subject,
     probe::{Decoder, Otlp, Probe},
     program::Program,
 };
@@ -187,13 +188,13 @@ fn told(
             writeln!(text, "{:width$}            {line}", "")?;
         }
         let loaded = started.and_then(|started| started.loaded.iter().find(|(loaded, _)| loaded == name));
-        for AttachedPoint { at, mechanism, functions, places } in
+        for AttachedPoint { at, mechanism, functions, places, what } in
             ways(program, loaded.map_or(&[][..], |(_, all)| all.as_slice()))
         {
             let count = match (functions, places) {
                 (0 | 1, 0 | 1) => String::new(),
                 (0 | 1, places) => format!(", {places} places"),
-                (functions, _) => format!(", {functions} functions"),
+                (functions, _) => format!(", {functions} {what}"),
             };
             writeln!(text, "{:width$}            {at} by {mechanism}{count}", "")?;
         }
@@ -239,6 +240,8 @@ struct AttachedPoint {
     functions: usize,
     /// Number of places of a USDT probe.
     places: usize,
+    /// What there are several of, in words.
+    what: &'static str,
 }
 
 /// One for each attach point. A USDT probe may need several programs for one, because its arguments differ between places.
@@ -257,7 +260,11 @@ fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<AttachedPoint> {
             .find(|known| known.at == at && known.mechanism == mechanism && code.usdt.is_some())
         {
             Some(known) => known.places += places,
-            None => ways.push(AttachedPoint { at, mechanism, functions, places }),
+            None => {
+                let is_tracepoint = code.at.kind.subject == Subject::Tracepoint;
+                let what = if is_tracepoint { "tracepoints" } else { "functions" };
+                ways.push(AttachedPoint { at, mechanism, functions, places, what });
+            }
         }
     }
     ways

@@ -1,14 +1,18 @@
-//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, with the fields of its format file.
+//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, with the fields of its format file; one tracepoint, or all
+//! that a pattern matches.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked, no_tracepoint,
+    Argument, ArgumentValue, Description, Missing, Parsed, Place, ResolveOptions, Resolved, Site, Sites,
+    Target, is_name_or_pattern, left_out, never_untracked, no_tracepoint,
 };
 use crate::{
     btf::{Btf, BtfKind, TypeId},
+    glob::{Glob, is_pattern},
     point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
     tracefs::{Field, fields},
     typed::{AccessMode, Type, Typed, TypedKind},
 };
+use std::collections::BTreeSet;
 
 /// Bytes that are kept of a text without a fixed length.
 const TEXT_CAPACITY: u32 = 64;
@@ -24,11 +28,11 @@ pub(super) static TRACEPOINT: Description = Description {
         short: "t",
         form: "tracepoint:CATEGORY:NAME",
         subject: Subject::Tracepoint,
-        several: FunctionCount::Never,
+        several: FunctionCount::Pattern,
         mechanisms: &[MECHANISM],
     },
-    parse: |text| names(text, &[2]),
-    resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),
+    parse,
+    resolve,
     untracked: never_untracked,
 };
 
@@ -37,8 +41,62 @@ pub fn point(category: &str, name: &str) -> AttachPoint {
     AttachPoint::new(&TRACEPOINT.kind, vec![category.into(), name.into()])
 }
 
-fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
+/// Parses a category and a name, or patterns of them.
+fn parse(text: &str) -> Parsed {
+    let parts: Vec<&str> = text.split(':').collect();
+    (parts.len() == 2 && parts.iter().all(|part| is_name_or_pattern(part)))
+        .then(|| Ok(parts.into_iter().map(str::to_owned).collect()))
+}
+
+fn resolve(at: &AttachPoint, options: ResolveOptions, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
     let (category, name) = (at.category().expect("a tracepoint has a category"), at.name());
+    if !at.may_be_several() {
+        return Ok(vec![one(category, name, name.to_owned(), target)?]);
+    }
+    let (categories, names) = (Glob::new(category), Glob::new(name));
+    let all: BTreeSet<(String, String)> = target.tracepoints.all().into_iter().collect();
+    let matching: Vec<&(String, String)> =
+        all.iter().filter(|(category, name)| categories.matches(category) && names.matches(name)).collect();
+    if matching.is_empty() {
+        let hint = if all.is_empty() {
+            "tracefs cannot be read: run as root, or mount it: mount -t tracefs tracefs /sys/kernel/tracing"
+                .into()
+        } else {
+            format!("`tapster list '{at}'` shows what a pattern matches, `tapster list` what there is")
+        };
+        return Err(Missing {
+            message: format!("this kernel has no tracepoint that `{at}` matches"),
+            hint: Some(hint),
+        });
+    }
+    let most = options.most;
+    if u32::try_from(matching.len()).map_or(true, |count| count > most) {
+        let count = matching.len();
+        return Err(Missing {
+            message: format!("{count} tracepoints match `{at}`, and {most} are taken at most"),
+            hint: Some(format!(
+                "narrow the pattern, or set `max_functions: {count}` beside the probe's name"
+            )),
+        });
+    }
+    let (mut programs, mut unreadable) = (Vec::new(), Vec::new());
+    for (found, name) in matching {
+        // Of several categories a name may be that of two.
+        let shown = if is_pattern(category) { format!("{found}:{name}") } else { name.clone() };
+        match one(found, name, shown, target) {
+            Ok(resolved) => programs.push(resolved),
+            Err(missing) => unreadable.push((name.as_str(), missing)),
+        }
+    }
+    let Some(first) = programs.first_mut() else {
+        return Err(unreadable.swap_remove(0).1);
+    };
+    let names: Vec<&str> = unreadable.iter().map(|(name, _)| *name).collect();
+    first.sites.left_out.extend(left_out("whose format cannot be read", &names));
+    Ok(programs)
+}
+
+fn one(category: &str, name: &str, shown: String, target: &Target<'_>) -> Result<Resolved, Missing> {
     let Some(format) = target.tracepoints.format(category, name) else {
         return Err(no_tracepoint("tracepoint", Some(category), name, target));
     };
@@ -47,7 +105,9 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
         .filter(|field| !field.name.starts_with(COMMON))
         .map(|field| Argument { value: value(&field, target.btf), ctype: ctype(&field), name: field.name })
         .collect();
-    Ok(Resolved::event(MECHANISM, arguments))
+    let place = Place::Tracepoint { category: category.to_owned(), name: name.to_owned() };
+    let sites = Sites { list: vec![Site::new(shown, place)], ..Sites::default() };
+    Ok(Resolved { sites, ..Resolved::event(MECHANISM, arguments) })
 }
 
 fn ctype(field: &Field) -> String {
@@ -116,9 +176,7 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     let btf = btf?;
     let id = match name.strip_prefix("enum ") {
         Some(name) => btf.find(name, BtfKind::Enum)?,
-        None => {
-            btf.strip(btf.find(name, BtfKind::Typedef).or_else(|| btf.find(name, BtfKind::Int))?)
-        }
+        None => btf.strip(btf.find(name, BtfKind::Typedef).or_else(|| btf.find(name, BtfKind::Int))?),
     };
     if !matches!(btf.kind(id), BtfKind::Int | BtfKind::Enum) {
         return None;

@@ -19,7 +19,7 @@ mod text;
 mod waiting;
 
 use crate::{
-    attach::{self, Site},
+    attach::{self, Place, Site},
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
     probe::{AttachPoint, Decoder, Probe},
@@ -47,14 +47,18 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
         let_problems: Vec::new(),
     };
     let typed = checker.probe();
-    let diagnostics = once(probe, checker.diagnostics);
+    let diagnostics = once(probe, &checker.functions, checker.diagnostics);
     typed.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)).ok_or(diagnostics)
 }
 
 /// Joins what one expression, typed for several events, says for each: messages about one place that differ at most in the attach
 /// point become the first of them, with the number of the others.
-fn once(probe: &Probe, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+fn once(probe: &Probe, sites: &[(Option<FileId>, Site)], diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut points: Vec<String> = probe.attach_points().map(|at| format!("`{}`", at.value)).collect();
+    points.extend(sites.iter().filter_map(|(_, site)| match &site.place {
+        Place::Tracepoint { category, name } => Some(format!("`tracepoint:{category}:{name}`")),
+        Place::Kernel { .. } | Place::File { .. } => None,
+    }));
     // One may be the beginning of another.
     points.sort_unstable_by_key(|point| std::cmp::Reverse(point.len()));
     let mut known: Vec<(Diagnostic, String, HashSet<String>)> = Vec::new();

@@ -47,7 +47,10 @@ fn comparison(probe: &Probe, expression: &Expression, expr: &Expr) -> Option<Dia
         (ExprKind::Text(text), _) => (text, left, right),
         _ => return None,
     };
-    if text.starts_with('*') || text.ends_with('*') {
+    // Names of functions and tracepoints are compared with what there is.
+    let is_name =
+        matches!(&other.kind, ExprKind::Name(name) if matches!(name.as_str(), "func" | "tracepoint"));
+    if is_name || text.starts_with('*') || text.ends_with('*') {
         return None;
     }
     let raw = expression.text().get(written.span.clone())?;

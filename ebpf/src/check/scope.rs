@@ -38,9 +38,28 @@ pub(super) fn both(mut problems: Problems, more: Problems) -> Problems {
 }
 
 /// Names that need no scope.
-const NAMES: [&str; 20] = [
-    "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
-    "true", "retval", "frame", "func", "kstack", "ustack", "traced", "tracing",
+const NAMES: [&str; 21] = [
+    "pid",
+    "tid",
+    "uid",
+    "gid",
+    "cpu",
+    "nsecs",
+    "comm",
+    "cgroup",
+    "curtask",
+    "duration",
+    "args",
+    "start",
+    "true",
+    "retval",
+    "frame",
+    "func",
+    "tracepoint",
+    "kstack",
+    "ustack",
+    "traced",
+    "tracing",
 ];
 
 /// An operand of an expression, before it is loaded.
@@ -210,13 +229,7 @@ impl<'a> Scope<'a> {
                     return Err(self.problem(expression, expr.span.clone(), message, None));
                 }
             },
-            "func" => match self.resolved.function() {
-                Some(function) => function,
-                None => {
-                    let message = format!("`func` is the function of an event, and `{}` is of none", self.at);
-                    return Err(self.problem(expression, expr.span.clone(), message, None));
-                }
-            },
+            "func" | "tracepoint" => return self.site(expression, expr, name),
             "args" | "start" => {
                 let message = format!("`{name}` needs a field behind it");
                 return Err(self.problem(
@@ -229,6 +242,26 @@ impl<'a> Scope<'a> {
             _ => return self.other_name(expression, expr, name),
         };
         Ok(Operand::Value(value))
+    }
+
+    /// `func`, `tracepoint`
+    fn site(&self, expression: &Expression, expr: &Expr, name: &str) -> Result<Operand, Problems> {
+        let is_tracepoint = self.resolved.mechanism.link == LinkKind::Tracepoint;
+        let wants_tracepoint = name == "tracepoint";
+        if let Some(number) = self.resolved.function().filter(|_| is_tracepoint == wants_tracepoint) {
+            return Ok(Operand::Value(number));
+        }
+        let of = if wants_tracepoint { "tracepoint" } else { "function" };
+        let hint = match (wants_tracepoint, &self.resolved.sites.list.is_empty()) {
+            (true, false) => Some("write `func`".into()),
+            (false, false) => Some("write `tracepoint`".into()),
+            (true, true) if self.resolved.mechanism.link.is_raw_tracepoint() => {
+                Some("attach to it as `tracepoint:CATEGORY:NAME`".into())
+            }
+            _ => None,
+        };
+        let message = format!("`{name}` is the {of} of an event, and `{}` is of none", self.at);
+        Err(self.problem(expression, expr.span.clone(), message, hint))
     }
 
     /// Checks what a `let` names: a value, or a struct or array, whose fields and elements are read where the name is used.
