@@ -172,6 +172,11 @@ impl Grammar {
                 let operand = self.number(below);
                 format!("{}({operand})", self.random.pick(&["major", "minor"]))
             }
+            17 | 18 if self.random.one_in(3) => {
+                let text = self.text(below);
+                let sought = self.random.pick(&["a", "b", "ab", "bc", "efg", "abcdefg", "fgh!", "abcdefgh!"]);
+                format!("{}({text}, \"{sought}\")", self.random.pick(&["prefix", "contains"]))
+            }
             17 | 18 => {
                 let (a, mut b) = (self.text(below), self.text(below));
                 // A literal may be longer than the other text can be, which the checker refuses.
