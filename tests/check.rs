@@ -117,15 +117,23 @@ fn what_is_probably_not_meant() {
     let directory = tempfile::tempdir().unwrap();
     // A function of a program, which any compiler makes.
     let source = directory.path().join("program.c");
-    fs::write(&source, "int work(const char *a) { return a[0]; }\nint main(int n, char **v) { return work(v[0]); }\n").unwrap();
-    let built = Command::new("cc").arg("-O0").arg("-o").arg(directory.path().join("program")).arg(&source).status();
+    fs::write(
+        &source,
+        "int work(const char *a) { return a[0]; }\nint main(int n, char **v) { return work(v[0]); }\n",
+    )
+    .unwrap();
+    let built =
+        Command::new("cc").arg("-O0").arg("-o").arg(directory.path().join("program")).arg(&source).status();
     assert!(built.unwrap().success());
     for path in fixture::yaml_files("warnings") {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         fs::copy(&path, directory.path().join(format!("{name}.yaml"))).unwrap();
         let output = kernel.tapster(directory.path(), &["check", "--offline", "-c", &format!("{name}.yaml")]);
         let told = stdout(&output);
-        assert!(told.lines().filter(|line| !line.starts_with(' ')).all(|line| line.contains("  compiled")), "{told}");
+        assert!(
+            told.lines().filter(|line| !line.starts_with(' ')).all(|line| line.contains("  compiled")),
+            "{told}"
+        );
         golden.compare(&format!("warnings/{name}.stderr"), &String::from_utf8_lossy(&output.stderr));
     }
     golden.finish();

@@ -244,7 +244,8 @@ struct AttachedPoint {
     what: &'static str,
 }
 
-/// One for each attach point. A USDT probe may need several programs for one, because its arguments differ between places.
+/// One for each attach point. A USDT probe may need several programs for one, because its arguments differ between places, and so
+/// may a pattern of tracepoints.
 fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<AttachedPoint> {
     let mut ways: Vec<AttachedPoint> = Vec::new();
     for code in &program.codes {
@@ -255,13 +256,14 @@ fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<AttachedPoint> {
             taken.map_or_else(|| code.mechanism.name.to_owned(), |status| status.mechanism.clone());
         let (functions, places) =
             (code.sites.list.len(), code.usdt.as_ref().map_or(0, |sites| sites.list.len()));
-        match ways
-            .iter_mut()
-            .find(|known| known.at == at && known.mechanism == mechanism && code.usdt.is_some())
-        {
-            Some(known) => known.places += places,
+        let is_tracepoint = code.at.kind.subject == Subject::Tracepoint;
+        let may_be_several = code.usdt.is_some() || is_tracepoint && code.at.may_be_several();
+        match ways.iter_mut().find(|known| known.at == at && known.mechanism == mechanism && may_be_several) {
+            Some(known) => {
+                known.places += places;
+                known.functions += functions;
+            }
             None => {
-                let is_tracepoint = code.at.kind.subject == Subject::Tracepoint;
                 let what = if is_tracepoint { "tracepoints" } else { "functions" };
                 ways.push(AttachedPoint { at, mechanism, functions, places, what });
             }

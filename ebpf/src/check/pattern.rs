@@ -2,7 +2,7 @@
 //! and never true.
 
 use crate::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, Span},
     expr::{BinaryOperator, Expr, ExprKind},
     glob::alternatives,
     probe::{Event, Expression, Probe},
@@ -41,19 +41,18 @@ fn comparison(probe: &Probe, expression: &Expression, expr: &Expr) -> Option<Dia
     else {
         return None;
     };
-    let (text, written, other) = match (&left.kind, &right.kind) {
-        (ExprKind::Text(_), ExprKind::Text(_)) => return None,
-        (_, ExprKind::Text(text)) => (text, right, left),
-        (ExprKind::Text(text), _) => (text, left, right),
-        _ => return None,
+    let (written, other) = match (literal(probe, expression, left), literal(probe, expression, right)) {
+        (Some(_), Some(_)) | (None, None) => return None,
+        (None, Some(written)) => (written, left),
+        (Some(written), None) => (written, right),
     };
+    let LiteralText { text, raw, place } = written;
     // Names of functions and tracepoints are compared with what there is.
     let is_name =
         matches!(&other.kind, ExprKind::Name(name) if matches!(name.as_str(), "func" | "tracepoint"));
     if is_name || text.starts_with('*') || text.ends_with('*') {
         return None;
     }
-    let raw = expression.text().get(written.span.clone())?;
     let sign = sign(raw)?;
     let (equals, join) = match operator {
         BinaryOperator::Eq => ("==", " || "),
@@ -68,8 +67,30 @@ fn comparison(probe: &Probe, expression: &Expression, expr: &Expr) -> Option<Dia
     };
     let message = format!("`{sign}` is no pattern here: texts are compared as they are");
     let hint = format!("write {instead}, for the character itself `\\{sign}`");
-    let place = expression.place(&probe.file, written.span.clone());
     Some(Diagnostic::warning(&probe.file, place, message).hint(hint))
+}
+
+/// A text in quotes.
+struct LiteralText<'p> {
+    text: &'p str,
+    /// As it stands in the expression.
+    raw: &'p str,
+    /// Where it is compared.
+    place: Span,
+}
+
+/// The text that an expression is, or that a `let` of this name is.
+fn literal<'p>(probe: &'p Probe, expression: &'p Expression, expr: &'p Expr) -> Option<LiteralText<'p>> {
+    let place = expression.place(&probe.file, expr.span.clone());
+    let (expression, expr) = match &expr.kind {
+        ExprKind::Name(name) => {
+            let (_, value) = probe.lets.iter().rfind(|(known, _)| known.value == *name)?;
+            (value, &value.ast)
+        }
+        _ => (expression, expr),
+    };
+    let ExprKind::Text(text) = &expr.kind else { return None };
+    Some(LiteralText { text, raw: expression.text().get(expr.span.clone())?, place })
 }
 
 /// The character that makes a pattern of a text, as it stands in the expression, unless it is escaped.
