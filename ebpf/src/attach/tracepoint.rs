@@ -7,12 +7,11 @@ use super::{
 };
 use crate::{
     btf::{Btf, BtfKind, TypeId},
-    glob::{Glob, is_pattern},
+    glob::is_pattern,
     point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
     tracefs::{Field, fields},
     typed::{AccessMode, Type, Typed, TypedKind},
 };
-use std::collections::BTreeSet;
 
 /// Bytes that are kept of a text without a fixed length.
 const TEXT_CAPACITY: u32 = 64;
@@ -53,12 +52,9 @@ fn resolve(at: &AttachPoint, options: ResolveOptions, target: &Target<'_>) -> Re
     if !at.may_be_several() {
         return Ok(vec![one(category, name, name.to_owned(), target)?]);
     }
-    let (categories, names) = (Glob::new(category), Glob::new(name));
-    let all: BTreeSet<(String, String)> = target.tracepoints.all().into_iter().collect();
-    let matching: Vec<&(String, String)> =
-        all.iter().filter(|(category, name)| categories.matches(category) && names.matches(name)).collect();
+    let matching = target.tracepoints.matching(category, name)?;
     if matching.is_empty() {
-        let hint = if all.is_empty() {
+        let hint = if target.tracepoints.all().is_empty() {
             "tracefs cannot be read: run as root, or mount it: mount -t tracefs tracefs /sys/kernel/tracing"
                 .into()
         } else {
@@ -80,7 +76,7 @@ fn resolve(at: &AttachPoint, options: ResolveOptions, target: &Target<'_>) -> Re
         });
     }
     let (mut programs, mut unreadable) = (Vec::new(), Vec::new());
-    for (found, name) in matching {
+    for (found, name) in &matching {
         // Of several categories a name may be that of two.
         let shown = if is_pattern(category) { format!("{found}:{name}") } else { name.clone() };
         match one(found, name, shown, target) {
