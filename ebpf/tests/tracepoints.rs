@@ -134,11 +134,11 @@ fn what_is_wrong() {
         ),
         (
             "    at: 'tracepoint:alike:*'\n    where: 'tracepoint == \"tow\"'\n",
-            "no tracepoint of `tracepoint:alike:one` is called `tow` (and so at 2 other events) / did you mean `two`?",
+            "none of the event's tracepoints is called `tow` / did you mean `two`?",
         ),
         (
             "    at: 'tracepoint:alike:*'\n    where: 'tracepoint == \"t*\"'\n",
-            "no tracepoint of `tracepoint:alike:one` is called `t*` (and so at 2 other events) / whole names are compared: a pattern belongs into the attach point",
+            "none of the event's tracepoints is called `t*` / whole names are compared: a pattern belongs into the attach point",
         ),
         (
             "    at: 'rawtracepoint:test:*'\n",

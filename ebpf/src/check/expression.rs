@@ -204,14 +204,17 @@ impl Scope<'_> {
             .reduce(|all, one| Typed::new(TypedKind::Binary(join, Box::new(all), Box::new(one)), Type::S64))
             .ok_or_else(|| {
                 let is_tracepoint = self.resolved.mechanism.link == LinkKind::Tracepoint;
-                let what = if is_tracepoint { "tracepoint" } else { "function" };
                 let near = nearest(&name, named.iter().map(|(known, _)| known.as_str()));
                 let hint = if is_pattern(&name) {
                     Some("whole names are compared: a pattern belongs into the attach point".into())
                 } else {
                     near.map(|near| format!("did you mean `{near}`?"))
                 };
-                let message = format!("no {what} of `{}` is called `{name}`", self.at);
+                let message = if is_tracepoint {
+                    format!("none of the event's tracepoints is called `{name}`")
+                } else {
+                    format!("no function of `{}` is called `{name}`", self.at)
+                };
                 self.problem(expression, name_expr.span.clone(), message, hint)
             })
     }
