@@ -153,7 +153,7 @@ pub struct ProgramStatus {
     pub attach_point: String,
     /// How it is attached, if there was a choice: `tp_btf`, `raw_tp`, `tracepoint`.
     pub mechanism: String,
-    /// Number of functions to which it is attached; 0 for events that are no functions.
+    /// Number of functions or tracepoints to which it is attached; 0 for other events.
     pub functions: usize,
     /// Number of eBPF instructions.
     pub instructions: u64,

@@ -34,7 +34,7 @@ const PROBES: [&str; 9] = [
     "sched",
     "malloc",
 ];
-/// A field that no kernel has, an event that none has itself, a probe for some, and a pattern.
+/// A field that no kernel has, an event that none has itself, a probe for some, and patterns.
 const SITE: &str = "probes:
   - name: moved
     at: rawtracepoint:block:block_rq_issue
@@ -51,6 +51,10 @@ const SITE: &str = "probes:
     at: 'kprobe:vfs_*'
     labels: { func: func }
     metrics: [{ counter: pattern_total, help: Calls. }]
+  - name: events
+    at: 'tracepoint:sched:sched_{switch,wakeup}'
+    labels: { event: tracepoint }
+    metrics: [{ counter: events_total, help: Switches and wake-ups. }]
 ";
 
 /// The program where everybody can run it.

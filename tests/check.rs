@@ -10,7 +10,7 @@ use std::{
     path::Path,
     process::{Command, Output},
 };
-use support::{cases::say, command::tool, exporter::binary, fixture};
+use support::{cases::say, command::tool, exporter::binary, fixture, golden::Golden};
 
 const SITE: &str = "probes:
   - name: slept
@@ -107,6 +107,36 @@ fn labels_that_a_target_has() {
     let output = kernel.tapster(directory.path(), &["check", "--offline", "-c", library.to_str().unwrap()]);
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!told.contains("exported_"), "{told}");
+}
+
+/// What is accepted and probably not meant: `tests/warnings/NAME.yaml`, and what is said of it. It makes no check fail.
+#[test]
+fn what_is_probably_not_meant() {
+    let kernel = fixture::Kernel::new();
+    let mut golden = Golden::new("check");
+    let directory = tempfile::tempdir().unwrap();
+    // A function of a program, which any compiler makes.
+    let source = directory.path().join("program.c");
+    fs::write(
+        &source,
+        "int work(const char *a) { return a[0]; }\nint main(int n, char **v) { return work(v[0]); }\n",
+    )
+    .unwrap();
+    let built =
+        Command::new("cc").arg("-O0").arg("-o").arg(directory.path().join("program")).arg(&source).status();
+    assert!(built.unwrap().success());
+    for path in fixture::yaml_files("warnings") {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        fs::copy(&path, directory.path().join(format!("{name}.yaml"))).unwrap();
+        let output = kernel.tapster(directory.path(), &["check", "--offline", "-c", &format!("{name}.yaml")]);
+        let told = stdout(&output);
+        assert!(
+            told.lines().filter(|line| !line.starts_with(' ')).all(|line| line.contains("  compiled")),
+            "{told}"
+        );
+        golden.compare(&format!("warnings/{name}.stderr"), &String::from_utf8_lossy(&output.stderr));
+    }
+    golden.finish();
 }
 
 /// A file that is wrong, or that cannot be read, hides nothing of the others.

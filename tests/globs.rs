@@ -64,7 +64,7 @@ probes:
     labels: { func: func }
     metrics: [{ histogram: calls_seconds, help: x, value: duration }]
   - name: entries
-    at: "uprobe:PROGRAM:[dj][eu]?p*"
+    at: "uprobe:PROGRAM:{deeper,j[eu]?p*}"
     labels: { func: func }
     metrics: [{ counter: entries_total, help: x }]
   - name: one

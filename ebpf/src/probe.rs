@@ -268,6 +268,14 @@ pub struct OwnValues {
     pub metrics: Option<Vec<(Spanned<String>, Expression)>>,
 }
 
+impl OwnValues {
+    /// All of its expressions.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let metrics = self.metrics.iter().flatten();
+        self.lets.iter().chain(&self.labels).chain(metrics).map(|(_, value)| value)
+    }
+}
+
 /// A walk over a linked list.
 #[derive(Clone, Debug)]
 pub struct Each {

@@ -4,6 +4,7 @@ pub use crate::map::{MapDef, MapKind};
 
 use crate::{
     asm::Assembled,
+    diagnostic::Diagnostic,
     follow,
     layout::{DropReason, Layout},
     missing::AbsentEvent,
@@ -39,6 +40,8 @@ pub struct Program {
     pub waiting: Option<Waiting>,
     /// Nanoseconds after which a waiting start is given up.
     pub inflight_timeout_ns: u64,
+    /// What the checker accepted, but is probably not what was meant.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Instructions for one attach point.
@@ -198,6 +201,7 @@ impl Program {
             absent: probe.absent,
             waiting: probe.waiting,
             inflight_timeout_ns: probe.inflight_timeout_ns,
+            warnings: probe.warnings,
         }
     }
 }

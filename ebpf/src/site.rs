@@ -1,20 +1,20 @@
-//! Functions that a probe attaches to: one, or all that a pattern matches.
+//! Functions and tracepoints that a probe attaches to: one, or all that a pattern matches.
 
 use crate::{missing::Missing, usdt::FileId};
 use std::path::PathBuf;
 
-/// A function to attach to.
+/// A function or tracepoint to attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// Its number in the probe, by which programs know it; assigned when the probe is checked.
     pub number: u32,
-    /// Its name for people, as the label `func` shows it.
+    /// Its name for people, as the label `func` or `tracepoint` shows it.
     pub name: String,
     /// Its place.
     pub place: Place,
 }
 
-/// The place of a function's probe.
+/// The place of a function's probe, or a tracepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A function of the kernel.
@@ -23,6 +23,13 @@ pub enum Place {
         symbol: String,
         /// Its address, if the kernel shows addresses.
         address: Option<u64>,
+    },
+    /// A tracepoint.
+    Tracepoint {
+        /// Its category.
+        category: String,
+        /// Its name.
+        name: String,
     },
     /// Places in a file.
     File {
@@ -45,19 +52,20 @@ impl Site {
         Self::new(symbol, Place::Kernel { symbol: symbol.into(), address: None })
     }
 
-    /// Whether both are the same function of one kernel or file, whatever their names.
+    /// Whether both are the same function of one kernel or file, whatever their names, or the same tracepoint.
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.place, &other.place) {
             (Place::Kernel { symbol: a, address: at }, Place::Kernel { symbol: b, address: other }) => {
                 a == b || at.is_some() && at == other
             }
             (Place::File { entry: a, .. }, Place::File { entry: b, .. }) => a == b,
-            (Place::Kernel { .. }, Place::File { .. }) | (Place::File { .. }, Place::Kernel { .. }) => false,
+            (Place::Tracepoint { .. }, Place::Tracepoint { .. }) => self.place == other.place,
+            (Place::Kernel { .. } | Place::File { .. } | Place::Tracepoint { .. }, _) => false,
         }
     }
 }
 
-/// Functions that an event attaches to.
+/// Functions or tracepoints that an event attaches to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sites {
     /// The program or library; `None` for the kernel.

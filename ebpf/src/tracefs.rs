@@ -2,7 +2,8 @@
 //!
 //! Source: `Documentation/trace/events.rst`, and `kernel/trace/trace_events.c` for the exact form.
 
-use crate::missing::Missing;
+use crate::{glob::Glob, missing::Missing};
+use std::collections::BTreeSet;
 
 /// Questions of the compiler about the tracepoints of a kernel.
 pub trait Tracepoints {
@@ -19,6 +20,12 @@ pub trait Tracepoints {
     }
     /// All tracepoints as `(category, name)`.
     fn all(&self) -> Vec<(String, String)>;
+    /// The tracepoints that a pattern of categories and one of names match, each once and in order; an error if they are not known.
+    fn matching(&self, category: &str, name: &str) -> Result<BTreeSet<(String, String)>, Missing> {
+        let (categories, names) = (Glob::new(category), Glob::new(name));
+        let all = self.all().into_iter();
+        Ok(all.filter(|(category, name)| categories.matches(category) && names.matches(name)).collect())
+    }
 }
 
 /// A field of a tracepoint's context.

@@ -12,6 +12,7 @@ pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
     btf::TypeId,
+    diagnostic::Diagnostic,
     missing::AbsentEvent,
     point::{AttachPoint, Mechanism},
     probe::Decoder,
@@ -246,6 +247,13 @@ pub enum TypedKind {
         /// Most bytes of the result, without the NUL.
         most: u32,
     },
+    /// 1 if the text has these bytes in it, otherwise 0.
+    Contains {
+        /// The text that is searched.
+        text: Box<Typed>,
+        /// What is looked for: at least one byte, and no NUL.
+        sought: Vec<u8>,
+    },
     /// Text at an address.
     TextAt {
         /// The address.
@@ -302,7 +310,8 @@ impl Typed {
             TypedKind::Load { base, .. }
             | TypedKind::TextAt { base, .. }
             | TypedKind::BytesAt { base, .. }
-            | TypedKind::Cut { text: base, .. } => vec![base],
+            | TypedKind::Cut { text: base, .. }
+            | TypedKind::Contains { text: base, .. } => vec![base],
             TypedKind::Unary(_, a)
             | TypedKind::Cast(a)
             | TypedKind::Swap(a)
@@ -402,6 +411,8 @@ pub struct TypedProbe {
     pub per_cpu: Option<bool>,
     /// Indexes of the labels of block devices, if only some devices are wanted.
     pub chosen: Vec<usize>,
+    /// What is accepted, but is probably not what was meant.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl TypedProbe {

@@ -6,7 +6,8 @@ use tapster_testing::compiler as support;
 use std::fmt::Write;
 use support::{
     case::{Case, Frame, compile, context},
-    world::World,
+    random::Random,
+    world::{World, memory},
 };
 use tapster_ebpf::vm::Environment;
 
@@ -65,6 +66,57 @@ fn what_is_wrong_is_said_once() {
         let head = format!("    at: \"rawtracepoint:test:typed\"\n{}", chain(60, from, step));
         let error = compiled(&head, &["l59 + l59"]).unwrap_err();
         assert!(error.lines().count() <= 3, "{}", &error[..error.len().min(2000)]);
+    }
+}
+
+/// A struct or an array has a name as any value; what is in it is read where the name is used.
+#[test]
+fn structs_and_arrays() {
+    const KERNEL: u64 = 0xffff_8880_0010_0000;
+    let (bytes, places) = memory(&mut Random(9), KERNEL, 0x18);
+    let mut environment = Environment::default();
+    environment.kernel.insert(KERNEL, bytes);
+    let head = "    at: \"rawtracepoint:test:typed\"\n    let:\n      inside: args.node.inside\n      words: args.node.words\n      \
+                next: \"*args.node.next\"\n      deeper: next.inside\n      table: args.node.table\n      second: table[1]\n      \
+                either: args.node.nothing ?? args.node.inside\n";
+    let pairs = [
+        ("inside.a", "args.node.inside.a"),
+        ("inside.f", "args.node.inside.f"),
+        ("words[4]", "args.node.words[4]"),
+        ("words[args.small & 3]", "args.node.words[args.small & 3]"),
+        ("next.big", "args.node.next.big"),
+        ("next.name == \"abcdefgh\"", "args.node.next.name == \"abcdefgh\""),
+        ("deeper.c", "args.node.next.inside.c"),
+        ("table[0].e", "args.node.table[0].e"),
+        ("second.e", "args.node.table[1].e"),
+        ("either.d", "args.node.inside.d"),
+    ];
+    let expressions: Vec<&str> = pairs.iter().flat_map(|(named, written)| [*named, *written]).collect();
+    let case = compiled(head, &expressions).unwrap();
+    for node in &places.nodes[..2] {
+        let context = context(&[*node, places.inners[0], 2, 0, 0, 0, 0, 0, 0, 0]);
+        let mut vm = case.machine(environment.clone());
+        case.run(&mut vm, &context, 10);
+        let rows = case.rows(&vm);
+        assert_eq!(rows, case.expected(&environment, &context, 10), "{}", case.yaml);
+        assert!(rows[0].1.iter().any(|value| *value != 0));
+        for ((named, written), values) in pairs.iter().zip(rows[0].1.chunks(2)) {
+            assert_eq!(values[0], values[1], "{named} and {written} of {node:#x}");
+        }
+    }
+    // As bytes, and in the record of a tracepoint.
+    compiled(&format!("{head}    labels: {{ raw: bytes(inside) }}\n"), &["inside.a"]).unwrap();
+    let record = "    at: \"tracepoint:test:record\"\n    let: { many: args.many }\n";
+    compiled(record, &["many[2]", "many[2] == args.many[2]"]).unwrap();
+    // It is no value itself, and one that is used nowhere is no mistake.
+    for (head, expression, says) in [
+        (head, "inside + 1", "`struct inner` is not a value"),
+        (head, "words", "is an array, not a value"),
+        (head, "inside.nothing", "`struct inner` has no field `nothing`"),
+        (record, "many", "an array is not a value"),
+    ] {
+        let error = compiled(head, &[expression]).unwrap_err();
+        assert!(error.contains(says), "{expression}: {error}");
     }
 }
 

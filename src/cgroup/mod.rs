@@ -38,13 +38,16 @@ use tree::{CgroupLocation, CgroupLookup, CgroupTree};
 pub const GONE: &str = "~gone";
 /// The text of what a cgroup has not: it is in no container, or its container in no pod.
 pub const NONE: &str = "~none";
-/// The pod, and its namespace, of a container that is in a pod whose name is not known.
+/// The pod, and its namespace, of a container that is in a pod whose name is not known; and all texts of a cgroup of which nothing
+/// is known, because its hierarchy cannot be read.
 pub const UNKNOWN: &str = "~unknown";
 
 /// How long reading names of containers may take.
 const NAMES: TimeLimits = TimeLimits { first: Duration::from_secs(1), next: Duration::from_secs(1) };
 /// Most cgroups that are remembered.
 const LIMIT: usize = 1 << 15;
+/// Most hierarchies of which the log says that they cannot be read; version 1 has a dozen.
+const MOST_TOLD: usize = 64;
 /// Least time between two reads of the mount table.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The user whose cgroups name a pod and a container.
@@ -88,11 +91,15 @@ impl CgroupTexts {
     fn none() -> Self {
         Self::all(NONE)
     }
+
+    fn unknown() -> Self {
+        Self::all(UNKNOWN)
+    }
 }
 
 /// Whether a text of a cgroup is shared by what comes and goes, so that no series of it ends.
 pub fn is_endless(text: &str) -> bool {
-    text == GONE || text == NONE
+    [GONE, NONE, UNKNOWN].contains(&text)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +137,8 @@ struct CgroupCache {
     mounts_read: Option<Instant>,
     logs: Logs,
     entries: HashMap<u64, CgroupEntry>,
+    /// Hierarchies that the log has reported as unreadable.
+    unreadable: HashSet<u64>,
     looks: u64,
     limit: usize,
 }
@@ -170,6 +179,7 @@ impl Cgroups {
             mounts_read: None,
             logs: Logs::default(),
             entries: HashMap::new(),
+            unreadable: HashSet::new(),
             looks: 1,
             limit,
         };
@@ -272,13 +282,27 @@ impl CgroupCache {
         let now = (self.clock)();
         let is_known = self.trees.iter().any(|tree| tree.hierarchy() == hierarchy);
         // A hierarchy may be mounted later; without its mount the state is unknown.
-        if !is_known && self.read_mounts().is_err() {
-            return CgroupLookup::Unknown;
+        if !is_known && let Err(error) = self.read_mounts() {
+            return CgroupLookup::Unreadable(error.to_string());
         }
         match self.trees.iter_mut().find(|tree| tree.hierarchy() == hierarchy) {
             Some(tree) => tree.find(id, since, now, self.limit),
-            None => CgroupLookup::Unknown,
+            None => CgroupLookup::Unreadable("it is not mounted where tapster sees it".into()),
         }
+    }
+
+    /// The sentence about a hierarchy that cannot be read; `None` if it was given before.
+    fn tell_unreadable(&mut self, key: u64, why: &str) -> Option<String> {
+        let hierarchy = key >> ID_BITS;
+        // A number that no hierarchy has is no hierarchy's.
+        let is_new = self.unreadable.len() < MOST_TOLD && self.unreadable.insert(hierarchy);
+        let which = if hierarchy == 0 { "version 2".into() } else { format!("hierarchy {hierarchy}") };
+        is_new.then(|| {
+            format!(
+                "cgroups of {which} cannot be told, their labels are `{UNKNOWN}`: {why}; if it was mounted after tapster \
+                 started, `--sandbox` hides it: restart tapster"
+            )
+        })
     }
 
     fn texts(&mut self, key: u64) -> CgroupTexts {
@@ -294,7 +318,13 @@ impl CgroupCache {
                 (texts, Some(location), CgroupState::Living, is_unnamed)
             }
             CgroupLookup::Dead => (CgroupTexts::gone(), None, CgroupState::Living, false),
-            CgroupLookup::Unknown => return CgroupTexts::gone(),
+            CgroupLookup::Unreadable(why) => {
+                if let Some(what) = self.tell_unreadable(key, &why) {
+                    tracing::warn!("{what}");
+                }
+                return CgroupTexts::unknown();
+            }
+            CgroupLookup::Unknown => return CgroupTexts::unknown(),
         };
         if self.entries.len() < self.limit {
             let entry = CgroupEntry { texts: texts.clone(), location, state, is_unnamed, since, used: looks };
@@ -355,7 +385,7 @@ impl CgroupCache {
                     entry.location = Some(location);
                     CgroupState::Living
                 }
-                (CgroupLookup::Unknown, state) => state,
+                (CgroupLookup::Unknown | CgroupLookup::Unreadable(_), state) => state,
                 (CgroupLookup::Dead, CgroupState::Living) => CgroupState::Missing,
                 (CgroupLookup::Dead, CgroupState::Missing | CgroupState::Gone) => CgroupState::Gone,
             };

@@ -119,7 +119,7 @@ fn keys_give_paths_in_each_hierarchy() {
         (old, "/system.slice"),
         (3 << ID_BITS | service, "~gone"),
         (0, "~gone"),
-        (u64::MAX, "~gone"),
+        (u64::MAX, "~unknown"),
     ] {
         assert_eq!(path(&cgroups, key), expected, "{key:#x}");
     }
@@ -137,11 +137,44 @@ fn walks_are_a_second_apart() {
     let cgroups = machine.open(LIMIT);
     assert_eq!(path(&cgroups, root), "/");
     let late = machine.make("unified/late");
-    assert_eq!(path(&cgroups, late), "~gone");
+    assert_eq!(path(&cgroups, late), "~unknown", "no walk has seen that it is gone");
     machine.millis.advance(999);
-    assert_eq!(path(&cgroups, late), "~gone");
+    assert_eq!(path(&cgroups, late), "~unknown");
     machine.millis.advance(1);
     assert_eq!(path(&cgroups, late), "/late");
+}
+
+/// What cannot be read is not taken for gone: neither a hierarchy that is not mounted here, nor one whose mount point does not
+/// answer. Each is reported once.
+#[test]
+fn what_cannot_be_read_is_unknown_and_told_once() {
+    let machine = Machine::new();
+    let (service, old) = (machine.make("unified/a.service"), machine.make("cpu/a.service"));
+    fs::rename(machine.path("cpu"), machine.path("away")).unwrap();
+    let cgroups = machine.open(LIMIT);
+    cgroups.want().unwrap();
+    let foreign = 9 << ID_BITS | 77;
+    for _ in 0..3 {
+        machine.look(&cgroups, &[service, old, foreign]);
+        assert_eq!(path(&cgroups, service), "/a.service");
+        for unread in [old, foreign] {
+            assert_eq!(path(&cgroups, unread), "~unknown");
+            assert_eq!(owner(&cgroups, unread), "~unknown/~unknown/~unknown");
+            assert!(!cgroups.is_gone(unread), "so its rows stay");
+        }
+    }
+    assert_eq!(cgroups.lock().unreadable, HashSet::from([3, 9]));
+    assert_eq!(cgroups.lock().tell_unreadable(old, "again"), None);
+    let told = cgroups.lock().tell_unreadable(5 << ID_BITS, "`/cg` cannot be read: EACCES").unwrap();
+    assert_eq!(
+        told,
+        "cgroups of hierarchy 5 cannot be told, their labels are `~unknown`: `/cg` cannot be read: EACCES; if it was \
+         mounted after tapster started, `--sandbox` hides it: restart tapster"
+    );
+    // Mounted again where it was.
+    fs::rename(machine.path("away"), machine.path("cpu")).unwrap();
+    machine.millis.advance(1000);
+    assert_eq!(path(&cgroups, old), "/a.service");
 }
 
 #[test]
@@ -278,7 +311,7 @@ fn what_is_remembered_is_bounded() {
     let cgroups = machine.open(4);
     for _ in 0..3 {
         machine.look(&cgroups, &keys);
-        let known = keys.iter().filter(|key| path(&cgroups, **key) != "~gone").count();
+        let known = keys.iter().filter(|key| path(&cgroups, **key) != "~unknown").count();
         assert!(known <= 4, "{known}");
         assert!(cgroups.lock().entries.len() <= 4);
         assert!(!keys.iter().any(|key| cgroups.is_gone(*key)), "what was not found need not be gone");
@@ -291,7 +324,7 @@ fn deep_trees_do_not_hide_the_rest() {
     let deep = machine.make(&format!("unified/{}", vec!["d"; 100].join("/")));
     let shallow = machine.make("unified/s");
     let cgroups = machine.open(LIMIT);
-    assert_eq!(path(&cgroups, deep), "~gone");
+    assert_eq!(path(&cgroups, deep), "~unknown");
     assert_eq!(path(&cgroups, shallow), "/s");
     machine.look(&cgroups, &[deep]);
     machine.look(&cgroups, &[deep]);

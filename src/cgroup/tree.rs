@@ -61,8 +61,10 @@ pub(super) enum CgroupLookup {
     Living(CgroupLocation),
     /// It no longer exists, and its id is never reused.
     Dead,
-    /// Whether it exists could not be determined.
+    /// Whether it exists is not known yet: the tree was walked less than a second ago, or has more cgroups than are walked.
     Unknown,
+    /// Whether it exists cannot be determined, for this reason.
+    Unreadable(String),
 }
 
 /// A mounted hierarchy.
@@ -82,6 +84,8 @@ struct TreeWalk {
     begun: Option<Instant>,
     /// Whether nothing was left out.
     complete: bool,
+    /// Why a directory was left out, if one could not be read.
+    refused: Option<String>,
     directories: HashMap<u64, PathBuf>,
 }
 
@@ -137,7 +141,7 @@ impl CgroupTree {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {
                 return CgroupLookup::Dead;
             }
-            Err(_) => return CgroupLookup::Unknown,
+            Err(error) => return CgroupLookup::Unreadable(unreadable(&self.mount.point, &error)),
         };
         let Ok(target) = fs::read_link(self.links.join(fd.as_raw_fd().to_string())) else {
             return CgroupLookup::Unknown;
@@ -180,7 +184,11 @@ impl CgroupTree {
         }
         let is_later = walks || walk.begun.is_some_and(|begun| begun > since);
         let has_seen_it_gone = walk.complete && is_later;
-        location(walk).unwrap_or(if has_seen_it_gone { CgroupLookup::Dead } else { CgroupLookup::Unknown })
+        location(walk).unwrap_or_else(|| match &walk.refused {
+            _ if has_seen_it_gone => CgroupLookup::Dead,
+            Some(why) => CgroupLookup::Unreadable(why.clone()),
+            None => CgroupLookup::Unknown,
+        })
     }
 
     fn location(&self, directory: PathBuf) -> CgroupLocation {
@@ -212,9 +220,11 @@ impl CgroupTree {
 impl TreeWalk {
     /// Walks all cgroups, up to a limit.
     fn of(root: &Path, begun: Instant, limit: usize) -> Self {
-        let mut walk = Self { begun: Some(begun), complete: true, directories: HashMap::new() };
-        let Ok(metadata) = root.metadata() else {
-            return Self { complete: false, ..walk };
+        let mut walk =
+            Self { begun: Some(begun), complete: true, refused: None, directories: HashMap::new() };
+        let metadata = match root.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) => return Self { complete: false, refused: Some(unreadable(root, &error)), ..walk },
         };
         walk.directories.insert(metadata.ino(), root.to_owned());
         let mut pending = vec![(root.to_owned(), 0)];
@@ -224,7 +234,10 @@ impl TreeWalk {
                 Ok(entries) => entries,
                 Err(error) => {
                     // A directory that was removed since its parent was read has no cgroups to miss.
-                    walk.complete &= error.kind() == io::ErrorKind::NotFound;
+                    if error.kind() != io::ErrorKind::NotFound {
+                        walk.complete = false;
+                        walk.refused = Some(unreadable(&directory, &error));
+                    }
                     continue;
                 }
             };
@@ -243,6 +256,10 @@ impl TreeWalk {
         }
         walk
     }
+}
+
+fn unreadable(directory: &Path, error: &io::Error) -> String {
+    format!("`{}` cannot be read: {error}", directory.display())
 }
 
 /// A path as it is shown.

@@ -17,6 +17,7 @@ use clap::Args;
 use std::{collections::BTreeSet, fmt::Write};
 use tapster_ebpf::{
     diagnostic::Diagnostic,
+    point::Subject,
     probe::{Decoder, Otlp, Probe},
     program::Program,
 };
@@ -85,7 +86,10 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut compiled = Vec::new();
     for probe in probes {
         match tapster_ebpf::compile(&probe, &target) {
-            Ok(program) => compiled.push((probe, program)),
+            Ok(program) => {
+                diagnostics.extend(program.warnings.iter().cloned());
+                compiled.push((probe, program));
+            }
             Err(more) => match kernel.typeless(&more) {
                 Some(why) => typeless.push((probe.name.value.clone(), why)),
                 None => diagnostics.extend(more),
@@ -185,13 +189,13 @@ fn told(
             writeln!(text, "{:width$}            {line}", "")?;
         }
         let loaded = started.and_then(|started| started.loaded.iter().find(|(loaded, _)| loaded == name));
-        for AttachedPoint { at, mechanism, functions, places } in
+        for AttachedPoint { at, mechanism, functions, places, what } in
             ways(program, loaded.map_or(&[][..], |(_, all)| all.as_slice()))
         {
             let count = match (functions, places) {
                 (0 | 1, 0 | 1) => String::new(),
                 (0 | 1, places) => format!(", {places} places"),
-                (functions, _) => format!(", {functions} functions"),
+                (functions, _) => format!(", {functions} {what}"),
             };
             writeln!(text, "{:width$}            {at} by {mechanism}{count}", "")?;
         }
@@ -240,9 +244,12 @@ struct AttachedPoint {
     functions: usize,
     /// Number of places of a USDT probe.
     places: usize,
+    /// What there are several of, in words.
+    what: &'static str,
 }
 
-/// One for each attach point. A USDT probe may need several programs for one, because its arguments differ between places.
+/// One for each attach point. A USDT probe may need several programs for one, because its arguments differ between places, and so
+/// may a pattern of tracepoints.
 fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<AttachedPoint> {
     let mut ways: Vec<AttachedPoint> = Vec::new();
     for code in &program.codes {
@@ -253,12 +260,17 @@ fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<AttachedPoint> {
             taken.map_or_else(|| code.mechanism.name.to_owned(), |status| status.mechanism.clone());
         let (functions, places) =
             (code.sites.list.len(), code.usdt.as_ref().map_or(0, |sites| sites.list.len()));
-        match ways
-            .iter_mut()
-            .find(|known| known.at == at && known.mechanism == mechanism && code.usdt.is_some())
-        {
-            Some(known) => known.places += places,
-            None => ways.push(AttachedPoint { at, mechanism, functions, places }),
+        let is_tracepoint = code.at.kind.subject == Subject::Tracepoint;
+        let may_be_several = code.usdt.is_some() || is_tracepoint && code.at.may_be_several();
+        match ways.iter_mut().find(|known| known.at == at && known.mechanism == mechanism && may_be_several) {
+            Some(known) => {
+                known.places += places;
+                known.functions += functions;
+            }
+            None => {
+                let what = if is_tracepoint { "tracepoints" } else { "functions" };
+                ways.push(AttachedPoint { at, mechanism, functions, places, what });
+            }
         }
     }
     ways

@@ -57,6 +57,14 @@ impl Tracefs {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
+
+    /// The number by which the kernel knows a tracepoint until it restarts.
+    pub fn number(&self, category: &str, name: &str) -> io::Result<u64> {
+        let path = self.directory.join("events").join(category).join(name).join("id");
+        let text = fs::read_to_string(&path)
+            .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+        text.trim().parse().map_err(io::Error::other)
+    }
 }
 
 impl Tracefs {

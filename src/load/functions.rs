@@ -1,4 +1,4 @@
-//! The link to functions by kprobes and uprobes: one function, or all that a pattern matches.
+//! The link to functions by kprobes and uprobes: one function, or all that a pattern matches; and to the tracepoints of a pattern.
 //!
 //! A program that must know at which function it stopped calls the helper for its cookie, which is the function's number.
 //! Kernels without cookies (before 5.15) get a program for each function, with the number in place of that call.
@@ -43,6 +43,16 @@ pub(super) struct FunctionLinks {
     refused: Vec<usize>,
 }
 
+/// Whether a code of a tracepoint needs what functions do: it is for several, or has to know for which it runs.
+pub(super) fn are_several(code: &Code) -> bool {
+    code.sites.list.len() > 1 || asks_for_cookie(code)
+}
+
+/// The kind of the program for a link of its own to each place.
+fn kind(code: &Code) -> ProgramKind {
+    if code.mechanism.link == LinkKind::Tracepoint { ProgramKind::Tracepoint } else { ProgramKind::Probe }
+}
+
 fn is_of_kernel(code: &Code) -> bool {
     matches!(code.mechanism.link, LinkKind::KernelProbe { .. })
 }
@@ -50,7 +60,7 @@ fn is_of_kernel(code: &Code) -> bool {
 /// All places, each with its offset in the file if it has one, and with the index of its function.
 fn places(code: &Code) -> Vec<(usize, Option<u64>)> {
     let of = |(index, place): (usize, &Place)| match place {
-        Place::Kernel { .. } => vec![(index, None)],
+        Place::Kernel { .. } | Place::Tracepoint { .. } => vec![(index, None)],
         Place::File { at, .. } => at.iter().map(|offset| (index, Some(*offset))).collect(),
     };
     code.sites.list.iter().map(|site| &site.place).enumerate().flat_map(of).collect()
@@ -70,6 +80,25 @@ fn with_number(code: &Code, number: u64) -> Vec<Insn> {
     code.assembled.insns.iter().map(known).collect()
 }
 
+/// Numbers and names of tracepoints.
+fn tracepoints(
+    code: &Code,
+    kernel: &Kernel,
+    list: &[(usize, Option<u64>)],
+) -> Result<Vec<(u64, String)>, LoadError> {
+    let tracefs = kernel.tracefs.as_ref();
+    let tracefs = tracefs.map_err(|missing| LoadError::attaching(code, missing.message.clone()))?;
+    let number = |(index, _): &(usize, _)| {
+        let Place::Tracepoint { category, name } = &code.sites.list[*index].place else {
+            unreachable!("`{}` is no tracepoint: this is a bug in tapster", code.at)
+        };
+        let number = tracefs.number(category, name);
+        let number = number.map_err(|error| LoadError::attaching(code, error.to_string()))?;
+        Ok((number, format!("{category}:{name}")))
+    };
+    list.iter().map(number).collect()
+}
+
 impl FunctionLinks {
     /// Loads the program in the best form that the kernel accepts.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
@@ -78,7 +107,8 @@ impl FunctionLinks {
         let one = |method, program| Self::new(method, vec![program]);
         // A single place in a user program gets a link too: kernels with the fix of CVE-2025-38466 require CAP_SYS_ADMIN for an
         // event there, but not for a link.
-        if (places(code).len() > 1 || !is_of_kernel(code)) && !code.one_by_one {
+        let is_tracepoint = code.mechanism.link == LinkKind::Tracepoint;
+        if (places(code).len() > 1 || !is_of_kernel(code)) && !code.one_by_one && !is_tracepoint {
             let (kind, has): (_, fn(BorrowedFd<'_>) -> bool) = if is_of_kernel(code) {
                 (ProgramKind::KprobeMulti, |program| sys::has_kprobe_multi(program, Ends::Entry))
             } else {
@@ -92,16 +122,16 @@ impl FunctionLinks {
             }
         }
         if !asks_for_cookie(code) {
-            return load(ProgramKind::Probe, insns)
+            return load(kind(code), insns)
                 .map(|program| one(AttachMethod::Event, program))
                 .map_err(not_loaded(code));
         }
-        if let Ok(program) = load(ProgramKind::Probe, insns) {
+        if let Ok(program) = load(kind(code), insns) {
             return Ok(one(AttachMethod::Cookie, program));
         }
         // One program shows whether the verifier accepts them all.
         let number = code.sites.list.first().map_or(0, |site| site.number);
-        load(ProgramKind::Probe, &with_number(code, number.into())).map_err(not_loaded(code))?;
+        load(kind(code), &with_number(code, number.into())).map_err(not_loaded(code))?;
         Ok(Self::new(AttachMethod::Program, Vec::new()))
     }
 
@@ -214,6 +244,8 @@ impl FunctionLinks {
         let places = if let Some(file) = &file {
             let path = text(&format!("/proc/self/fd/{}", file.file.as_raw_fd()))?;
             Places::file(path, list.iter().filter_map(|(_, offset)| *offset).collect(), cookies, ends)
+        } else if code.mechanism.link == LinkKind::Tracepoint {
+            Places::tracepoints(tracepoints(code, kernel, list)?, cookies)
         } else {
             let mut functions = Vec::new();
             for (index, _) in list {
@@ -233,7 +265,10 @@ impl FunctionLinks {
             let places = list.len();
             tracing::warn!(at = %code.at, places, "attached to one by one, which takes a while");
         }
-        let asked = if is_of_kernel(code) { RefusedObject::Event } else { RefusedObject::UserProbe };
+        let asked = match code.mechanism.link {
+            LinkKind::UserProbe { .. } => RefusedObject::UserProbe,
+            _ => RefusedObject::Event,
+        };
         let failed =
             |error: PlacesError| LoadError::attaching(code, error.to_string() + &because(&error, asked));
         let held = match (self.method, self.programs.first()) {
@@ -244,7 +279,7 @@ impl FunctionLinks {
             (AttachMethod::Event, Some(program)) => places.each(program.as_fd(), false).map_err(failed)?,
             (AttachMethod::Program, _) | (_, None) => {
                 let load = |number| {
-                    load_program(&code.name, ProgramKind::Probe, &with_number(code, number), maps)
+                    load_program(&code.name, kind(code), &with_number(code, number), maps)
                         .map_err(|refused| EachError::Load(not_loaded(code)(refused)))
                 };
                 places.each_its_own(load).map_err(|either| match either {

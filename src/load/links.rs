@@ -4,7 +4,7 @@ use super::{
     LoadError, Maps, cpus,
     cpus::Cpus,
     files::{File, is_user},
-    functions::FunctionLinks,
+    functions::{FunctionLinks, are_several},
     single::Single,
     usdt::Usdt,
 };
@@ -62,7 +62,7 @@ enum Link {
     Single(Single),
     /// Timers and counters of CPUs.
     Cpus(Cpus),
-    /// Functions of the kernel or of a user program.
+    /// Functions of the kernel or of a user program, or the tracepoints of a pattern.
     Functions(FunctionLinks),
     /// USDT probes: places in a user program.
     Usdt(Usdt),
@@ -80,6 +80,9 @@ impl Loaded {
         let link = match (code.mechanism.link, &code.usdt) {
             (_, Some(sites)) => Link::Usdt(Usdt::load(code, sites, maps)?),
             (Kind::KernelProbe { .. } | Kind::UserProbe { .. }, None) => {
+                Link::Functions(FunctionLinks::load(code, maps)?)
+            }
+            (Kind::Tracepoint, None) if are_several(code) => {
                 Link::Functions(FunctionLinks::load(code, maps)?)
             }
             (Kind::CpuEvents, None) => Link::Cpus(Cpus::load(code, maps)?),

@@ -1,5 +1,5 @@
-//! Attaches one program to places: functions of the kernel, or offsets in a file. One link serves all places if the kernel has
-//! such links; otherwise each place gets its own.
+//! Attaches one program to places: functions of the kernel, offsets in a file, or tracepoints. One link serves all places if the
+//! kernel has such links, which it has not for tracepoints; otherwise each place gets its own.
 //!
 //! Each place has a cookie, which tells the program at which place it stopped.
 
@@ -44,6 +44,7 @@ pub struct Places {
 enum Spots {
     Kernel { symbols: Vec<CString>, addresses: Option<Vec<u64>> },
     File { path: CString, offsets: Vec<u64> },
+    Tracepoints { numbers: Vec<u64>, names: Vec<String> },
 }
 
 /// The links of a program, and the places that were refused.
@@ -97,6 +98,12 @@ impl Places {
         Self { spots: Spots::File { path, offsets }, cookies, ends }
     }
 
+    /// Tracepoints by their numbers and names.
+    pub fn tracepoints(points: Vec<(u64, String)>, cookies: Vec<u64>) -> Self {
+        let (numbers, names) = points.into_iter().unzip();
+        Self { spots: Spots::Tracepoints { numbers, names }, cookies, ends: Ends::Entry }
+    }
+
     /// Number of places.
     pub fn count(&self) -> usize {
         self.cookies.len()
@@ -106,13 +113,19 @@ impl Places {
         match &self.spots {
             Spots::Kernel { symbols, .. } => Spot::Kernel(&symbols[index]),
             Spots::File { path, offsets } => Spot::File(path, offsets[index]),
+            Spots::Tracepoints { numbers, .. } => Spot::Tracepoint(numbers[index]),
         }
     }
 
     fn describe(&self, index: usize) -> String {
-        match self.spot(index) {
-            Spot::Kernel(symbol) => format!("`{}` could not be attached to", symbol.to_string_lossy()),
-            Spot::File(_, offset) => format!("the file could not be attached to at {offset:#x}"),
+        match &self.spots {
+            Spots::Kernel { symbols, .. } => {
+                format!("`{}` could not be attached to", symbols[index].to_string_lossy())
+            }
+            Spots::File { offsets, .. } => {
+                format!("the file could not be attached to at {:#x}", offsets[index])
+            }
+            Spots::Tracepoints { names, .. } => format!("`{}` could not be attached to", names[index]),
         }
     }
 
@@ -145,6 +158,9 @@ impl Places {
             }
             Spots::File { path, offsets } => {
                 sys::attach_uprobes(program, path, &offsets[from..to], cookies, self.ends)
+            }
+            Spots::Tracepoints { .. } => {
+                unreachable!("no link is for several tracepoints: this is a bug in tapster")
             }
         };
         match linked {

@@ -7,10 +7,11 @@ use crate::{
 };
 use std::{
     ffi::CString,
-    fs, io,
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 use tapster_ebpf::{
+    attach::{Place, Site},
     btf::Btf,
     point::{LinkKind, Tracing},
     program::Code,
@@ -96,10 +97,9 @@ fn typed(code: &Code, tracing: Tracing, types: Option<&Btf>) -> Result<ProgramKi
 /// Opens the event of a tracepoint. One CPU stands for all, because programs run before the kernel checks the CPU.
 fn tracepoint(code: &Code, program: BorrowedFd<'_>, kernel: &Kernel) -> io::Result<CpuEvent> {
     let tracefs = kernel.tracefs.as_ref().map_err(|missing| io::Error::other(missing.message.clone()))?;
-    let category = code.at.category().expect("a tracepoint has a category");
-    let path = tracefs.directory().join("events").join(category).join(code.at.name()).join("id");
-    let text = fs::read_to_string(&path)
-        .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
-    let id = text.trim().parse().map_err(io::Error::other)?;
-    CpuEvent::attach(program, (TRACEPOINT, id), SamplePeriod::Count(0), 0)
+    let Some(Site { place: Place::Tracepoint { category, name }, .. }) = code.sites.list.first() else {
+        unreachable!("`{}` is no tracepoint: this is a bug in tapster", code.at)
+    };
+    let number = tracefs.number(category, name)?;
+    CpuEvent::attach(program, (TRACEPOINT, number), SamplePeriod::Count(0), 0)
 }

@@ -297,12 +297,13 @@ fn points(programs: &[ProgramStatus]) -> Markup {
 fn point(program: &ProgramStatus) -> Markup {
     let ProgramStatus { attach_point, mechanism, functions, instructions, runs, run_ns, missed } = program;
     let time = nanos(*run_ns);
+    let what = if attach_point.starts_with("tracepoint:") { "tracepoints" } else { "functions" };
     let title = format!("{instructions} instructions, {runs} runs, {missed} missed, {time}");
     html! {
         div.point title=(title) {
             code { (breakable(attach_point)) }
             @if !mechanism.is_empty() { " " span.chip { (mechanism) } }
-            @if *functions > 1 { " " span.muted.small { (functions) " functions" } }
+            @if *functions > 1 { " " span.muted.small { (functions) " " (what) } }
         }
     }
 }

@@ -26,6 +26,8 @@ const PERF_EVENT: u32 = 41;
 /// The file with the type number of kprobes as perf events, 4.17; it differs between kernels. The next one is for uprobes.
 const KPROBE_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
+/// `PERF_TYPE_TRACEPOINT`
+const TRACEPOINT_TYPE: u32 = 2;
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: u64 = 8;
 /// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_SET_BPF`
@@ -286,6 +288,8 @@ pub enum Spot<'a> {
     Kernel(&'a CStr),
     /// An offset in a file, bytes from its start.
     File(&'a CStr, u64),
+    /// A tracepoint by its number in tracefs.
+    Tracepoint(u64),
 }
 
 /// Attaches a program to one place with a cookie, 5.15; both descriptors are needed.
@@ -328,22 +332,19 @@ pub(super) fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()>
     Ok(())
 }
 
-/// `config` has a bit for returns, and the offset of a semaphore in its upper half.
+/// For functions and files `config` has a bit for returns, and the offset of a semaphore in its upper half; a tracepoint has its
+/// number there.
 fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
-    let (file, name, offset) = match spot {
-        Spot::Kernel(symbol) => (KPROBE_TYPE, symbol, 0),
-        Spot::File(path, offset) => (UPROBE_TYPE, path, offset),
+    let (kind, config, name, offset) = match spot {
+        Spot::Kernel(symbol) => (probe_type(KPROBE_TYPE)?, config, symbol.as_ptr() as u64, 0),
+        Spot::File(path, offset) => (probe_type(UPROBE_TYPE)?, config, path.as_ptr() as u64, offset),
+        Spot::Tracepoint(number) => (TRACEPOINT_TYPE, number, 0, 0),
     };
-    let text = fs::read_to_string(file).map_err(|error| match error.raw_os_error() {
-        Some(errno) => RefusedCall { call: file, errno }.into(),
-        None => error,
-    })?;
-    let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{file}: not a number")))?;
     let event = PerfEventAttr {
         kind,
         size: u32::try_from(size_of::<PerfEventAttr>()).expect("the structure is small"),
         config,
-        name: name.as_ptr() as u64,
+        name,
         offset,
         ..PerfEventAttr::default()
     };
@@ -355,6 +356,15 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(RefusedCall::last("perf_event_open").into()),
     }
+}
+
+/// Reads the number of a type of perf events.
+fn probe_type(file: &'static str) -> io::Result<u32> {
+    let text = fs::read_to_string(file).map_err(|error| match error.raw_os_error() {
+        Some(errno) => RefusedCall { call: file, errno }.into(),
+        None => error,
+    })?;
+    text.trim().parse().map_err(|_| io::Error::other(format!("{file}: not a number")))
 }
 
 /// Attaches a program that names its own target by a BTF type, 5.5.

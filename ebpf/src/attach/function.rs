@@ -2,7 +2,8 @@
 //! `CONFIG_FUNCTION_TRACER`).
 
 use super::{
-    Description, Missing, Parsed, Resolved, Site, SiteRequest, Sites, Target, is_name, never_untracked,
+    Description, Missing, Parsed, Resolved, Site, SiteRequest, Sites, Target, is_name_or_pattern,
+    never_untracked,
     prototype::{self, Words},
 };
 use crate::{
@@ -55,12 +56,9 @@ pub(super) static FEXIT: Description = Description {
     untracked: never_untracked,
 };
 
-/// Characters of name patterns besides letters.
-const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
-
 /// Parses the name of a kernel function, or a pattern.
 pub(super) fn function_name(text: &str) -> Parsed {
-    is_name(&text.replace(PATTERN, "x")).then(|| Ok(vec![text.into()]))
+    is_name_or_pattern(text).then(|| Ok(vec![text.into()]))
 }
 
 /// Finds a function's prototype in the kernel's BTF.

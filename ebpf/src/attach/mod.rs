@@ -26,6 +26,7 @@ pub(crate) use usdt::USDT;
 
 use crate::{
     diagnostic::{near, nearest},
+    glob::is_pattern,
     point::{AttachKind, AttachPoint, Mechanism},
     typed::{Type, Typed, TypedKind},
 };
@@ -124,6 +125,14 @@ fn names(text: &str, counts: &[usize]) -> Parsed {
         .then(|| Ok(parts.into_iter().map(str::to_owned).collect()))
 }
 
+/// Characters of patterns besides those of names.
+const PATTERN: [char; 9] = ['*', '?', '[', ']', '!', '^', '{', ',', '}'];
+
+/// Whether a text is a name, or a pattern of names.
+fn is_name_or_pattern(part: &str) -> bool {
+    is_name(part) || is_pattern(part) && is_name(&part.replace(PATTERN, "x"))
+}
+
 fn is_name(part: &str) -> bool {
     !part.is_empty()
         && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
@@ -182,7 +191,7 @@ pub struct Resolved {
     pub untyped: bool,
     /// Arguments that only some of several functions have: name, and the reason why not all have it.
     pub unshared: Vec<(String, String)>,
-    /// The functions; empty for events that are not functions.
+    /// The functions, or the tracepoint; empty for other events.
     pub sites: Sites,
     /// Places of the USDT probe, if it is one.
     pub usdt: Option<crate::usdt::UsdtSites>,
@@ -196,11 +205,14 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// `func`: the number of the function in the probe; `None` for events that are not functions.
+    /// `func` and `tracepoint`: the number of the function or tracepoint in the probe; `None` for other events.
     pub fn function(&self) -> Option<Typed> {
+        // One program may be for several tracepoints, each of which is looked at by itself.
         let number = match self.sites.list.as_slice() {
             [] => return None,
-            [site] => Some(site.number),
+            [site] if self.named.len() == 1 || !matches!(site.place, Place::Tracepoint { .. }) => {
+                Some(site.number)
+            }
             _ => None,
         };
         Some(Typed::new(TypedKind::Function(number), Type::U64))
@@ -331,6 +343,10 @@ mod tests {
             "uretprobe:libc.so.6:malloc",
             "usdt:/usr/bin/python3:python:gc__start",
             "usdt:libc:setjmp",
+            "tracepoint:syscalls:sys_enter_*",
+            "tracepoint:{sched,irq}:*_{entry,exit}",
+            "kprobe:vfs_{read,write}*",
+            "uprobe:/bin/story:f::{lambda(int, char)#1}",
             "uprobe:/bin/story:story::hasher::*(char const*)",
             "kprobe:ext[34]_*",
             "profile:hz:99",
@@ -354,6 +370,13 @@ mod tests {
             ("usdt:a", "`usdt:a` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
             ("uprobe:/bin/a:b:c", "`uprobe:/bin/a:b:c` is not a uprobe", "write uprobe:BINARY:FUNCTION"),
             ("kprobe:../*", "`kprobe:../*` is not a kprobe", "write kprobe:FUNCTION"),
+            ("kprobe:a,b", "`kprobe:a,b` is not a kprobe", "write kprobe:FUNCTION"),
+            ("tracepoint:a:b}", "`tracepoint:a:b}` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
+            (
+                "rawtracepoint:sched:sched_*",
+                "`rawtracepoint:sched:sched_*` is a pattern, and a rawtracepoint takes one name",
+                "write tracepoint:sched:sched_*",
+            ),
             ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
             (
                 "tracepoint:a:../x",

@@ -5,11 +5,13 @@
 //! reads with helpers.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Resolved, Target, names, no_tracepoint,
+    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Target, is_name_or_pattern, names,
+    no_tracepoint,
     prototype::{MAX_ARGUMENTS, Words, arguments},
 };
 use crate::{
     btf::{self, Btf, TypeId},
+    glob::is_pattern,
     point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject, Tracing},
     typed::{Type, Typed, TypedKind},
 };
@@ -31,10 +33,20 @@ pub(super) static RAW_TRACEPOINT: Description = Description {
         several: FunctionCount::Never,
         mechanisms: &[TP_BTF, RAW_TP],
     },
-    parse: |text| names(text, &[1, 2]),
+    parse,
     resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),
     untracked: resolve_untracked,
 };
+
+/// Each raw tracepoint has a prototype of its own, which a program names when it is loaded.
+fn parse(text: &str) -> Parsed {
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.len() <= 2 && parts.iter().all(|part| is_name_or_pattern(part)) && is_pattern(text) {
+        let message = format!("`rawtracepoint:{text}` is a pattern, and a rawtracepoint takes one name");
+        return Some(Err((message, format!("write tracepoint:{text}"))));
+    }
+    names(text, &[1, 2])
+}
 
 /// The attach point of a tracepoint that the kernel lists, with its category or without.
 pub fn point(category: Option<&str>, name: &str) -> AttachPoint {

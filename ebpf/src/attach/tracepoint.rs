@@ -1,10 +1,13 @@
-//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, with the fields of its format file.
+//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, with the fields of its format file; one tracepoint, or all
+//! that a pattern matches.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked, no_tracepoint,
+    Argument, ArgumentValue, Description, Missing, Parsed, Place, ResolveOptions, Resolved, Site, Sites,
+    Target, is_name_or_pattern, left_out, never_untracked, no_tracepoint,
 };
 use crate::{
-    btf::{self, Btf, TypeId},
+    btf::{Btf, BtfKind, TypeId},
+    glob::is_pattern,
     point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
     tracefs::{Field, fields},
     typed::{AccessMode, Type, Typed, TypedKind},
@@ -24,11 +27,11 @@ pub(super) static TRACEPOINT: Description = Description {
         short: "t",
         form: "tracepoint:CATEGORY:NAME",
         subject: Subject::Tracepoint,
-        several: FunctionCount::Never,
+        several: FunctionCount::Pattern,
         mechanisms: &[MECHANISM],
     },
-    parse: |text| names(text, &[2]),
-    resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),
+    parse,
+    resolve,
     untracked: never_untracked,
 };
 
@@ -37,8 +40,59 @@ pub fn point(category: &str, name: &str) -> AttachPoint {
     AttachPoint::new(&TRACEPOINT.kind, vec![category.into(), name.into()])
 }
 
-fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
+/// Parses a category and a name, or patterns of them.
+fn parse(text: &str) -> Parsed {
+    let parts: Vec<&str> = text.split(':').collect();
+    (parts.len() == 2 && parts.iter().all(|part| is_name_or_pattern(part)))
+        .then(|| Ok(parts.into_iter().map(str::to_owned).collect()))
+}
+
+fn resolve(at: &AttachPoint, options: ResolveOptions, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
     let (category, name) = (at.category().expect("a tracepoint has a category"), at.name());
+    if !at.may_be_several() {
+        return Ok(vec![one(category, name, name.to_owned(), target)?]);
+    }
+    let matching = target.tracepoints.matching(category, name)?;
+    if matching.is_empty() {
+        let hint = if target.tracepoints.all().is_empty() {
+            "tracefs cannot be read: run as root, or mount it: mount -t tracefs tracefs /sys/kernel/tracing"
+                .into()
+        } else {
+            format!("`tapster list '{at}'` shows what a pattern matches, `tapster list` what there is")
+        };
+        return Err(Missing {
+            message: format!("this kernel has no tracepoint that `{at}` matches"),
+            hint: Some(hint),
+        });
+    }
+    let most = options.most;
+    if u32::try_from(matching.len()).map_or(true, |count| count > most) {
+        let count = matching.len();
+        return Err(Missing {
+            message: format!("{count} tracepoints match `{at}`, and {most} are taken at most"),
+            hint: Some(format!(
+                "narrow the pattern, or set `max_functions: {count}` beside the probe's name"
+            )),
+        });
+    }
+    let (mut programs, mut unreadable) = (Vec::new(), Vec::new());
+    for (found, name) in &matching {
+        // Of several categories a name may be that of two.
+        let shown = if is_pattern(category) { format!("{found}:{name}") } else { name.clone() };
+        match one(found, name, shown, target) {
+            Ok(resolved) => programs.push(resolved),
+            Err(missing) => unreadable.push((name.as_str(), missing)),
+        }
+    }
+    let Some(first) = programs.first_mut() else {
+        return Err(unreadable.swap_remove(0).1);
+    };
+    let names: Vec<&str> = unreadable.iter().map(|(name, _)| *name).collect();
+    first.sites.left_out.extend(left_out("whose format cannot be read", &names));
+    Ok(programs)
+}
+
+fn one(category: &str, name: &str, shown: String, target: &Target<'_>) -> Result<Resolved, Missing> {
     let Some(format) = target.tracepoints.format(category, name) else {
         return Err(no_tracepoint("tracepoint", Some(category), name, target));
     };
@@ -47,7 +101,9 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
         .filter(|field| !field.name.starts_with(COMMON))
         .map(|field| Argument { value: value(&field, target.btf), ctype: ctype(&field), name: field.name })
         .collect();
-    Ok(Resolved::event(MECHANISM, arguments))
+    let place = Place::Tracepoint { category: category.to_owned(), name: name.to_owned() };
+    let sites = Sites { list: vec![Site::new(shown, place)], ..Sites::default() };
+    Ok(Resolved { sites, ..Resolved::event(MECHANISM, arguments) })
 }
 
 fn ctype(field: &Field) -> String {
@@ -76,7 +132,7 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
             .ok_or_else(|| format!("`{}` is an array of elements of {element_size} bytes", field.name))?;
         return Ok(ArgumentValue::Array { offset, element_size, element, count });
     }
-    let ty = if field.ctype.ends_with('*') && size == 8 {
+    let ty = if field.ctype.contains('*') && size == 8 {
         Type::Pointer { to: pointee(&field.ctype, btf), access: AccessMode::Auto }
     } else {
         Type::integer(size, field.signed)
@@ -105,8 +161,8 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
 fn enumeration(ctype: &str, btf: &Btf) -> Option<TypeId> {
     let name = ctype.trim_start_matches("const ").trim();
     let found = match name.strip_prefix("enum ") {
-        Some(name) => btf.find(name, btf::BtfKind::Enum).or_else(|| btf.find(name, btf::BtfKind::Enum64)),
-        None => btf.find(name, btf::BtfKind::Typedef).map(|id| btf.strip(id)),
+        Some(name) => btf.find(name, BtfKind::Enum).or_else(|| btf.find(name, BtfKind::Enum64)),
+        None => btf.find(name, BtfKind::Typedef).map(|id| btf.strip(id)),
     };
     found.filter(|id| btf.is_enumeration(*id))
 }
@@ -127,30 +183,60 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     }
     let btf = btf?;
     let id = match name.strip_prefix("enum ") {
-        Some(name) => btf.find(name, btf::BtfKind::Enum)?,
-        None => {
-            btf.strip(btf.find(name, btf::BtfKind::Typedef).or_else(|| btf.find(name, btf::BtfKind::Int))?)
-        }
+        Some(name) => btf.find(name, BtfKind::Enum)?,
+        None => btf.strip(btf.find(name, BtfKind::Typedef).or_else(|| btf.find(name, BtfKind::Int))?),
     };
-    if !matches!(btf.kind(id), btf::BtfKind::Int | btf::BtfKind::Enum) {
+    if !matches!(btf.kind(id), BtfKind::Int | BtfKind::Enum) {
         return None;
     }
     let bytes = btf.size(id).filter(|bytes| matches!(bytes, 1 | 2 | 4))?;
     Some((bytes, btf.is_signed(id)))
 }
 
-/// The type that `const struct foo *` points to; 0 if it is unknown.
-fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
+/// Integers by their names in C, of which BTF has other spellings: size in bytes and sign.
+const INTEGERS: [(&str, u32, bool); 8] = [
+    ("unsigned", 4, false),
+    ("unsigned int", 4, false),
+    ("int", 4, true),
+    ("unsigned long", 8, false),
+    ("long", 8, true),
+    ("unsigned short", 2, false),
+    ("short", 2, true),
+    ("unsigned char", 1, false),
+];
+/// Words that qualify a type without changing what is read.
+const QUALIFIERS: [&str; 8] =
+    ["const", "volatile", "restrict", "__user", "__rcu", "__iomem", "__percpu", "__seg_gs"];
+
+/// The type that `const struct foo *` or `const char *const *` points to; 0 if it is unknown.
+fn pointee(ctype: &str, btf: Option<&Btf>) -> TypeId {
     let Some(btf) = btf else { return 0 };
-    let inner = ctype.trim_end_matches('*').replace("const ", "");
-    let inner = inner.trim();
-    if ctype.matches('*').count() > 1 {
-        return 0;
+    let pointers = u32::try_from(ctype.matches('*').count()).unwrap_or(u32::MAX);
+    let inner = ctype.replace('*', " ");
+    let words: Vec<&str> = inner.split_whitespace().filter(|word| !QUALIFIERS.contains(word)).collect();
+    let id = match words.as_slice() {
+        ["struct", name] => btf.find(name, BtfKind::Struct),
+        ["union", name] => btf.find(name, BtfKind::Union),
+        ["enum", name] => btf.find(name, BtfKind::Enum).or_else(|| btf.find(name, BtfKind::Enum64)),
+        ["void"] => Some(0),
+        words => {
+            let name = words.join(" ");
+            let by_size = |(_, size, signed): &(&str, u32, bool)| {
+                btf.ids().find(|id| {
+                    btf.kind(*id) == BtfKind::Int
+                        && btf.size(*id) == Some(*size)
+                        && btf.is_signed(*id) == *signed
+                })
+            };
+            let known = || INTEGERS.iter().find(|(known, ..)| *known == name).and_then(by_size);
+            btf.find(&name, BtfKind::Int).or_else(known).or_else(|| btf.find(&name, BtfKind::Typedef))
+        }
+    };
+    match (id, pointers) {
+        (Some(id), 1) => id,
+        (Some(id), _) => btf.pointer(id, pointers - 1).unwrap_or(0),
+        (None, _) => 0,
     }
-    if let Some(name) = inner.strip_prefix("struct ") {
-        return btf.find(name.trim(), btf::BtfKind::Struct).unwrap_or(0);
-    }
-    btf.find(inner, btf::BtfKind::Int).or_else(|| btf.find(inner, btf::BtfKind::Typedef)).unwrap_or(0)
 }
 
 #[cfg(test)]

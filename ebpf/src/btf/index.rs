@@ -260,6 +260,21 @@ impl Btf {
         self.ids().find(|id| places.contains(&self.word(*id, 0)) && self.kind(*id) == kind)
     }
 
+    /// The type of a pointer that leads to this type through `depth` pointers, if the kernel has one.
+    pub fn pointer(&self, to: TypeId, depth: u32) -> Option<TypeId> {
+        let to = self.strip(to);
+        self.ids().find(|id| {
+            let mut at = *id;
+            for _ in 0..depth {
+                if self.kind(at) != BtfKind::Ptr {
+                    return false;
+                }
+                at = self.strip(self.target(at));
+            }
+            at == to
+        })
+    }
+
     /// All types.
     pub fn ids(&self) -> impl Iterator<Item = TypeId> + '_ {
         1..TypeId::try_from(self.offsets.len()).unwrap_or(TypeId::MAX)

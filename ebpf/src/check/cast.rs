@@ -122,11 +122,13 @@ impl Scope<'_> {
         {
             return Ok(Type::Int { bits: *bits, signed: *signed });
         }
-        if name.kind == TypeKind::Plain && name.name == "void" && name.pointers > 0 {
+        let is_void = name.kind == TypeKind::Plain && name.name == "void" && name.pointers > 0;
+        if is_void && name.pointers == 1 {
             return Ok(Type::Pointer { to: 0, access: AccessMode::Auto });
         }
         let btf = self.btf(expression, span.clone())?;
         let found = match (name.kind, builtin) {
+            _ if is_void => Some(0),
             (TypeKind::Struct, _) => btf.find(&name.name, BtfKind::Struct),
             (TypeKind::Union, _) => btf.find(&name.name, BtfKind::Union),
             (TypeKind::Enum, _) => {
@@ -176,15 +178,15 @@ impl Scope<'_> {
                 )),
             },
             1 => Ok(Type::Pointer { to: id, access: AccessMode::Auto }),
-            // A pointer to a pointer: BTF may not have it as a type, and 8 bytes are all that is needed.
-            _ => match btf
-                .ids()
-                .find(|pointer| btf.kind(*pointer) == BtfKind::Ptr && btf.strip(btf.target(*pointer)) == id)
-            {
-                Some(pointer) if name.pointers == 2 => {
-                    Ok(Type::Pointer { to: pointer, access: AccessMode::Auto })
+            // A pointer to a pointer.
+            pointers => match btf.pointer(id, u32::from(pointers) - 1) {
+                Some(to) => Ok(Type::Pointer { to, access: AccessMode::Auto }),
+                None => {
+                    let last = TypeName { pointers: pointers - 1, ..name.clone() };
+                    let hint = format!("go through one pointer at a time: ({last})*(u64 *)value");
+                    let message = format!("this kernel has no type `{name}`");
+                    Err(self.missing(expression, span, message, Some(hint)))
                 }
-                _ => Err(self.missing(expression, span, format!("this kernel has no type `{name}`"), None)),
             },
         }
     }

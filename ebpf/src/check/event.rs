@@ -6,15 +6,28 @@ use super::{
     text::argument,
 };
 use crate::{
-    attach::{self, Missing, ResolveOptions, Resolved},
+    attach::{self, Missing, Place, ResolveOptions, Resolved, Site, Sites},
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{BinaryOperator, Expr, ExprKind},
-    point::Subject,
+    point::{LinkKind, Subject},
     probe::{AttachPoint, Each, Event, Expression},
     typed::{AccessMode, Role, Type, Typed, TypedEach, TypedEvent, TypedKind as TypedNode, TypedValue},
     usdt::FileId,
     yaml::{Data, Node},
 };
+
+/// Most programs for the tracepoints of one pattern.
+const MOST_FORMS: usize = 64;
+
+/// The attach point as messages name it: of a pattern of tracepoints the one that is looked at.
+fn shown(at: &AttachPoint, resolved: &Resolved) -> String {
+    match resolved.sites.list.as_slice() {
+        [Site { place: Place::Tracepoint { category, name }, .. }] => {
+            format!("{}:{category}:{name}", at.kind.name)
+        }
+        _ => at.to_string(),
+    }
+}
 
 /// Splits `a && b && c` into its parts.
 fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
@@ -140,14 +153,35 @@ impl Checker<'_> {
             let Some(mut typed) = self.program(event, role, key, &at, resolved, several) else { continue };
             typed.filters.splice(0..0, namespace.clone());
             // Where what is used of a program's own arguments is at the same places, one program does.
-            let same = all.iter_mut().find(|known| {
-                let without = |event: &TypedEvent| TypedEvent { usdt: None, ..event.clone() };
-                without(known) == without(&typed)
-            });
-            match (same.and_then(|known| known.usdt.as_mut()), &typed.usdt) {
+            let are_tracepoints = typed.mechanism.link == LinkKind::Tracepoint;
+            let without = |event: &TypedEvent| {
+                let sites = if are_tracepoints { Sites::default() } else { event.sites.clone() };
+                TypedEvent { usdt: None, sites, ..event.clone() }
+            };
+            let plain = without(&typed);
+            let Some(known) = all.iter_mut().find(|known| without(known) == plain) else {
+                all.push(typed);
+                continue;
+            };
+            match (&mut known.usdt, &typed.usdt) {
                 (Some(known), Some(sites)) => known.list.extend(&sites.list),
+                (None, None) if are_tracepoints => {
+                    known.sites.list.append(&mut typed.sites.list);
+                    known.sites.left_out.append(&mut typed.sites.left_out);
+                }
                 _ => all.push(typed),
             }
+        }
+        if at.kind.subject == Subject::Tracepoint && all.len() > MOST_FORMS {
+            let message = format!(
+                "what is used of the tracepoints of `{at}` is at different places in {} of them",
+                all.len()
+            );
+            let hint = format!(
+                "each needs a program of its own, and {MOST_FORMS} are the most: narrow the pattern, or use fewer fields"
+            );
+            self.error(event.at.first().map_or(&event.span, |at| &at.span).clone(), message, hint);
+            all.truncate(MOST_FORMS);
         }
         all
     }
@@ -233,7 +267,7 @@ impl Checker<'_> {
             target: self.target,
             file: &probe.file,
             resolved,
-            at: at.to_string(),
+            at: shown(at, resolved),
             lets: Vec::new(),
             declared: &declared,
             item: None,
@@ -242,12 +276,14 @@ impl Checker<'_> {
         };
         let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
         for (name, expression) in declared.iter() {
-            let typed = scope.check(expression);
-            match &typed {
-                Ok(_) => drop(self.let_worked.insert(name.span.start)),
-                Err(problems) => self.let_problems.push((name.span.start, problems.clone())),
+            let named = scope.named(&name.value, expression);
+            match &named.value {
+                Err(problems) if !named.is_known() => {
+                    self.let_problems.push((name.span.start, problems.clone()));
+                }
+                _ => drop(self.let_worked.insert(name.span.start)),
             }
-            scope.lets.push((name.value.clone(), typed));
+            scope.lets.push(named);
         }
         let each = event.each.as_ref().zip(each_from).and_then(|(each, from)| self.each(each, from, &scope));
         let mut keys: Vec<Typed> = event
@@ -513,6 +549,6 @@ pub(super) fn placeholder_lets(scope: &Scope<'_>) -> Vec<Typed> {
     scope
         .lets
         .iter()
-        .map(|(_, typed)| typed.as_ref().map_or_else(|_| Typed::constant(0), Clone::clone))
+        .map(|named| named.value.as_ref().map_or_else(|_| Typed::constant(0), Clone::clone))
         .collect()
 }

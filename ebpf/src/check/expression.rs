@@ -7,6 +7,8 @@ use super::{
 use crate::{
     diagnostic::nearest,
     expr::{BinaryOperator, Expr, ExprKind, UnaryOperator},
+    glob::is_pattern,
+    point::LinkKind,
     probe::Expression,
     typed::{AccessMode, NO_STACK, Type, Typed, TypedKind, unsigned_operation},
 };
@@ -178,7 +180,8 @@ impl Scope<'_> {
         Ok(Typed { is_time, ..Typed::new(TypedKind::Unary(operator, Box::new(operand)), ty) })
     }
 
-    /// `func == "NAME"`: compares the number with those of the functions of this name; C++ may have several.
+    /// `func == "NAME"`, `tracepoint == "NAME"`: compares the number with those of the functions of this name; C++ may have
+    /// several.
     fn is_function(
         &self,
         expression: &Expression,
@@ -200,9 +203,18 @@ impl Scope<'_> {
             .map(|(_, number)| compare(*number))
             .reduce(|all, one| Typed::new(TypedKind::Binary(join, Box::new(all), Box::new(one)), Type::S64))
             .ok_or_else(|| {
+                let is_tracepoint = self.resolved.mechanism.link == LinkKind::Tracepoint;
                 let near = nearest(&name, named.iter().map(|(known, _)| known.as_str()));
-                let hint = near.map(|near| format!("did you mean `{near}`?"));
-                let message = format!("no function of `{}` is called `{name}`", self.at);
+                let hint = if is_pattern(&name) {
+                    Some("whole names are compared: a pattern belongs into the attach point".into())
+                } else {
+                    near.map(|near| format!("did you mean `{near}`?"))
+                };
+                let message = if is_tracepoint {
+                    format!("none of the event's tracepoints is called `{name}`")
+                } else {
+                    format!("no function of `{}` is called `{name}`", self.at)
+                };
                 self.problem(expression, name_expr.span.clone(), message, hint)
             })
     }
@@ -228,7 +240,8 @@ impl Scope<'_> {
     ) -> Result<Typed, Problems> {
         let texts = (matches!(left.ty, Type::Text { .. }), matches!(right.ty, Type::Text { .. }));
         if texts == (true, true) && matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne) {
-            self.can_be_equal(expression, (left_expr, right_expr), (&left, &right))?;
+            let is_equal = operator == BinaryOperator::Eq;
+            self.can_be_equal(expression, is_equal, (left_expr, right_expr), (&left, &right))?;
             return Ok(Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
         }
         if let (true, TypedKind::Function(_), TypedKind::Text(name)) =

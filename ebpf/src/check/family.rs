@@ -7,7 +7,7 @@ use crate::{
     typed::{Side, Type, Typed, TypedEvent, TypedKind, TypedLabel, TypedMetric},
 };
 
-/// Whether a value at an event is `func`: directly, through a `let`, or saved by a start.
+/// Whether a value at an event is `func` or `tracepoint`: directly, through a `let`, or saved by a start.
 fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool {
     match typed.kind {
         TypedKind::Function(_) => true,
@@ -79,7 +79,11 @@ impl Checker<'_> {
             };
             let is_function = ends.iter().any(|end| is_function(&end.labels[index], end, events));
             if let (true, Some(decoder)) = (is_function, &label.decoder) {
-                self.error(decoder.span.clone(), "`func` is a name by itself", "leave `as` out");
+                self.error(
+                    decoder.span.clone(),
+                    "the name of a function or tracepoint is a text by itself",
+                    "leave `as` out",
+                );
                 continue;
             }
             let decoder = match &label.decoder {

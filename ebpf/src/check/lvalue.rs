@@ -86,12 +86,15 @@ impl Scope<'_> {
                 _ => "a number",
             };
             let message = format!("{what} has no fields and points nowhere");
-            return Err(self.problem(
-                expression,
-                expr.span.clone(),
-                message,
-                Some("cast it: ((struct NAME *)value).field".into()),
-            ));
+            let hint = match &expr.kind {
+                ExprKind::Binary(BinaryOperator::Add, pointer, index)
+                    if self.is_pointer(expression, pointer) =>
+                {
+                    format!("an address plus a number is a number: write ({pointer})[{index}]")
+                }
+                _ => "cast it: ((struct NAME *)value).field".into(),
+            };
+            return Err(self.problem(expression, expr.span.clone(), message, Some(hint)));
         };
         let btf = self.btf(expression, expr.span.clone())?;
         let size = btf.size(to);
@@ -105,6 +108,10 @@ impl Scope<'_> {
             ));
         }
         Ok(Lvalue { base, offset: 0, type_id: to, bits: None })
+    }
+
+    fn is_pointer(&self, expression: &Expression, expr: &Expr) -> bool {
+        self.value(expression, expr).is_ok_and(|value| matches!(value.ty, Type::Pointer { .. }))
     }
 
     pub(super) fn index(

@@ -7,6 +7,7 @@ use crate::{
     expr::ExprKind,
     point::{AttachPoint, Subject},
     probe::{Event, Expression},
+    site::Place,
     typed::{BinaryOperator, Role, Type, Typed, TypedEvent, TypedKind, UnaryOperator, unsigned_operation},
 };
 use std::collections::{BTreeSet, HashSet};
@@ -101,7 +102,13 @@ fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
     let numbers =
         |event: &TypedEvent| event.sites.list.iter().map(|site| site.number).collect::<HashSet<_>>();
     match (a.at.kind.subject, b.at.kind.subject) {
-        (Subject::Tracepoint, Subject::Tracepoint) => is_one_tracepoint(&a.at, &b.at) && together(None),
+        (Subject::Tracepoint, Subject::Tracepoint) => {
+            let both = tracepoints(b);
+            tracepoints(a).into_iter().any(|(one, number)| {
+                let mut met = both.iter().filter(|(other, _)| is_one_tracepoint(one, *other));
+                met.any(|(_, other)| together(number.filter(|number| Some(*number) == *other)))
+            })
+        }
         (Subject::Timer, Subject::Timer) | (Subject::Own, Subject::Own) => a.at == b.at && together(None),
         // However often each is sampled.
         (Subject::Counter, Subject::Counter) => {
@@ -129,8 +136,24 @@ fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
     }
 }
 
-fn is_one_tracepoint(a: &AttachPoint, b: &AttachPoint) -> bool {
-    let ((category, name), (other_category, other)) = ((a.category(), a.name()), (b.category(), b.name()));
+/// A category, where one is given, and a name.
+type TracepointName<'e> = (Option<&'e str>, &'e str);
+
+/// The tracepoints of an event, with their numbers if it has any.
+fn tracepoints(event: &TypedEvent) -> Vec<(TracepointName<'_>, Option<u32>)> {
+    let mut found = Vec::new();
+    for site in &event.sites.list {
+        if let Place::Tracepoint { category, name } = &site.place {
+            found.push(((Some(category.as_str()), name.as_str()), Some(site.number)));
+        }
+    }
+    if found.is_empty() { vec![((event.at.category(), event.at.name()), None)] } else { found }
+}
+
+fn is_one_tracepoint(
+    (category, name): TracepointName<'_>,
+    (other_category, other): TracepointName<'_>,
+) -> bool {
     if name == other {
         return category.zip(other_category).is_none_or(|(category, other)| category == other);
     }
@@ -150,11 +173,10 @@ fn is_one_file(a: &TypedEvent, b: &TypedEvent) -> bool {
 
 /// The places in a file where the event stops programs, except for those of return probes, which are at no instruction.
 fn offsets(event: &TypedEvent) -> BTreeSet<u64> {
-    use crate::site::Place;
     let sites = event.sites.list.iter().filter(|_| !event.mechanism.link.is_after_return());
     let of_functions = sites.flat_map(|site| match &site.place {
         Place::File { at, .. } => at.as_slice(),
-        Place::Kernel { .. } => &[],
+        Place::Kernel { .. } | Place::Tracepoint { .. } => &[],
     });
     let of_probes = event.usdt.iter().flat_map(|sites| &sites.list).map(|site| &site.offset);
     of_functions.chain(of_probes).copied().collect()

@@ -10,6 +10,9 @@ mod expression;
 mod family;
 mod lvalue;
 mod meeting;
+mod part;
+mod pattern;
+mod program_memory;
 mod scope;
 mod several;
 mod stack;
@@ -19,7 +22,7 @@ mod waiting;
 mod walk;
 
 use crate::{
-    attach::{self, Site},
+    attach::{self, Place, Site},
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
     missing::AbsentEvent,
@@ -49,11 +52,41 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
         absent: probe.left_out.clone(),
     };
     let typed = checker.probe();
-    let mut diagnostics = checker.diagnostics;
-    let mut seen = HashSet::new();
-    // One expression typed for several events says the same thing for each.
-    diagnostics.retain(|diagnostic| seen.insert((diagnostic.span.clone(), diagnostic.message.clone())));
+    let diagnostics = once(probe, &checker.functions, checker.diagnostics);
     typed.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)).ok_or(diagnostics)
+}
+
+/// Joins what one expression, typed for several events, says for each: messages about one place that differ at most in the attach
+/// point become the first of them, with the number of the others.
+fn once(probe: &Probe, sites: &[(Option<FileId>, Site)], diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut points: Vec<String> = probe.attach_points().map(|at| format!("`{}`", at.value)).collect();
+    points.extend(sites.iter().filter_map(|(_, site)| match &site.place {
+        Place::Tracepoint { category, name } => Some(format!("`tracepoint:{category}:{name}`")),
+        Place::Kernel { .. } | Place::File { .. } => None,
+    }));
+    // One may be the beginning of another.
+    points.sort_unstable_by_key(|point| std::cmp::Reverse(point.len()));
+    let mut known: Vec<(Diagnostic, String, HashSet<String>)> = Vec::new();
+    for diagnostic in diagnostics {
+        let plain = points.iter().fold(diagnostic.message.clone(), |text, point| text.replace(point, "`…`"));
+        let same = known.iter_mut().find(|(first, text, _)| first.span == diagnostic.span && *text == plain);
+        match same {
+            Some((_, _, messages)) => drop(messages.insert(diagnostic.message)),
+            None => {
+                let messages = HashSet::from([diagnostic.message.clone()]);
+                known.push((diagnostic, plain, messages));
+            }
+        }
+    }
+    let told = known.into_iter().map(|(mut first, _, messages)| {
+        match messages.len() - 1 {
+            0 => {}
+            1 => first.message.push_str(" (and so at another event)"),
+            others => first.message.push_str(&format!(" (and so at {others} other events)")),
+        }
+        first
+    });
+    told.collect()
 }
 
 /// Selects, from probes of one name, the first for this kernel; refuses two variants that are both for one kernel.
@@ -244,6 +277,9 @@ impl Checker<'_> {
             self.meetings(&events);
             self.frames(&events);
         }
+        let mut warnings = pattern::patterns(probe);
+        warnings
+            .extend(events.iter().filter_map(|(event, typed)| program_memory::at_entry(probe, event, typed)));
         let events: Vec<TypedEvent> = events.into_iter().map(|(_, typed)| typed).collect();
         self.walks(&events);
         for (name, problems) in std::mem::take(&mut self.let_problems) {
@@ -293,6 +329,7 @@ impl Checker<'_> {
             inflight_timeout_ns: probe.inflight_timeout_ns.unwrap_or_else(|| INFLIGHT_TIMEOUT.default_ns()),
             per_cpu: probe.per_cpu,
             chosen,
+            warnings,
         })
     }
 }

@@ -38,9 +38,28 @@ pub(super) fn both(mut problems: Problems, more: Problems) -> Problems {
 }
 
 /// Names that need no scope.
-const NAMES: [&str; 20] = [
-    "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
-    "true", "retval", "frame", "func", "kstack", "ustack", "traced", "tracing",
+const NAMES: [&str; 21] = [
+    "pid",
+    "tid",
+    "uid",
+    "gid",
+    "cpu",
+    "nsecs",
+    "comm",
+    "cgroup",
+    "curtask",
+    "duration",
+    "args",
+    "start",
+    "true",
+    "retval",
+    "frame",
+    "func",
+    "tracepoint",
+    "kstack",
+    "ustack",
+    "traced",
+    "tracing",
 ];
 
 /// An operand of an expression, before it is loaded.
@@ -78,6 +97,23 @@ pub(super) struct SavedValue {
     pub(super) longest: u32,
 }
 
+/// A named expression at an event.
+#[derive(Clone, Debug)]
+pub(super) struct NamedExpression {
+    pub(super) name: String,
+    /// Its value; of a place the pointer to it.
+    pub(super) value: Result<Typed, Problems>,
+    /// What it names, if that is no value: a struct, or an array.
+    place: Option<Operand>,
+}
+
+impl NamedExpression {
+    /// Whether it has a meaning at the event.
+    pub(super) fn is_known(&self) -> bool {
+        self.value.is_ok() || self.place.is_some()
+    }
+}
+
 /// The scope of an expression: the names that it can use.
 pub(super) struct Scope<'a> {
     pub(super) target: &'a Target<'a>,
@@ -85,7 +121,7 @@ pub(super) struct Scope<'a> {
     pub(super) resolved: &'a Resolved,
     /// The attach point as written, for messages.
     pub(super) at: String,
-    pub(super) lets: Vec<(String, Result<Typed, Problems>)>,
+    pub(super) lets: Vec<NamedExpression>,
     /// Named expressions as written.
     pub(super) declared: &'a [(Spanned<String>, Expression)],
     pub(super) item: Option<(String, Type)>,
@@ -141,8 +177,12 @@ impl<'a> Scope<'a> {
         {
             return Ok(Operand::Value(Typed::new(TypedKind::Item, ty.clone())));
         }
-        if let Some(index) = self.lets.iter().rposition(|(known, _)| known == name) {
-            let typed = self.lets[index].1.as_ref().map_err(Clone::clone)?;
+        if let Some(index) = self.lets.iter().rposition(|known| known.name == name) {
+            let NamedExpression { value, place, .. } = &self.lets[index];
+            if let Some(place) = place {
+                return Ok(place.clone());
+            }
+            let typed = value.as_ref().map_err(Clone::clone)?;
             // A constant is what it is by any name, so that what is asked of constants is asked of it.
             if matches!(typed.kind, TypedKind::Constant(_) | TypedKind::Text(_)) {
                 return Ok(Operand::Value(typed.clone()));
@@ -191,13 +231,7 @@ impl<'a> Scope<'a> {
                     return Err(self.problem(expression, expr.span.clone(), message, None));
                 }
             },
-            "func" => match self.resolved.function() {
-                Some(function) => function,
-                None => {
-                    let message = format!("`func` is the function of an event, and `{}` is of none", self.at);
-                    return Err(self.problem(expression, expr.span.clone(), message, None));
-                }
-            },
+            "func" | "tracepoint" => return self.site(expression, expr, name),
             "args" | "start" => {
                 let message = format!("`{name}` needs a field behind it");
                 return Err(self.problem(
@@ -210,6 +244,51 @@ impl<'a> Scope<'a> {
             _ => return self.other_name(expression, expr, name),
         };
         Ok(Operand::Value(value))
+    }
+
+    /// `func`, `tracepoint`
+    fn site(&self, expression: &Expression, expr: &Expr, name: &str) -> Result<Operand, Problems> {
+        let is_tracepoint = self.resolved.mechanism.link == LinkKind::Tracepoint;
+        let wants_tracepoint = name == "tracepoint";
+        if let Some(number) = self.resolved.function().filter(|_| is_tracepoint == wants_tracepoint) {
+            return Ok(Operand::Value(number));
+        }
+        let of = if wants_tracepoint { "tracepoint" } else { "function" };
+        let hint = match (wants_tracepoint, &self.resolved.sites.list.is_empty()) {
+            (true, false) => Some("write `func`".into()),
+            (false, false) => Some("write `tracepoint`".into()),
+            (true, true) if self.resolved.mechanism.link.is_raw_tracepoint() => {
+                Some("attach to it as `tracepoint:CATEGORY:NAME`".into())
+            }
+            _ => None,
+        };
+        let message = format!("`{name}` is the {of} of an event, and `{}` is of none", self.at);
+        Err(self.problem(expression, expr.span.clone(), message, hint))
+    }
+
+    /// Checks what a `let` names: a value, or a struct or array, whose fields and elements are read where the name is used.
+    pub(super) fn named(&self, name: &str, expression: &Expression) -> NamedExpression {
+        let named = |value, place| NamedExpression { name: name.to_owned(), value, place };
+        match self.operand(expression, &expression.ast) {
+            Ok(Operand::Lvalue(place)) => {
+                let is_whole = self.target.btf.is_some_and(|btf| {
+                    let kind = btf.kind(btf.strip(place.type_id));
+                    kind.is_composite() || kind == BtfKind::Array
+                });
+                match self.load(expression, &expression.ast, &place) {
+                    Err(_) if is_whole => {
+                        // The pointer is computed once, as any other value.
+                        let pointer = place.base.clone();
+                        let base = Typed { kind: TypedKind::Let(self.lets.len()), ..pointer.clone() };
+                        named(Ok(pointer), Some(Operand::Lvalue(Lvalue { base, ..place })))
+                    }
+                    value => named(value, None),
+                }
+            }
+            Ok(array @ Operand::Array { .. }) => named(self.value(expression, &expression.ast), Some(array)),
+            Ok(Operand::Value(value)) => named(Ok(value), None),
+            Err(problems) => named(Err(problems), None),
+        }
     }
 
     /// `retval`
@@ -253,7 +332,7 @@ impl<'a> Scope<'a> {
             let ty = Type::S64;
             return Ok(Operand::Value(Typed::new(TypedKind::Constant(value.cast_unsigned()), ty)));
         }
-        let candidates = NAMES.iter().copied().chain(self.lets.iter().map(|(name, _)| name.as_str()));
+        let candidates = NAMES.iter().copied().chain(self.lets.iter().map(|known| known.name.as_str()));
         let is_argument = self.resolved.arguments.iter().any(|argument| argument.name == name);
         let hint = if is_argument {
             Some(format!("did you mean `args.{name}`?"))

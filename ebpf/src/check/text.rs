@@ -1,6 +1,6 @@
 //! Texts: `str`, their greatest length, and their comparisons.
 
-use super::scope::{Operand, Problems, Scope};
+use super::scope::{NamedExpression, Operand, Problems, Scope};
 use crate::{
     expr::{Expr, ExprKind},
     probe::Expression,
@@ -65,7 +65,7 @@ impl Scope<'_> {
     }
 
     /// Truncates a text to `size` bytes, the NUL included.
-    fn cut(&self, text: Typed, size: u32) -> Typed {
+    pub(super) fn cut(&self, text: Typed, size: u32) -> Typed {
         if self.longest(&text) < size {
             return text;
         }
@@ -120,7 +120,7 @@ impl Scope<'_> {
                 self.longest_within(then, parts).max(self.longest_within(otherwise, parts))
             }
             TypedKind::Let(index) => match self.lets.get(*index) {
-                Some((_, Ok(value))) => self.longest_within(value, parts),
+                Some(NamedExpression { value: Ok(value), .. }) => self.longest_within(value, parts),
                 _ => room,
             },
             TypedKind::Saved(index) => {
@@ -130,10 +130,33 @@ impl Scope<'_> {
         }
     }
 
-    /// Refuses a comparison of texts that has one result always.
+    /// Refuses a text with a `*` at its beginning or end, which is compared as it is. `instead` makes of what is left of it
+    /// the expression that was probably meant.
+    pub(super) fn no_pattern(
+        &self,
+        expression: &Expression,
+        (written, bytes): (&Expr, &[u8]),
+        instead: impl Fn(&str) -> String,
+    ) -> Result<(), Problems> {
+        let text = String::from_utf8_lossy(bytes);
+        if !self.is_pattern(&text, expression, written) {
+            return Ok(());
+        }
+        let plain = text.trim_matches('*');
+        let hint = if plain.is_empty() || plain.contains('*') {
+            "for the character itself write `\\*`".to_owned()
+        } else {
+            format!("write {}, for the character itself `\\*`", instead(plain))
+        };
+        let message = "`*` is no pattern here: texts are compared as they are";
+        Err(self.problem(expression, written.span.clone(), message, Some(hint)))
+    }
+
+    /// Refuses a comparison of texts, for equality or not, that has one result always.
     pub(super) fn can_be_equal(
         &self,
         expression: &Expression,
+        is_equal: bool,
         (left_expr, right_expr): (&Expr, &Expr),
         (left, right): (&Typed, &Typed),
     ) -> Result<(), Problems> {
@@ -148,19 +171,11 @@ impl Scope<'_> {
             let problem = |message: String, hint: String| {
                 Err(self.problem(expression, written_expr.span.clone(), message, Some(hint)))
             };
-            if self.is_pattern(&text, expression, written_expr) {
-                let beginning = text.trim_end_matches('*');
-                let hint = if beginning.is_empty() || beginning.contains('*') {
-                    "for the character itself write `\\*`".to_owned()
-                } else {
-                    let of = argument(other_expr);
-                    format!(
-                        "for what begins so write str({of}, {}) == \"{beginning}\", for the character itself `\\*`",
-                        beginning.len() + 1
-                    )
-                };
-                return problem("`*` is no pattern here: whole texts are compared".into(), hint);
-            }
+            let function = if text.starts_with('*') { "contains" } else { "prefix" };
+            let not = if is_equal { "" } else { "!" };
+            self.no_pattern(expression, (written_expr, bytes), |plain| {
+                format!("{not}{function}({other_expr}, \"{plain}\")")
+            })?;
             let longest = self.longest(other);
             let length = u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes");
             if length > longest {

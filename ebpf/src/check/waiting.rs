@@ -57,6 +57,12 @@ impl KnownEnd<'_> {
             TypedKind::Extreme(operator, a, b) => {
                 with(TypedKind::Extreme(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
             }
+            TypedKind::Cut { text, most } => {
+                with(TypedKind::Cut { text: Box::new(self.tell(text)?), most: *most })
+            }
+            TypedKind::Contains { text, sought } => {
+                with(TypedKind::Contains { text: Box::new(self.tell(text)?), sought: sought.clone() })
+            }
             TypedKind::Conditional(c, a, b) => {
                 let [c, a, b] = [self.tell(c)?, self.tell(a)?, self.tell(b)?].map(Box::new);
                 with(TypedKind::Conditional(c, a, b))

@@ -306,7 +306,7 @@ pub(super) const PROBE: &[Key] = &[
 pub(crate) const MAX_FUNCTIONS: Key = Key::new(
     "max_functions",
     Form::Integer(1, 100_000),
-    "Most functions that a [pattern](#patterns-of-functions) may match; more are refused.",
+    "Most functions or tracepoints that a [pattern](#patterns-of-functions) may match; more are refused.",
 )
 .or(Fallback::Integer(1000));
 

@@ -166,6 +166,10 @@ impl Evaluation<'_> {
                     super::binary(*operator, is_unsigned(*operator, left, right), a.number(), b.number())
                 }
             },
+            TypedKind::Contains { text, sought } => {
+                let text = self.value(text);
+                u64::from(text.text().windows(sought.len().max(1)).any(|part| part == sought))
+            }
             TypedKind::Conditional(condition, then, otherwise) => {
                 of(if self.truth(condition) { then } else { otherwise })
             }

@@ -120,11 +120,11 @@ fn quoted(text: &str, start: usize, quote: char) -> Result<(String, usize), Pars
         content.push(match chars.next() {
             Some((_, 'n')) => '\n',
             Some((_, 't')) => '\t',
-            Some((_, same @ ('\\' | '"' | '\'' | '*'))) => same,
+            Some((_, same @ ('\\' | '"' | '\'' | '*' | '?' | '[' | '{'))) => same,
             _ => {
                 return Err(error(
                     start + 1 + at..start + 2 + at,
-                    "unknown escape in a string; known are \\n \\t \\\\ \\\" \\' \\*",
+                    "unknown escape in a string; known are \\n \\t \\\\ \\\" \\' \\* \\? \\[ \\{",
                 ));
             }
         });

@@ -18,6 +18,7 @@ fn calls(typed: &Typed) -> bool {
         TypedKind::Builtin(_)
         | TypedKind::Comm
         | TypedKind::Stack { .. }
+        | TypedKind::Contains { .. }
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
         | TypedKind::TextField { .. }
@@ -113,6 +114,10 @@ impl Lowering<'_> {
             }
             TypedKind::Number(operand) => self.number(operand),
             TypedKind::Traced(process) => self.traced(process, depth),
+            TypedKind::Contains { text, sought } => {
+                self.contains(text, sought);
+                self.mov(dst, R3);
+            }
             TypedKind::Context => self.mov(dst, CONTEXT),
             TypedKind::Function(Some(number)) => self.constant(dst, u64::from(*number)),
             TypedKind::Function(None) => {

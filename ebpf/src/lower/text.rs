@@ -2,7 +2,7 @@
 
 use super::{CONTEXT, Lowering, immediate, offset};
 use crate::{
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, Size},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, Size},
     typed::{AccessMode, Type, Typed, TypedKind},
 };
 
@@ -109,6 +109,81 @@ impl Lowering<'_> {
             // Numbers are never asked for as a text: the checker refuses them.
             _ => self.zero(slot, 0, room),
         }
+    }
+
+    /// `r3` = 1 if the text has these bytes in it, else 0; clobbers `r0` to `r5`. Each place is compared without a jump, so
+    /// that the verifier follows one path, however long the text is.
+    pub(super) fn contains(&mut self, text: &Typed, sought: &[u8]) {
+        let Type::Text { capacity } = text.ty else {
+            unreachable!("only texts are searched: this is a bug in tapster")
+        };
+        let used = self.stack.used;
+        let slot = self.stack.take(capacity);
+        self.text(text, slot, capacity);
+        self.hide_text(slot, capacity, text);
+        let length = u32::try_from(sought.len()).expect("a text has few bytes");
+        let chunks: Vec<(u32, u32, u64)> = sought
+            .chunks(8)
+            .zip(0..)
+            .map(|(chunk, index)| {
+                let value = chunk.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+                (index * WORD, u32::try_from(chunk.len()).expect("a chunk has at most 8 bytes"), value)
+            })
+            .collect();
+        // Its highest bit stays as long as every place differs.
+        self.mov(R3, -1);
+        if let [(_, _, value)] = chunks.as_slice() {
+            self.constant(R4, *value);
+        }
+        // The last byte of the room is a NUL.
+        for place in 0..capacity.saturating_sub(length) {
+            for (behind, size, value) in &chunks {
+                self.window(slot, place + behind, *size);
+                if chunks.len() > 1 {
+                    self.constant(R4, *value);
+                }
+                self.alu(Alu::Xor, R1, R4);
+                if *behind == 0 {
+                    self.mov(R0, R1);
+                } else {
+                    self.alu(Alu::Or, R0, R1);
+                }
+            }
+            // The highest bit of `x | -x` is that of any number but 0.
+            self.mov(R1, R0);
+            self.alu(Alu::Neg, R1, 0);
+            self.alu(Alu::Or, R0, R1);
+            self.alu(Alu::And, R3, R0);
+        }
+        self.alu(Alu::Rsh, R3, 63);
+        self.alu(Alu::Xor, R3, 1);
+        self.stack.used = used;
+    }
+
+    /// `r1` = up to eight bytes of the stack from `at` bytes after `slot` on; clobbers `r2`. The verifier takes only whole words
+    /// at their places.
+    fn window(&mut self, slot: i16, at: u32, size: u32) {
+        let (word, before) = (at / WORD, at % WORD);
+        self.load_slot(R1, slot + offset(word * WORD));
+        let behind = (before + size).saturating_sub(WORD);
+        let bits = |bytes: u32| immediate(bytes * 8);
+        if behind == 0 {
+            let above = WORD - before - size;
+            if above > 0 {
+                self.alu(Alu::Lsh, R1, bits(above));
+            }
+            if size < WORD {
+                self.alu(Alu::Rsh, R1, bits(WORD - size));
+            }
+            return;
+        }
+        self.alu(Alu::Rsh, R1, bits(before));
+        self.load_slot(R2, slot + offset((word + 1) * WORD));
+        self.alu(Alu::Lsh, R2, bits(WORD - behind));
+        if size < WORD {
+            self.alu(Alu::Rsh, R2, bits(WORD - size));
+        }
+        self.alu(Alu::Or, R1, R2);
     }
 
     fn store_word(&mut self, slot: i16, word: u32, value: u64) {

@@ -16,7 +16,7 @@ pub struct AttachKind {
     pub form: &'static str,
     /// The subject of its attach points.
     pub subject: Subject,
-    /// Number of functions that one attach point may match.
+    /// Number of functions, or tracepoints, that one attach point may match.
     pub several: FunctionCount,
     /// The mechanisms of its programs.
     pub mechanisms: &'static [Mechanism],
@@ -51,7 +51,7 @@ pub enum Subject {
     Own,
 }
 
-/// Number of functions that an attach point may match.
+/// Number of functions, or tracepoints, that an attach point may match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FunctionCount {
     /// None or one.

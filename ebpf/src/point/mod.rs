@@ -66,11 +66,11 @@ impl AttachPoint {
         self.parts.iter().rev().nth(1).map(String::as_str)
     }
 
-    /// Whether it may match several functions: a pattern, or a name that a program has several times.
+    /// Whether it may match several functions or tracepoints: a pattern, or a name that a program has several times.
     pub fn may_be_several(&self) -> bool {
         match self.kind.several {
             FunctionCount::Never => false,
-            FunctionCount::Pattern => is_pattern(self.name()),
+            FunctionCount::Pattern => self.parts.iter().any(|part| is_pattern(part)),
             FunctionCount::Always => true,
         }
     }

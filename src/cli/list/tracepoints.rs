@@ -17,9 +17,11 @@ pub(super) fn asked(all: &[(String, String)], word: Option<&str>) -> Vec<AttachP
     }
     let word = spelled_out(word);
     let wanted = NameFilter::new(&word);
+    let is_name = wanted.is_pattern() && !word.contains(':');
     points
         .filter(|point| {
             wanted.means(&point.to_string())
+                || is_name && wanted.means(point.name())
                 || short(point).is_some_and(|short| wanted.means(&short.to_string()))
         })
         .collect()
@@ -64,6 +66,15 @@ mod tests {
             ("rt:block:block_rq", &["rawtracepoint:block:block_rq_issue"]),
             ("rq_issue", &["tracepoint:block:block_rq_issue", "rawtracepoint:block:block_rq_issue"]),
             ("tracepoint:*:sys_ente?", &["tracepoint:raw_syscalls:sys_enter"]),
+            (
+                "tracepoint:{block,syscalls}:*",
+                &["tracepoint:block:block_rq_issue", "tracepoint:syscalls:sys_enter_kill"],
+            ),
+            // A pattern without a colon is that of a name.
+            (
+                "sys_ente?_ki*",
+                &["tracepoint:syscalls:sys_enter_kill", "rawtracepoint:syscalls:sys_enter_kill"],
+            ),
             ("rt:sched:block_rq_issue", &[]),
             ("profile:hz:50", &[]),
         ] {

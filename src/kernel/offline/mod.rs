@@ -456,6 +456,14 @@ impl Tracepoints for OfflineKernel {
         }
         formats::names(&self.btf).map(|name| (String::new(), name.to_owned())).collect()
     }
+
+    fn matching(&self, category: &str, name: &str) -> Result<BTreeSet<(String, String)>, Missing> {
+        if let Some(tracefs) = self.tracefs() {
+            return tracefs.matching(category, name);
+        }
+        let message = format!("which tracepoints `{category}:{name}` matches is not told by BTF");
+        Err(self.doubt(missing(message, COPY.to_owned())))
+    }
 }
 
 impl Functions for OfflineKernel {

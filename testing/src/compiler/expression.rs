@@ -178,6 +178,13 @@ impl Grammar {
                 let operand = self.number(below);
                 format!("{}({operand})", self.random.pick(&["major", "minor", "ntohs", "ntohl", "bswap64"]))
             }
+            17 | 18 if self.random.one_in(3) => {
+                // A text that is never as long as what is looked for is refused; `comm` may be.
+                let (text, is_alone) = (self.text(below), self.random.one_in(3));
+                let text = if is_alone { "comm".into() } else { format!("(tid ? {text} : comm)") };
+                let sought = self.random.pick(&["a", "b", "ab", "bc", "efg", "abcdefg", "fgh!", "abcdefgh!"]);
+                format!("{}({text}, \"{sought}\")", self.random.pick(&["prefix", "contains"]))
+            }
             17 | 18 => {
                 let (a, mut b) = (self.text(below), self.text(below));
                 // A literal may be longer than the other text can be, which the checker refuses.

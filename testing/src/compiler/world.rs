@@ -23,7 +23,7 @@ const TEXT: usize = 96;
 const NUMBERS: usize = 112;
 
 /// Tracepoints `test:untyped`, which is not in BTF, `test:typed`, `test:task` with a `task_struct`, and `test:record` with a
-/// format.
+/// format; those of `alike` have formats of which two agree.
 #[derive(Debug)]
 pub struct World {
     pub btf: Btf,
@@ -46,14 +46,46 @@ const RECORD: &str = "format:
 	field:const char * text;	offset:72;	size:8;	signed:0;
 ";
 
+/// A number and something else, which all of `alike` have.
+const ALIKE: [(&str, &str); 3] = [
+    (
+        "one",
+        "	field:int number;	offset:8;	size:4;	signed:1;
+	field:const char * text;	offset:16;	size:8;	signed:0;
+",
+    ),
+    (
+        "two",
+        "	field:int number;	offset:8;	size:4;	signed:1;
+	field:char name[16];	offset:16;	size:16;	signed:0;
+",
+    ),
+    (
+        "other",
+        "	field:int number;	offset:12;	size:4;	signed:1;
+	field:const char *const * list;	offset:16;	size:8;	signed:0;
+	field:struct node **nodes;	offset:24;	size:8;	signed:0;
+	field:const unsigned * counts;	offset:32;	size:8;	signed:0;
+	field:const struct node *const node;	offset:40;	size:8;	signed:0;
+",
+    ),
+];
+
 impl Tracepoints for World {
     fn format(&self, category: &str, name: &str) -> Option<String> {
         let known = self.all().contains(&(category.into(), name.into()));
-        known.then(|| if name == "record" { RECORD.into() } else { String::new() })
+        let alike = ALIKE.iter().find(|(known, _)| category == "alike" && *known == name);
+        known.then(|| match (alike, name) {
+            (Some((_, fields)), _) => (*fields).into(),
+            (None, "record") => RECORD.into(),
+            (None, _) => String::new(),
+        })
     }
 
     fn all(&self) -> Vec<(String, String)> {
-        ["untyped", "typed", "stop", "record", "task"].map(|name| ("test".into(), name.into())).to_vec()
+        let test = ["untyped", "typed", "stop", "record", "task"].map(|name| ("test", name));
+        let all = test.into_iter().chain(ALIKE.map(|(name, _)| ("alike", name)));
+        all.map(|(category, name)| (category.into(), name.into())).collect()
     }
 }
 
@@ -157,6 +189,7 @@ fn types() -> Vec<u8> {
     let s64 = b.int("long", 8, true);
     let text = b.pointer(char_);
     let numbers = b.pointer(u32_);
+    b.pointer(0);
     let name = b.array(char_, u32_, 12);
     let short_name = b.array(char_, u32_, 5);
     let words = b.array(u16_, u32_, 5);
