@@ -370,10 +370,39 @@ pub(super) const LABEL: &[Key] = &[
     Key::required("value", Form::Expression, "The label's value."),
     Key::new(
         "as",
-        Form::Either(&[Form::Text, Form::Table]),
-        "How the value becomes text: the name of a [decoder](#decoders), or a table of numbers and texts.",
+        Form::Either(&[Form::Text, Form::Table, Form::Mapping(ENUMERATION), Form::Mapping(FLAGS)]),
+        "How the value becomes text: the name of a [decoder](#decoders), a table of numbers and texts, [an enumeration or flags](#enumerations-and-flags).",
     )
     .or(Fallback::Told("by the value's type")),
+];
+
+const PREFIX: Key = Key::new(
+    "strip",
+    Form::Text,
+    "What the names begin with and the label leaves out; a name that does not begin so is shown whole.",
+);
+
+/// Keys of `as` for the names of an enumeration.
+pub(super) const ENUMERATION: &[Key] = &[
+    Key::new(
+        "enum",
+        Form::Text,
+        "The enumeration's name on this kernel, or one of its enumerators where it has no name.",
+    )
+    .or(Fallback::Told("that of the value's own type")),
+    PREFIX,
+    Key::new("default", Form::Text, "The text of numbers that have no name.")
+        .or(Fallback::Told("the number")),
+];
+
+/// Keys of `as` for the names of bits.
+pub(super) const FLAGS: &[Key] = &[
+    Key::required(
+        "flags",
+        Form::Either(&[Form::Text, Form::Table]),
+        "The names of the bits: an enumeration as above, or a table of numbers or enumerators and texts.",
+    ),
+    PREFIX,
 ];
 
 /// Names of the units.
@@ -422,7 +451,7 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 14] = [
+    let lists: [(&str, &[Key]); 16] = [
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
@@ -430,6 +459,8 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("event", EVENT),
         ("each", EACH),
         ("label", LABEL),
+        ("enumeration", ENUMERATION),
+        ("flags", FLAGS),
         ("reason", REASON),
         ("device group", DEVICE_GROUP),
         ("kind of metric", &KIND_KEYS),

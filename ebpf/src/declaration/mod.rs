@@ -2,6 +2,7 @@
 //!
 //! It reports as many mistakes as possible at once, each with its place.
 
+mod decoder;
 mod device_group;
 mod effect;
 mod event;
