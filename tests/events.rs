@@ -23,6 +23,7 @@ use std::{
     fs,
     ops::Range,
     path::{Path, PathBuf},
+    process::Command,
 };
 use support::{
     cases::{Cases, Outcome, Skip},
@@ -30,6 +31,7 @@ use support::{
     exporter::Tapster,
     fixture,
     metrics::{Histogram, Metrics, whole},
+    pods::{self, Container, Tree},
 };
 use tapster::sys::monotonic_ns;
 
@@ -81,6 +83,40 @@ fn assert_between(what: &str, counted: u64, (least, most): (u64, u64), hidden: u
         counted + hidden >= least && counted <= most,
         "{what}: {counted} counted, between {least} and {most} happened, {hidden} of them hidden"
     );
+}
+
+/// A container of a pod, as containerd makes them: a cgroup, and a link to a log that has its names.
+struct Contained {
+    tree: Tree,
+    container: Container,
+    logs: tempfile::TempDir,
+}
+
+impl Contained {
+    fn new() -> Result<Self, Skip> {
+        // Where the processor's controller is one of version 1, it is the hierarchy of that.
+        let (version, tree) = Tree::all()?.pop().expect("there is one, or it was skipped");
+        let logs = tempfile::tempdir().unwrap();
+        let container = Container::all(version).remove(0);
+        pods::make(&tree.0, logs.path(), std::slice::from_ref(&container))?;
+        Ok(Self { tree, container, logs })
+    }
+
+    fn start(&self, probes: &str) -> Tapster {
+        Tapster::start(&["--strict", "--probes", probes, "--path.containers", self.logs.path().to_str().unwrap()])
+    }
+
+    /// A shell that is in it before it does anything else.
+    fn shell(&self, script: &str) -> Command {
+        let procs = self.tree.0.join(&self.container.path).join("cgroup.procs");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("echo $$ >{} && {script}", procs.display()));
+        command
+    }
+
+    fn labels<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        self.container.labels().into_iter().chain(more.iter().copied()).collect()
+    }
 }
 
 /// Builds a program of `tests/programs`.

@@ -111,8 +111,8 @@ fn resets() -> Outcome {
     let own = u64::try_from(numbers(&said.output, "reset")[0][0]).unwrap();
     let refused = said.connects(libc::ECONNREFUSED).len() as u64;
     assert!(own == 25 && refused == 15, "{}", said.output);
-    assert_between("resets of established connections", received("established"), (own, own + sent), 0);
-    assert_between("resets of those that begin", received("syn_sent"), (refused, refused + sent), 0);
+    assert_between("resets of established connections", received("ESTABLISHED"), (own, own + sent), 0);
+    assert_between("resets of those that begin", received("SYN_SENT"), (refused, refused + sent), 0);
     let all = window.count("tapster_tcp_resets_sent_total", &[]);
     let kernel = said.kernel("OutRsts");
     assert_between("OutRsts", all, (kernel, kernel + sent), 0);
@@ -138,7 +138,7 @@ fn retransmits() -> Outcome {
             let [segments, bytes] = [0, 1].map(|at| u64::try_from(numbers(&said.output, "lost")[0][at]).unwrap());
             assert!(segments >= 4 && segments == said.kernel("RetransSegs"), "{}", said.output);
             let of = |name: &str| {
-                window.count(&format!("tapster_tcp_retransmitted_{name}_total"), &[("state", "established")])
+                window.count(&format!("tapster_tcp_retransmitted_{name}_total"), &[("state", "ESTABLISHED")])
             };
             let found = (of("segments"), of("bytes"));
             if found == (segments, bytes) {
