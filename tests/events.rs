@@ -103,7 +103,13 @@ impl Contained {
     }
 
     fn start(&self, probes: &str) -> Tapster {
-        Tapster::start(&["--strict", "--probes", probes, "--path.containers", self.logs.path().to_str().unwrap()])
+        Tapster::start(&[
+            "--strict",
+            "--probes",
+            probes,
+            "--path.containers",
+            self.logs.path().to_str().unwrap(),
+        ])
     }
 
     /// A shell that is in it before it does anything else.

@@ -3,6 +3,7 @@
 
 use super::cases::Skip;
 use std::{
+    collections::{BTreeMap, HashMap},
     fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -67,8 +68,13 @@ impl Trace {
             let overrun = stats.lines().find_map(|line| line.strip_prefix("overrun: "));
             assert_eq!(overrun.unwrap_or("0"), "0", "the trace's buffer is too small");
         }
-        text.lines().filter(|line| !line.starts_with('#')).filter_map(Event::parse).collect()
+        events(&text)
     }
+}
+
+/// The events of a text of `trace`, in their order.
+pub fn events(text: &str) -> Vec<Event> {
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(Event::parse).collect()
 }
 
 impl Drop for Trace {
@@ -108,9 +114,9 @@ pub fn paired(
     events: &[Event],
     during: &Range<u64>,
     key: impl Fn(&Event) -> Option<Step>,
-) -> std::collections::BTreeMap<String, Paired> {
-    let mut begun = std::collections::HashMap::new();
-    let mut all = std::collections::BTreeMap::<String, Paired>::new();
+) -> BTreeMap<String, Paired> {
+    let mut begun = HashMap::new();
+    let mut all = BTreeMap::<String, Paired>::new();
     for event in events {
         match key(event) {
             Some(Step::Start(key, label)) => {
@@ -151,10 +157,14 @@ mod tests {
 
     #[test]
     fn a_line_is_an_event() {
-        let line = "   kworker/0:1 x-17606   [001] d..2. 42199.992506: irq_handler_entry: irq=36 name=virtio1-req.0";
+        let line =
+            "   kworker/0:1 x-17606   [001] d..2. 42199.992506: irq_handler_entry: irq=36 name=virtio1-req.0";
         let event = Event::parse(line).unwrap();
         assert_eq!((event.ns, event.cpu, event.tid), (42_199_992_506_000, 1, 17606));
-        assert_eq!((&*event.name, event.field("irq"), event.field("name")), ("irq_handler_entry", "36", "virtio1-req.0"));
+        assert_eq!(
+            (&*event.name, event.field("irq"), event.field("name")),
+            ("irq_handler_entry", "36", "virtio1-req.0")
+        );
         assert_eq!(event.field("ret"), "");
     }
 
@@ -167,8 +177,13 @@ mod tests {
             name: name.into(),
             fields: format!("key={key}"),
         };
-        let events =
-            [event(1, "a", "x"), event(2, "a", "y"), event(5, "b", "x"), event(9, "b", "y"), event(9, "b", "z")];
+        let events = [
+            event(1, "a", "x"),
+            event(2, "a", "y"),
+            event(5, "b", "x"),
+            event(9, "b", "y"),
+            event(9, "b", "z"),
+        ];
         let step = |event: &Event| {
             let key = event.field("key").to_owned();
             Some(if event.name == "a" { Step::Start(key, "all".into()) } else { Step::End(key) })

@@ -23,14 +23,8 @@ fn by_whom() -> Outcome {
     let fio = tool("fio")?.get_program().to_string_lossy().into_owned();
     let mut figures = Vec::new();
     for pattern in ["randread", "randwrite"] {
-        let job = Job {
-            target: &device.path,
-            pattern,
-            block_bytes: 8192,
-            depth: 4,
-            bytes: 8 * MIB,
-            extra: &[],
-        };
+        let job =
+            Job { target: &device.path, pattern, block_bytes: 8192, depth: 4, bytes: 8 * MIB, extra: &[] };
         let control = DiskControl::new(&name)?;
         let before = Stat::of(&name);
         let mut shell = contained.shell(&format!("exec {fio} \"$@\""));

@@ -53,7 +53,8 @@ fn assert_time(what: &str, seconds: f64, (least, most): (Paired, Paired), hidden
     let slack = |of: Paired| of.count as f64 * CLOCKS_SECONDS;
     let mean = if most.count == 0 { 0.0 } else { most.seconds / most.count as f64 };
     assert!(
-        seconds + slack(least) + hidden as f64 * mean >= least.seconds && seconds <= most.seconds + slack(most),
+        seconds + slack(least) + hidden as f64 * mean >= least.seconds
+            && seconds <= most.seconds + slack(most),
         "{what}: {seconds} s, the trace says between {least:?} and {most:?}, {hidden} are hidden"
     );
 }
@@ -71,11 +72,14 @@ fn softirqs() -> Outcome {
     let (window, (inner, seen)) = Window::of(&tapster, || {
         let (kernel, seen) = (table("/proc/softirqs"), control.count());
         datagrams(20_000);
-        let grown = table("/proc/softirqs").into_iter().map(|(name, count)| (name.clone(), count - kernel[&name]));
+        let grown =
+            table("/proc/softirqs").into_iter().map(|(name, count)| (name.clone(), count - kernel[&name]));
         (grown.collect::<BTreeMap<_, _>>(), control.count() - seen)
     });
-    let mut outer: BTreeMap<_, _> =
-        table("/proc/softirqs").into_iter().map(|(name, count)| (name.clone(), count - outer[&name])).collect();
+    let mut outer: BTreeMap<_, _> = table("/proc/softirqs")
+        .into_iter()
+        .map(|(name, count)| (name.clone(), count - outer[&name]))
+        .collect();
     let trace = trace.stop();
     let hidden = events(&trace, &window.outer, "softirq_entry").saturating_sub(seen);
     let step = |event: &Event| {
@@ -92,7 +96,12 @@ fn softirqs() -> Outcome {
         let of = |all: &BTreeMap<String, Paired>| all.get(&kind).copied().unwrap_or_default();
         assert_time(&kind, found.sum, (of(&least), of(&most)), hidden);
         if found.count() >= 100 {
-            figures.push(format!("{kind} {} in {:.4} s (trace {:.4} s)", found.count(), found.sum, of(&most).seconds));
+            figures.push(format!(
+                "{kind} {} in {:.4} s (trace {:.4} s)",
+                found.count(),
+                found.sum,
+                of(&most).seconds
+            ));
         }
     }
     assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
@@ -117,7 +126,8 @@ fn interrupts() -> Outcome {
         let (kernel, seen) = (table("/proc/interrupts"), control.count());
         synced_writes(400);
         let after = table("/proc/interrupts");
-        let grown = after.into_iter().map(|(irq, count)| (irq.clone(), count - kernel.get(&irq).unwrap_or(&0)));
+        let grown =
+            after.into_iter().map(|(irq, count)| (irq.clone(), count - kernel.get(&irq).unwrap_or(&0)));
         (grown.collect::<BTreeMap<_, _>>(), control.count() - seen)
     });
     let last = table("/proc/interrupts");
@@ -139,7 +149,11 @@ fn interrupts() -> Outcome {
         let seconds = window.seconds("tapster_interrupt_seconds_total", &labels);
         let least = least.get(&label).copied().unwrap_or_default();
         assert_time(&label, seconds, (least, most), hidden);
-        figures.push(format!("{label} {found} in {:.3} ms (trace {:.3} ms)", seconds * 1e3, most.seconds * 1e3));
+        figures.push(format!(
+            "{label} {found} in {:.3} ms (trace {:.3} ms)",
+            seconds * 1e3,
+            most.seconds * 1e3
+        ));
     }
     assert!(inner.values().max() >= Some(&50), "{inner:?}");
     assert!(!figures.is_empty(), "no device has interrupts");
@@ -151,11 +165,11 @@ fn typed(count: u32) {
     let (mut master, mut slave) = (0, 0);
     let (none, raw) = (std::ptr::null_mut::<libc::c_char>(), std::ptr::null::<libc::termios>());
     // SAFETY: the two numbers are written, and nothing else is passed.
-    let made = unsafe { libc::openpty(&raw mut master, &raw mut slave, none, raw.cast_mut(), std::ptr::null_mut()) };
+    let made =
+        unsafe { libc::openpty(&raw mut master, &raw mut slave, none, raw.cast_mut(), std::ptr::null_mut()) };
     assert_eq!(made, 0, "no terminal can be made");
     // SAFETY: they are new, and nobody else's.
-    let (mut master, mut slave) =
-        unsafe { (fs::File::from_raw_fd(master), fs::File::from_raw_fd(slave)) };
+    let (mut master, mut slave) = unsafe { (fs::File::from_raw_fd(master), fs::File::from_raw_fd(slave)) };
     for _ in 0..count {
         master.write_all(b"\n").unwrap();
         assert_eq!(slave.read(&mut [0; 8]).unwrap(), 1);

@@ -82,7 +82,8 @@ fn reclaim() -> Outcome {
     let contained = Contained::new()?;
     let directory = tempfile::tempdir_in(fixture::repository().join("target")).unwrap();
     let file = cold_file(directory.path(), 200);
-    let kinds = ["direct", "memcg"].map(|kind| ["begin", "end"].map(|end| format!("vmscan/mm_vmscan_{kind}_reclaim_{end}")));
+    let kinds = ["direct", "memcg"]
+        .map(|kind| ["begin", "end"].map(|end| format!("vmscan/mm_vmscan_{kind}_reclaim_{end}")));
     let names: Vec<&str> = kinds.iter().flatten().map(String::as_str).collect();
     let trace = Trace::of(&names)?;
     let tapster = contained.start("memory_reclaim");
@@ -149,7 +150,8 @@ fn faults() -> Outcome {
     let (window, said) = Window::of(&tapster, || text(&mut contained.shell(&run)));
     let own = u64::try_from(numbers(&said, "faults")[0][0]).unwrap();
     assert!(own >= PAGES / 2, "{said}");
-    let found = window.count("tapster_major_page_faults_total", &contained.labels(&[("comm", "ends-faults")]));
+    let found =
+        window.count("tapster_major_page_faults_total", &contained.labels(&[("comm", "ends-faults")]));
     // The program itself may have to be fetched, before it has its name.
     let under_any = window.count("tapster_major_page_faults_total", &contained.labels(&[]));
     assert_between("faults", own, (found, under_any), 0);

@@ -50,7 +50,9 @@ fn watched(probes: &str, what: &str) -> Result<(Window, Said), Skip> {
 
 /// What the kernel counted in this test's own name space, which scrapes and everybody else add to.
 fn others(name: &str) -> u64 {
-    let text = ["snmp", "netstat"].map(|file| fs::read_to_string(format!("/proc/self/net/{file}")).unwrap()).concat();
+    let text = ["snmp", "netstat"]
+        .map(|file| fs::read_to_string(format!("/proc/self/net/{file}")).unwrap())
+        .concat();
     let lines: Vec<&str> = text.lines().collect();
     let column = |pair: &[&str]| {
         let at = pair[0].split(' ').position(|word| word == name)?;
@@ -90,7 +92,10 @@ fn connects() -> Outcome {
     let longest = *own.iter().max().unwrap() as f64 / 1e9;
     let slow: u64 = found.buckets.iter().filter(|(bound, _)| *bound > 1.0).map(|(_, count)| count).sum();
     assert!(slow == 1 && longest > 1.0, "{slow} took more than a second, the program says {longest}");
-    assert!((longest..longest + 0.1).contains(&found.sum) || found.sum < own.iter().sum::<i64>() as f64 / 1e9 + 0.1);
+    assert!(
+        (longest..longest + 0.1).contains(&found.sum)
+            || found.sum < own.iter().sum::<i64>() as f64 / 1e9 + 0.1
+    );
     let all = window.histogram(CONNECT, &[]).count();
     // Those without a port sent nothing, and the kernel does not count them.
     let sent = said.kernel("ActiveOpens") + said.connects(libc::EADDRNOTAVAIL).len() as u64;
@@ -99,7 +104,10 @@ fn connects() -> Outcome {
     assert_eq!(port("4241") + port("4243"), said.kernel("PassiveOpens"), "PassiveOpens");
     let ephemeral = port("ephemeral");
     assert_between("accepts of others", ephemeral, (1, accepted), 0);
-    figures.push(format!("{own_count} ok, the longest {longest:.3} s; {} accepted", said.kernel("PassiveOpens")));
+    figures.push(format!(
+        "{own_count} ok, the longest {longest:.3} s; {} accepted",
+        said.kernel("PassiveOpens")
+    ));
     Ok(figures.join(", "))
 }
 
@@ -135,7 +143,8 @@ fn retransmits() -> Outcome {
         let attempt = || {
             let control = EventControl::new(c"tcp_retransmit_skb")?;
             let (window, said) = watched("tcp_retransmit", load)?;
-            let [segments, bytes] = [0, 1].map(|at| u64::try_from(numbers(&said.output, "lost")[0][at]).unwrap());
+            let [segments, bytes] =
+                [0, 1].map(|at| u64::try_from(numbers(&said.output, "lost")[0][at]).unwrap());
             assert!(segments >= 4 && segments == said.kernel("RetransSegs"), "{}", said.output);
             let of = |name: &str| {
                 window.count(&format!("tapster_tcp_retransmitted_{name}_total"), &[("state", "ESTABLISHED")])
@@ -162,7 +171,10 @@ fn synacks() -> Outcome {
         if found == kernel {
             return Ok(Attempt::Done(format!("{found} sent again")));
         }
-        Ok(Attempt::Short { why: format!("{found} of {kernel}"), lost: kernel.saturating_sub(control.count()) })
+        Ok(Attempt::Short {
+            why: format!("{found} of {kernel}"),
+            lost: kernel.saturating_sub(control.count()),
+        })
     })
 }
 

@@ -1,7 +1,9 @@
 //! Programs that begin, end, are killed and are refused: what a program did itself is never hidden, so counts are equal.
 
 use crate::{
-    Contained, Window, assert_between, memory::LimitedMemory, numbers, program,
+    Contained, Window, assert_between,
+    memory::LimitedMemory,
+    numbers, program,
     support::{
         cases::{Cases, Outcome},
         command::text,
@@ -75,7 +77,8 @@ fn oom_kills() -> Outcome {
     let before = of_host();
     let (window, ()) = Window::of(&tapster, || {
         for _ in 0..KILLS {
-            let enter = format!("echo $$ >{} && exec {} greedy 300", memory.procs().display(), program.display());
+            let enter =
+                format!("echo $$ >{} && exec {} greedy 300", memory.procs().display(), program.display());
             let status = contained.shell(&enter).status().unwrap();
             assert!(!status.success(), "it got 300 MiB where there are 30");
         }
