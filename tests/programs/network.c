@@ -303,6 +303,29 @@ static void unheard(void)
     close(made), close(other), close(ready);
 }
 
+// Bytes that are confirmed late, because the receiver has nothing to say: says the round trip time, in microseconds, that the
+// connection reckoned with before each confirmation.
+static void round_trips(void)
+{
+    int ready = listener(OPEN, 4), sender = opened(OPEN), receiver = accepted(ready);
+    char byte = 0;
+    set(sender, IPPROTO_TCP, TCP_NODELAY, 1);
+    for (int index = 0; index < 25; index++) {
+        struct tcp_info info;
+        socklen_t size = sizeof info;
+        set(receiver, IPPROTO_TCP, TCP_QUICKACK, 0);
+        must(!getsockopt(sender, IPPROTO_TCP, TCP_INFO, &info, &size), "TCP_INFO");
+        printf("rtt %u\n", info.tcpi_rtt);
+        must(send(sender, &byte, 1, 0) == 1 && recv(receiver, &byte, 1, 0) == 1, "send");
+        do {
+            wait_ms(1);
+            size = sizeof info;
+            must(!getsockopt(sender, IPPROTO_TCP, TCP_INFO, &info, &size), "TCP_INFO");
+        } while (info.tcpi_unacked);
+    }
+    close(sender), close(receiver), close(ready);
+}
+
 int main(int count, char **words)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -322,6 +345,8 @@ int main(int count, char **words)
         lost(5, 1000, 0);
     else if (!strcmp(what, "lost-large"))
         lost(2, 40000, 1000);
+    else if (!strcmp(what, "round-trips"))
+        round_trips();
     else if (!strcmp(what, "unheard"))
         unheard();
     else
