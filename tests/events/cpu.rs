@@ -81,7 +81,7 @@ fn softirqs() -> Outcome {
         .map(|(name, count)| (name.clone(), count - outer[&name]))
         .collect();
     let trace = trace.stop();
-    let hidden = events(&trace, &window.outer, "softirq_entry").saturating_sub(seen);
+    let hidden = outer.values().sum::<u64>().saturating_sub(seen);
     let step = |event: &Event| {
         let kind = event.fields.split_once("action=")?.1.trim_end_matches(']').to_owned();
         let cpu = event.cpu.to_string();

@@ -9,6 +9,8 @@ use crate::{
         command::text,
         control::event::EventControl,
         exporter::Tapster,
+        metrics::whole,
+        trace::Trace,
     },
 };
 use std::{collections::BTreeMap, fs, process::Command};
@@ -92,10 +94,8 @@ fn connects() -> Outcome {
     let longest = *own.iter().max().unwrap() as f64 / 1e9;
     let slow: u64 = found.buckets.iter().filter(|(bound, _)| *bound > 1.0).map(|(_, count)| count).sum();
     assert!(slow == 1 && longest > 1.0, "{slow} took more than a second, the program says {longest}");
-    assert!(
-        (longest..longest + 0.1).contains(&found.sum)
-            || found.sum < own.iter().sum::<i64>() as f64 / 1e9 + 0.1
-    );
+    let own_seconds = own.iter().sum::<i64>() as f64 / 1e9;
+    assert!(found.sum > longest * 0.98 && found.sum < own_seconds + 0.1, "{} s of {own_seconds}", found.sum);
     let all = window.histogram(CONNECT, &[]).count();
     // Those without a port sent nothing, and the kernel does not count them.
     let sent = said.kernel("ActiveOpens") + said.connects(libc::EADDRNOTAVAIL).len() as u64;
@@ -178,10 +178,37 @@ fn synacks() -> Outcome {
     })
 }
 
+/// The kernel's trace has what a connection reckons with at each segment, too.
+fn round_trips() -> Outcome {
+    let control = EventControl::new(c"tcp_probe")?;
+    let trace = Trace::of(&["tcp/tcp_probe"])?;
+    let first = control.count();
+    let (window, said) = watched("tcp_rtt", "round-trips")?;
+    let (seen, trace) = (control.count() - first, trace.stop());
+    let hidden = (trace.len() as u64).saturating_sub(seen);
+    let sum = |during: &std::ops::Range<u64>| {
+        let within = trace.iter().filter(|event| during.contains(&event.ns));
+        let micros: Vec<u64> = within.map(|event| event.field("srtt").parse().unwrap()).collect();
+        (micros.iter().filter(|micros| **micros != 0).count() as u64, micros.iter().sum::<u64>())
+    };
+    let (least, most) = (sum(&window.inner), sum(&window.outer));
+    let found = window.histogram("tapster_tcp_rtt_seconds", &[]);
+    assert_between("segments", found.count(), (least.0, most.0), hidden);
+    let micros = whole((found.sum * 1e6).round());
+    let own = numbers(&said.output, "rtt").into_iter().flatten().map(|micros| u64::try_from(micros).unwrap());
+    let own: Vec<u64> = own.collect();
+    let (own, longest) = (own.iter().sum::<u64>(), *own.iter().max().unwrap());
+    assert_between("microseconds", micros, (least.1, most.1), hidden * longest);
+    // The program's own are a part of them.
+    assert!(longest > 10_000 && micros + hidden * longest >= own, "{micros} µs, of which its own are {own}");
+    Ok(format!("{} segments, {micros} µs, of which TCP_INFO has {own}; {hidden} hidden", found.count()))
+}
+
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("TCP connections, beside the program and the kernel's counts", connects);
     cases.run("TCP resets, beside the program and the kernel's counts", resets);
     cases.run("UDP datagrams, beside the program and the kernel's counts", datagrams);
     cases.run("TCP segments sent again, beside TCP_INFO and the kernel's counts", retransmits);
     cases.run("answers to SYNs sent again, beside the kernel's counts", synacks);
+    cases.run("round trips of TCP, beside the kernel's trace and TCP_INFO", round_trips);
 }

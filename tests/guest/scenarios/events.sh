@@ -1,6 +1,6 @@
 # What the kernel does besides block devices and the scheduler: the network, interrupts, processes and memory, by the shipped probes; and
 # whose block I/O it is. What programs say is in files of their names.
-probes=tcp_connect,tcp_accept,tcp_listen_overflow,tcp_retransmit,tcp_retransmit_synack,tcp_reset_sent,tcp_reset_received,packet_drops,udp_receive_drops
+probes=tcp_connect,tcp_accept,tcp_listen_overflow,tcp_retransmit,tcp_retransmit_synack,tcp_rtt,tcp_reset_sent,tcp_reset_received,packet_drops,udp_receive_drops
 probes=$probes,softirqs,interrupts,workqueue_wait,workqueue_run
 probes=$probes,process_execs,process_exits,process_killed,process_lifetime,oom_kills,capability_refusals,module_loads
 probes=$probes,memory_reclaim,memory_compaction,page_faults_major,block_container,block_cgroup,block_command
