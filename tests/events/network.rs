@@ -128,12 +128,19 @@ fn resets() -> Outcome {
 }
 
 fn datagrams() -> Outcome {
+    let known = ["RcvbufErrors", "NoPorts"];
+    let before = known.map(others);
     let (window, said) = watched("udp_receive_drops,packet_drops", "datagrams")?;
     let [sent, received] = [0, 1].map(|at| u64::try_from(numbers(&said.output, "datagrams")[0][at]).unwrap());
     let lost = window.count("tapster_udp_receive_drops_total", &[("port", "4244"), ("error", "ENOMEM")]);
     assert_eq!((lost, lost), (sent - received, said.kernel("RcvbufErrors")), "{}", said.output);
     assert!(lost > 100, "{}", said.output);
-    Ok(format!("{sent} sent, {received} received, {lost} dropped"))
+    for ((name, before), reason) in known.into_iter().zip(before).zip(["SOCKET_RCVBUFF", "NO_SOCKET"]) {
+        let (own, others) = (said.kernel(name), others(name) - before);
+        let found = window.count("tapster_packet_drops_total", &[("reason", reason)]);
+        assert_between(reason, found, (own, own + others), 0);
+    }
+    Ok(format!("{sent} sent, {received} received, {lost} dropped, {} for nobody", said.kernel("NoPorts")))
 }
 
 /// Segments and bytes of one connection; the second load has packets of several segments.

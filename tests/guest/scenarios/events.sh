@@ -5,7 +5,7 @@ probes=$probes,softirqs,interrupts,workqueue_wait,workqueue_run
 probes=$probes,process_execs,process_exits,process_killed,process_lifetime,oom_kills,capability_refusals,module_loads
 probes=$probes,memory_reclaim,memory_compaction,page_faults_major,block_container,block_cgroup,block_command
 
-# A container as containerd makes one, with little memory.
+# A container as containerd makes one.
 mkdir -p /cgroups /logs
 run mount -t cgroup2 cgroup2 /cgroups
 run sh -c 'echo +memory >/cgroups/cgroup.subtree_control'
@@ -21,7 +21,6 @@ for step in $(dirname "$path" | tr / ' '); do
 done
 run mkdir -p "$container"
 run ln -s "$target" "/logs/$link"
-run sh -c "echo 30M >$container/memory.max"
 contained() { run sh -c 'echo $$ >"$0"/cgroup.procs && exec "$@"' "$container" "$@"; }
 
 run mkfs.ext4 -q /dev/vdb
@@ -39,6 +38,10 @@ done
 run ends ends 12
 run ends lives 4 750
 run ends refused 300 >/results/refused
+contained ends faults /disk/cold 100 >/results/faults
+contained fio --name=r --filename=/dev/vdc --rw=randread --bs=8k --size=8M --direct=1 --ioengine=psync --thread \
+    --output-format=json --output=/results/fio.json
+run sh -c "echo 30M >$container/memory.max"
 i=0
 while [ $i -lt 3 ]; do
     sh -c "echo \$\$ >$container/cgroup.procs && exec ends greedy 300"
@@ -46,9 +49,6 @@ while [ $i -lt 3 ]; do
 done
 cat "$container/memory.events" >/results/memory.events
 run modprobe dummy
-contained ends faults /disk/cold 100 >/results/faults
-contained fio --name=r --filename=/dev/vdc --rw=randread --bs=8k --size=8M --direct=1 --ioengine=psync --thread \
-    --output-format=json --output=/results/fio.json
 sleep 0.5
 scrape after
 
