@@ -90,6 +90,22 @@ fn addresses_are_bytes_or_numbers() {
 }
 
 #[test]
+fn regular_expressions_are_a_list_or_a_table() {
+    let rows = |rows: &[(&str, Option<&str>)], default: &str| Decoder::Regexp {
+        rows: rows.iter().map(|(pattern, text)| ((*pattern).to_owned(), text.map(str::to_owned))).collect(),
+        default: default.into(),
+    };
+    assert_eq!(
+        label("comm", "{ regexp: [nginx, \"k.*\"] }"),
+        Ok(rows(&[("nginx", None), ("k.*", None)], "~other"))
+    );
+    assert_eq!(
+        label("str(args.text)", "{ regexp: { \"(a)(b)?\": $1$0 }, default: none }"),
+        Ok(rows(&[("(a)(b)?", Some("$1$0"))], "none"))
+    );
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     for (value, decoder, says) in [
         ("args.big", "enum", "the value's type is no enumeration"),
@@ -104,6 +120,14 @@ fn what_does_not_fit_is_refused() {
         ("args.big", "{ flags: { 1: a, default: b } }", "a table of flags has no `default`"),
         ("args.big", "{ flags: { 1: a }, strip: b }", "there is nothing to strip from the texts of a table"),
         ("args.big", "{ flags: [a] }", "`flags` must be text, found a list"),
+        ("args.big", "{ regexp: [a] }", "this decoder does not take a number"),
+        ("comm", "regexp", "`regexp` needs its expressions"),
+        ("comm", "{ regexp: [] }", "there is no expression"),
+        ("comm", "{ regexp: [\"a)\"] }", "`a)` is no regular expression"),
+        ("comm", "{ regexp: [\"(?=a)\"] }", "`(?=a)` is no regular expression"),
+        ("comm", "{ regexp: [\"((a{1000}){1000})\"] }", "is no regular expression"),
+        ("comm", "{ regexp: { \"(a)\": $2 } }", "the expression has no group `2`"),
+        ("comm", "{ regexp: { a: \"${name}\" } }", "the expression has no group `name`"),
         ("comm", "ip", "this decoder does not take a text"),
         ("bytes(args.node.tag)", "ip", "this decoder does not take so many bytes"),
         ("args.big", "mac", "this decoder does not take a number"),

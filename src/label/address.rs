@@ -10,7 +10,7 @@ const AF_INET6: u16 = 10;
 
 /// How an address lies in a raw value.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum AddressForm {
     V4,
     V6,
     /// A `struct sockaddr_in` or `struct sockaddr_in6`, by its family.
@@ -20,17 +20,17 @@ enum Form {
 /// An address of IPv4 or IPv6, in the order of the network.
 #[derive(Debug)]
 pub(super) struct IpDecoder {
-    form: Form,
+    form: AddressForm,
 }
 
 impl IpDecoder {
     /// Makes the decoder for a label of this type.
     pub(super) fn of(ty: &Type) -> Self {
         let form = match ty {
-            Type::Bytes { size: 16 } => Form::V6,
-            Type::Bytes { size: 28 } => Form::Socket,
+            Type::Bytes { size: 16 } => AddressForm::V6,
+            Type::Bytes { size: 28 } => AddressForm::Socket,
             // A `__be32` that was read as a number has its bytes in the order of memory on a little-endian machine.
-            _ => Form::V4,
+            _ => AddressForm::V4,
         };
         Self { form }
     }
@@ -40,11 +40,11 @@ impl Decode for IpDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let family = part::<2>(raw, 0).map_or(0, u16::from_le_bytes);
         let address = match (self.form, family) {
-            (Form::V4, _) => v4(raw, 0),
-            (Form::V6, _) => v6(raw, 0),
-            (Form::Socket, AF_INET) => v4(raw, 4),
-            (Form::Socket, AF_INET6) => v6(raw, 8),
-            (Form::Socket, _) => None,
+            (AddressForm::V4, _) => v4(raw, 0),
+            (AddressForm::V6, _) => v6(raw, 0),
+            (AddressForm::Socket, AF_INET) => v4(raw, 4),
+            (AddressForm::Socket, AF_INET6) => v6(raw, 8),
+            (AddressForm::Socket, _) => None,
         };
         Some(address.map_or_else(|| "~none".to_owned(), |address| address.to_string()))
     }

@@ -17,6 +17,7 @@ mod names;
 pub(crate) mod number;
 mod raid;
 mod reason;
+mod regexp;
 mod stack;
 mod syscall;
 mod table;
@@ -103,6 +104,7 @@ pub(crate) fn decoder(label: &TypedLabel, from: &DecoderSources<'_>) -> Result<B
             Box::new(table::TableDecoder::new(rows.clone(), default.clone()))
         }
         Decoder::Flags { rows, .. } => Box::new(flags::FlagsDecoder::new(rows)),
+        Decoder::Regexp { rows, default } => Box::new(regexp::RegexpDecoder::new(rows, default)),
         Decoder::Enumeration { .. } => unreachable!("the checker makes a table of it"),
         Decoder::Ip => Box::new(address::IpDecoder::of(&label.ty)),
         Decoder::Mac => Box::new(address::MacDecoder),

@@ -1,4 +1,4 @@
-//! Decoders of labels: a name, a table, the names of an enumeration, or flags.
+//! Decoders of labels: a name, a table, the names of an enumeration, flags, or regular expressions.
 
 use super::keys;
 use crate::{
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 const ENUM: &str = "enum";
 const FLAGS: &str = "flags";
 const STRIP: &str = "strip";
+const REGEXP: &str = "regexp";
 
 /// What a table says: number → text, enumerator → text, and the text for all other numbers.
 #[derive(Default)]
@@ -26,6 +27,7 @@ impl Reader {
     pub(super) fn decoder(&mut self, node: &Node) -> Option<Spanned<Decoder>> {
         let decoder = match &node.data {
             Data::Scalar { text: name, .. } => self.named_decoder(node, name)?,
+            Data::Mapping(_) if has(node, REGEXP) => self.regexp(node)?,
             Data::Mapping(_) if has(node, FLAGS) => self.flags(node)?,
             Data::Mapping(_) if has(node, ENUM) || has(node, STRIP) => self.enumeration(node)?,
             Data::Mapping(_) => {
@@ -44,6 +46,11 @@ impl Reader {
     fn named_decoder(&mut self, node: &Node, name: &str) -> Option<Decoder> {
         if name == ENUM {
             return Some(Decoder::Enumeration { name: None, strip: None, default: None });
+        }
+        if name == REGEXP {
+            let hint = "write those that are shown: {regexp: [nginx, 'postgres.*']}";
+            self.error_hint(node.span.clone(), "`regexp` needs its expressions", hint);
+            return None;
         }
         if name == FLAGS {
             let hint = "name their enumeration or a table: {flags: NAME}, {flags: {1: read, 2: write}}";

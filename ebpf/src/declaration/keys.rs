@@ -370,8 +370,8 @@ pub(super) const LABEL: &[Key] = &[
     Key::required("value", Form::Expression, "The label's value."),
     Key::new(
         "as",
-        Form::Either(&[Form::Text, Form::Table, Form::Mapping(ENUMERATION), Form::Mapping(FLAGS)]),
-        "How the value becomes text: the name of a [decoder](#decoders), a table of numbers and texts, [an enumeration or flags](#enumerations-and-flags).",
+        Form::Either(&[Form::Text, Form::Table, Form::Mapping(ENUMERATION), Form::Mapping(FLAGS), Form::Mapping(REGEXP)]),
+        "How the value becomes text: the name of a [decoder](#decoders), a table of numbers and texts, [an enumeration or flags](#enumerations-and-flags), [regular expressions](#regular-expressions).",
     )
     .or(Fallback::Told("by the value's type")),
 ];
@@ -403,6 +403,16 @@ pub(super) const FLAGS: &[Key] = &[
         "The names of the bits: an enumeration as above, or a table of numbers or enumerators and texts.",
     ),
     PREFIX,
+];
+
+/// Keys of `as` for texts by regular expressions.
+pub(super) const REGEXP: &[Key] = &[
+    Key::required(
+        "regexp",
+        Form::Either(&[Form::List(&Form::Text), Form::Table]),
+        "A list of regular expressions whose texts are shown as they are, or a table of expressions and the texts that are shown instead, with `$1` for a group.",
+    ),
+    Key::new("default", Form::Text, "The text of all that match none.").or(Fallback::Text("~other")),
 ];
 
 /// Names of the units.
@@ -451,7 +461,7 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 16] = [
+    let lists: [(&str, &[Key]); 17] = [
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
@@ -461,6 +471,7 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("label", LABEL),
         ("enumeration", ENUMERATION),
         ("flags", FLAGS),
+        ("regexp", REGEXP),
         ("reason", REASON),
         ("device group", DEVICE_GROUP),
         ("kind of metric", &KIND_KEYS),
@@ -506,6 +517,7 @@ mod tests {
                 (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
                 (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
                 (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
+                (Fallback::Text(_), Form::Text) => true,
                 (Fallback::Text(text), Form::Duration) => crate::key::duration(text).is_some(),
                 (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
                 _ => false,

@@ -12,6 +12,7 @@ mod metric;
 mod otlp;
 mod overrides;
 mod reason;
+mod regexp;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};
 pub use keys::{schema, tables};

@@ -4,6 +4,7 @@
 //! compares. The code that reads the bytes is in the exporter, one file for each decoder.
 
 use crate::{diagnostic::Spanned, stack::Side};
+use regex_lite::{Regex, RegexBuilder};
 use std::collections::BTreeMap;
 
 /// The input of a decoder.
@@ -79,6 +80,13 @@ macro_rules! decoders {
                 /// An enumeration whose names they are. The checker makes rows of it.
                 of: Option<(String, Option<Spanned<String>>)>,
             },
+            /// Texts by the first regular expression that matches the whole of them.
+            Regexp {
+                /// Expression → text, in which `$1` is a group; without a text the matched one itself.
+                rows: Vec<(String, Option<String>)>,
+                /// The text of all others.
+                default: String,
+            },
             $($variant $(($payload))?,)+
         }
 
@@ -153,7 +161,20 @@ pub enum CgroupPart {
     Container,
 }
 
+/// Most bytes of a compiled regular expression.
+const MOST_EXPRESSION: usize = 1 << 17;
+
 impl Decoder {
+    /// Compiles a regular expression that matches whole texts, as those of Prometheus do. Matching takes time in proportion to
+    /// the text, whatever the expression is.
+    ///
+    /// # Errors
+    ///
+    /// It is no regular expression, or a large one.
+    pub fn expression(pattern: &str) -> Result<Regex, regex_lite::Error> {
+        RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(MOST_EXPRESSION).build()
+    }
+
     /// Names of all decoders that have one, in the order of the table.
     pub fn names() -> impl Iterator<Item = &'static str> {
         DECODERS.iter().flat_map(|row| row.decoders).map(|(name, _)| *name)
@@ -169,6 +190,9 @@ impl Decoder {
     pub(crate) fn takes(&self) -> DecoderInput {
         if let Self::Table { .. } | Self::Enumeration { .. } | Self::Flags { .. } = self {
             return DecoderInput::Number;
+        }
+        if let Self::Regexp { .. } = self {
+            return DecoderInput::Text;
         }
         let has = |row: &&DecoderRow| row.decoders.iter().any(|(_, decoder)| decoder == self);
         DECODERS.iter().find(has).expect("each other variant has a row").takes

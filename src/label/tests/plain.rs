@@ -213,6 +213,35 @@ fn flags() {
 }
 
 #[test]
+fn regular_expressions() {
+    let of = |rows: &[(&str, Option<&str>)]| {
+        let rows =
+            rows.iter().map(|(pattern, text)| ((*pattern).to_owned(), text.map(str::to_owned))).collect();
+        Decoder::Regexp { rows, default: "~other".into() }
+    };
+    let programs = of(&[
+        (r"kworker/.*", Some("kworker")),
+        (r"(?<name>postgres|mysqld)(:.*)?", Some("db ${name}")),
+        (r"jbd2/(\w+)-\d+", Some("journal of $1, $$1")),
+        ("nginx", None),
+    ]);
+    for (text, expected) in [
+        (&b"kworker/u8:1"[..], "kworker"),
+        (b"kworker", "~other"),
+        (b"postgres: wal", "db postgres"),
+        (b"mysqld\0postgres", "db mysqld"),
+        (b"jbd2/vda1-8", "journal of vda1, $1"),
+        (b"nginx", "nginx"),
+        // The whole text, as in Prometheus.
+        (b"nginx2", "~other"),
+        (b"", "~other"),
+        (b"kworker/\n\xff", "kworker"),
+    ] {
+        assert_eq!(decode(&programs, text), expected, "{text:?}");
+    }
+}
+
+#[test]
 fn numbers_with_names() {
     use tapster_ebpf::probe::NumberNames::{Capability, Signal, Softirq, TcpState};
     for (names, value, expected) in [
