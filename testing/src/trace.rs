@@ -88,15 +88,16 @@ impl Event {
     fn parse(line: &str) -> Option<Self> {
         let (task, rest) = line.split_once(" [")?;
         let (cpu, rest) = rest.split_once("] ")?;
-        let mut words = rest.trim_start().splitn(3, ' ');
-        let (_flags, time, rest) = (words.next()?, words.next()?, words.next()?);
+        let mut words = rest.trim_start().splitn(2, ' ');
+        let (_flags, rest) = (words.next()?, words.next()?);
+        let (time, rest) = rest.trim_start().split_once(' ')?;
         let (seconds, micros) = time.strip_suffix(':')?.split_once('.')?;
         let (name, fields) = rest.split_once(':')?;
         let ns = seconds.parse::<u64>().ok()? * 1_000_000_000 + micros.parse::<u64>().ok()? * 1000;
         Some(Self {
             ns,
             cpu: cpu.parse().ok()?,
-            tid: task.rsplit_once('-')?.1.parse().ok()?,
+            tid: task.trim_end().rsplit_once('-')?.1.parse().ok()?,
             name: name.to_owned(),
             fields: fields.trim().to_owned(),
         })
