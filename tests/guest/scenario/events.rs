@@ -114,7 +114,7 @@ fn processes(results: &Results, counted: &Counted, container: &Container) -> Str
     let kills = counted.count("oom_kills_total", &[first, second, third, ("comm", "ends-greedy")]);
     assert_eq!(kills, said(results.text("memory.events"), "oom_kill")[0]);
     assert_eq!(kills, 3);
-    assert_eq!(counted.count("module_loads_total", &[("module", "dummy")]), 1);
+    assert_eq!(counted.count("module_loads_total", &[("module", "brd")]), 1);
     let faults = counted.count("major_page_faults_total", &[first, second, third, ("comm", "ends-faults")]);
     let own = said(results.text("faults"), "faults")[0];
     assert!(faults >= 50 && faults <= own, "{faults} faults, the program says {own}");

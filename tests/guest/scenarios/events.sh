@@ -48,7 +48,7 @@ while [ $i -lt 3 ]; do
     i=$((i + 1))
 done
 cat "$container/memory.events" >/results/memory.events
-run modprobe dummy
+run modprobe brd rd_nr=1 rd_size=1024
 sleep 0.5
 scrape after
 
