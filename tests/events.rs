@@ -148,7 +148,7 @@ fn documented() -> Outcome {
     let own: Vec<_> = shipped.iter().filter(|probe| is_own(&probe.file.name)).collect();
     for probe in &own {
         assert!(!probe.enabled, "`{}` is on", probe.name.value);
-        let names = probe.families().into_iter().map(|(name, _)| format!("tapster_{}", name.value));
+        let names = probe.families().map(|(name, _)| format!("tapster_{}", name.value));
         for name in names.chain([probe.name.value.clone()]) {
             assert!(page.contains(&format!("`{name}`")), "docs/metrics.md lacks `{name}`");
         }

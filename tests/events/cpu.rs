@@ -168,8 +168,10 @@ fn typed(count: u32) {
     let made =
         unsafe { libc::openpty(&raw mut master, &raw mut slave, none, raw.cast_mut(), std::ptr::null_mut()) };
     assert_eq!(made, 0, "no terminal can be made");
-    // SAFETY: they are new, and nobody else's.
-    let (mut master, mut slave) = unsafe { (fs::File::from_raw_fd(master), fs::File::from_raw_fd(slave)) };
+    // SAFETY: it is new, and nobody else's.
+    let mut master = unsafe { fs::File::from_raw_fd(master) };
+    // SAFETY: as above.
+    let mut slave = unsafe { fs::File::from_raw_fd(slave) };
     for _ in 0..count {
         master.write_all(b"\n").unwrap();
         assert_eq!(slave.read(&mut [0; 8]).unwrap(), 1);
@@ -177,6 +179,11 @@ fn typed(count: u32) {
         assert!(master.read(&mut [0; 8]).unwrap() > 0);
     }
 }
+
+/// What an event is to a pair.
+trait Meaning: Fn(&Event) -> Option<Step> {}
+
+impl<F: Fn(&Event) -> Option<Step>> Meaning for F {}
 
 fn workqueues() -> Outcome {
     const TYPED: u32 = 2000;
@@ -209,7 +216,7 @@ fn workqueues() -> Outcome {
         _ => None,
     };
     let mut figures = Vec::new();
-    let steps: [(&str, &str, &dyn Fn(&Event) -> Option<Step>, u64); 2] = [
+    let steps: [(&str, &str, &dyn Meaning, u64); 2] = [
         ("waits", "tapster_workqueue_wait_duration_seconds", &waits, hidden),
         ("runs", "tapster_workqueue_run_duration_seconds", &runs, 0),
     ];

@@ -77,16 +77,6 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let sources = [source("stacks.c"), source("stacks_library.c")];
     text(tool("cc")?.args(flags).arg("-o").arg(&program).args(sources));
     image.program(&program)?;
-    for name in ["network", "ends"] {
-        let program = directory.join(name);
-        text(
-            tool("cc")?
-                .args(["-O1", "-pthread", "-static", "-o"])
-                .arg(&program)
-                .arg(source(&format!("{name}.c"))),
-        );
-        image.program(&program)?;
-    }
     // Its scenario says so where they cannot be built.
     if crate::support::command::sdt_header() {
         for (name, how) in [("shop", "-O1"), ("shop-next", "-O2")] {
