@@ -23,12 +23,17 @@ use tapster_ebpf::{
 };
 
 /// The shipped library: file name and text, as in `config/probes`.
-pub const LIBRARY: [(&str, &str); 5] = [
+pub const LIBRARY: [(&str, &str); 10] = [
     ("block.yaml", include_str!("../config/probes/block.yaml")),
     ("raid.yaml", include_str!("../config/probes/raid.yaml")),
     ("functions.yaml", include_str!("../config/probes/functions.yaml")),
     ("sched.yaml", include_str!("../config/probes/sched.yaml")),
     ("sched_who.yaml", include_str!("../config/probes/sched_who.yaml")),
+    ("network.yaml", include_str!("../config/probes/network.yaml")),
+    ("cpu.yaml", include_str!("../config/probes/cpu.yaml")),
+    ("process.yaml", include_str!("../config/probes/process.yaml")),
+    ("memory.yaml", include_str!("../config/probes/memory.yaml")),
+    ("block_who.yaml", include_str!("../config/probes/block_who.yaml")),
 ];
 
 /// The prefix of names of shipped files.

@@ -61,6 +61,8 @@ pub mod slow;
 #[cfg(feature = "host")]
 pub mod source;
 #[cfg(feature = "host")]
+pub mod trace;
+#[cfg(feature = "host")]
 pub mod waits;
 #[cfg(feature = "host")]
 pub mod yaml;

@@ -210,7 +210,7 @@ fn functions_beside_bpftrace() {
 #[ignore = "a minute, to be run when a shipped probe asks for more or there is a newer kernel"]
 fn excerpts_of_kernels() {
     let mut cases = Cases::new("excerpts");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let cache = kernel::cache();
     let work = tempfile::tempdir().unwrap();
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
         cases.run(&format!("Linux {}", series.name), || {

@@ -6,6 +6,7 @@
 //! missing as it did not see, and no more.
 
 pub mod disk;
+pub mod event;
 pub mod sleeps;
 
 use super::cases::Skip;

@@ -42,6 +42,7 @@ pub struct Wanted {
     pub members: BTreeSet<String>,
     /// Names of structs to which values are cast, or that are known by name for another reason.
     pub structs: BTreeSet<String>,
+    /// Names of enumerators, or what they begin with: one that ends in `_`.
     pub enumerators: BTreeSet<String>,
     /// Functions of the kernel, and raw tracepoints by the names of their functions.
     pub functions: BTreeSet<String>,
@@ -54,6 +55,12 @@ pub struct Wanted {
 impl Wanted {
     pub fn shipped() -> Self {
         Self::of(&shipped(), &config::LIBRARY.map(|(_, text)| text))
+    }
+
+    /// Whether an enumerator is one of those.
+    fn has_enumerator(&self, name: &str) -> bool {
+        let begins = |prefix: &String| prefix.ends_with('_') && name.starts_with(prefix.as_str());
+        self.enumerators.contains(name) || self.enumerators.iter().any(begins)
     }
 
     /// What `tapster check --btf` asks of types besides, where there is nothing else of a kernel: what its processor is, what it

@@ -51,7 +51,7 @@ pub fn cut(btf: &Btf, wanted: &Wanted, without: &[&str]) -> Vec<u8> {
         (functions.collect(), names.collect(), structs.collect());
     let enumerations = btf.ids().filter(|id| matches!(btf.kind(*id), BtfKind::Enum | BtfKind::Enum64));
     let enumerations: Vec<_> = enumerations
-        .filter(|id| btf.enumerators(*id).iter().any(|(name, _)| wanted.enumerators.contains(*name)))
+        .filter(|id| btf.enumerators(*id).iter().any(|(name, _)| wanted.has_enumerator(name)))
         .collect();
     for id in &structs {
         cutter.keep(*id);
@@ -214,7 +214,7 @@ impl Cutter<'_> {
             BtfKind::Enum | BtfKind::Enum64 => {
                 let all = btf.enumerators(id);
                 let wanted: Vec<_> =
-                    all.into_iter().filter(|(name, _)| self.wanted.enumerators.contains(*name)).collect();
+                    all.into_iter().filter(|(name, _)| self.wanted.has_enumerator(name)).collect();
                 self.head(name, kind, btf.is_signed(id), wanted.len(), size());
                 for (name, value) in wanted {
                     let (name, value) = (self.text(name), value.cast_unsigned().to_le_bytes());

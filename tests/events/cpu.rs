@@ -1,0 +1,254 @@
+//! Interrupts, soft interrupts and work queues: how often, as `/proc/softirqs` and `/proc/interrupts` have it, and how long, as the
+//! kernel's own trace has it.
+
+use crate::{
+    Window, assert_between,
+    support::{
+        cases::{Cases, Outcome, Skip},
+        control::event::EventControl,
+        exporter::Tapster,
+        fixture,
+        trace::{Event, Paired, Step, Trace, paired},
+    },
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::UdpSocket,
+    os::fd::FromRawFd,
+};
+
+/// How far a duration may be off by the trace's clock, which has microseconds, and by programs that run at the same events one after
+/// the other.
+const CLOCKS_SECONDS: f64 = 3e-6;
+
+/// Sums of the processors of a table such as `/proc/softirqs`, by the first word.
+fn table(path: &str) -> BTreeMap<String, u64> {
+    let text = fs::read_to_string(path).unwrap();
+    let cpus = text.lines().next().unwrap().split_whitespace().count();
+    let row = |line: &str| {
+        let (name, rest) = line.split_once(':')?;
+        let numbers = rest.split_whitespace().take(cpus).map_while(|word| word.parse::<u64>().ok());
+        Some((name.trim().to_owned(), numbers.sum()))
+    };
+    text.lines().skip(1).filter_map(row).collect()
+}
+
+/// Datagrams to this process itself: each is a soft interrupt. Sleeps between them let timers expire.
+fn datagrams(count: u32) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = socket.local_addr().unwrap();
+    for index in 0..count {
+        socket.send_to(b"x", to).unwrap();
+        socket.recv_from(&mut [0; 8]).unwrap();
+        if index % 100 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}
+
+/// Fails unless the sum of seconds is what the trace says, at its ends and by its clock as good as it can be.
+fn assert_time(what: &str, seconds: f64, (least, most): (Paired, Paired), hidden: u64) {
+    let slack = |of: Paired| of.count as f64 * CLOCKS_SECONDS;
+    let mean = if most.count == 0 { 0.0 } else { most.seconds / most.count as f64 };
+    assert!(
+        seconds + slack(least) + hidden as f64 * mean >= least.seconds
+            && seconds <= most.seconds + slack(most),
+        "{what}: {seconds} s, the trace says between {least:?} and {most:?}, {hidden} are hidden"
+    );
+}
+
+/// Numbers of events of this name between these times.
+fn events(trace: &[Event], during: &std::ops::Range<u64>, name: &str) -> u64 {
+    trace.iter().filter(|event| event.name == name && during.contains(&event.ns)).count() as u64
+}
+
+fn softirqs() -> Outcome {
+    let tapster = Tapster::start(&["--strict", "--probes", "softirqs"]);
+    let control = EventControl::new(c"softirq_entry")?;
+    let trace = Trace::of(&["irq/softirq_entry", "irq/softirq_exit"])?;
+    let outer = table("/proc/softirqs");
+    let (window, (inner, seen)) = Window::of(&tapster, || {
+        let (kernel, seen) = (table("/proc/softirqs"), control.count());
+        datagrams(20_000);
+        let grown =
+            table("/proc/softirqs").into_iter().map(|(name, count)| (name.clone(), count - kernel[&name]));
+        (grown.collect::<BTreeMap<_, _>>(), control.count() - seen)
+    });
+    let mut outer: BTreeMap<_, _> = table("/proc/softirqs")
+        .into_iter()
+        .map(|(name, count)| (name.clone(), count - outer[&name]))
+        .collect();
+    let trace = trace.stop();
+    let hidden = outer.values().sum::<u64>().saturating_sub(seen);
+    let step = |event: &Event| {
+        let kind = event.fields.split_once("action=")?.1.trim_end_matches(']').to_owned();
+        let cpu = event.cpu.to_string();
+        Some(if event.name == "softirq_entry" { Step::Start(cpu, kind) } else { Step::End(cpu) })
+    };
+    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let mut figures = Vec::new();
+    for (kind, least_count) in inner {
+        let labels = [("softirq", kind.as_str())];
+        let found = window.histogram("tapster_softirq_run_duration_seconds", &labels);
+        assert_between(&kind, found.count(), (least_count, outer.remove(&kind).unwrap()), hidden);
+        let of = |all: &BTreeMap<String, Paired>| all.get(&kind).copied().unwrap_or_default();
+        assert_time(&kind, found.sum, (of(&least), of(&most)), hidden);
+        if found.count() >= 100 {
+            figures.push(format!(
+                "{kind} {} in {:.4} s (trace {:.4} s)",
+                found.count(),
+                found.sum,
+                of(&most).seconds
+            ));
+        }
+    }
+    assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
+    Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+}
+
+/// Writes that reach the disk: each is an interrupt of its controller.
+fn synced_writes(count: u32) {
+    let mut file = tempfile::tempfile_in(fixture::repository().join("target")).unwrap();
+    for _ in 0..count {
+        file.write_all(&[7; 4096]).unwrap();
+        file.sync_data().unwrap();
+    }
+}
+
+fn interrupts() -> Outcome {
+    let tapster = Tapster::start(&["--strict", "--probes", "interrupts"]);
+    let control = EventControl::new(c"irq_handler_entry")?;
+    let trace = Trace::of(&["irq/irq_handler_entry", "irq/irq_handler_exit"])?;
+    let outer = table("/proc/interrupts");
+    let (window, (inner, seen)) = Window::of(&tapster, || {
+        let (kernel, seen) = (table("/proc/interrupts"), control.count());
+        synced_writes(400);
+        let after = table("/proc/interrupts");
+        let grown =
+            after.into_iter().map(|(irq, count)| (irq.clone(), count - kernel.get(&irq).unwrap_or(&0)));
+        (grown.collect::<BTreeMap<_, _>>(), control.count() - seen)
+    });
+    let last = table("/proc/interrupts");
+    let trace = trace.stop();
+    let hidden = events(&trace, &window.outer, "irq_handler_entry").saturating_sub(seen);
+    let step = |event: &Event| {
+        let key = format!("{} {}", event.cpu, event.field("irq"));
+        let label = || format!("{} {}", event.field("irq"), event.field("name"));
+        Some(if event.name == "irq_handler_entry" { Step::Start(key, label()) } else { Step::End(key) })
+    };
+    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let mut figures = Vec::new();
+    for (label, most) in most {
+        let (irq, handler) = label.split_once(' ').unwrap();
+        let labels = [("irq", irq), ("handler", handler)];
+        let found = window.count("tapster_interrupts_total", &labels);
+        let outer = last[irq] - outer.get(irq).unwrap_or(&0);
+        assert_between(&label, found, (inner[irq], outer), hidden);
+        let seconds = window.seconds("tapster_interrupt_seconds_total", &labels);
+        let least = least.get(&label).copied().unwrap_or_default();
+        assert_time(&label, seconds, (least, most), hidden);
+        figures.push(format!(
+            "{label} {found} in {:.3} ms (trace {:.3} ms)",
+            seconds * 1e3,
+            most.seconds * 1e3
+        ));
+    }
+    assert!(inner.values().max() >= Some(&50), "{inner:?}");
+    assert!(!figures.is_empty(), "no device has interrupts");
+    Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+}
+
+/// Characters typed into a terminal of this process: each is an item of work, `flush_to_ldisc`.
+fn typed(count: u32) {
+    let (mut master, mut slave) = (0, 0);
+    let (none, raw) = (std::ptr::null_mut::<libc::c_char>(), std::ptr::null::<libc::termios>());
+    // SAFETY: the two numbers are written, and nothing else is passed.
+    let made =
+        unsafe { libc::openpty(&raw mut master, &raw mut slave, none, raw.cast_mut(), std::ptr::null_mut()) };
+    assert_eq!(made, 0, "no terminal can be made");
+    // SAFETY: it is new, and nobody else's.
+    let mut master = unsafe { fs::File::from_raw_fd(master) };
+    // SAFETY: as above.
+    let mut slave = unsafe { fs::File::from_raw_fd(slave) };
+    for _ in 0..count {
+        master.write_all(b"\n").unwrap();
+        assert_eq!(slave.read(&mut [0; 8]).unwrap(), 1);
+        // The echo, two characters.
+        assert!(master.read(&mut [0; 8]).unwrap() > 0);
+    }
+}
+
+/// What an event is to a pair.
+trait Meaning: Fn(&Event) -> Option<Step> {}
+
+impl<F: Fn(&Event) -> Option<Step>> Meaning for F {}
+
+fn workqueues() -> Outcome {
+    const TYPED: u32 = 2000;
+    let trace = Trace::of(&[
+        "workqueue/workqueue_queue_work",
+        "workqueue/workqueue_execute_start",
+        "workqueue/workqueue_execute_end",
+    ])?;
+    let tapster = Tapster::start(&["--strict", "--probes", "workqueue_wait,workqueue_run"]);
+    let control = EventControl::new(c"workqueue_queue_work")?;
+    let (window, seen) = Window::of(&tapster, || {
+        let seen = control.count();
+        typed(TYPED);
+        control.count() - seen
+    });
+    let trace = trace.stop();
+    // What a task puts into a queue is hidden as the task is; workers are never hidden.
+    let hidden = events(&trace, &window.outer, "workqueue_queue_work").saturating_sub(seen);
+    let function = |event: &Event| event.field("function").to_owned();
+    // `work struct=ADDRESS` or `work struct ADDRESS: `
+    let work = |event: &Event| event.field("struct").trim_end_matches(':').to_owned();
+    let waits = |event: &Event| match &*event.name {
+        "workqueue_queue_work" => Some(Step::Start(work(event), function(event))),
+        "workqueue_execute_start" => Some(Step::End(work(event))),
+        _ => None,
+    };
+    let runs = |event: &Event| match &*event.name {
+        "workqueue_execute_start" => Some(Step::Start(event.tid.to_string(), function(event))),
+        "workqueue_execute_end" => Some(Step::End(event.tid.to_string())),
+        _ => None,
+    };
+    let mut figures = Vec::new();
+    let steps: [(&str, &str, &dyn Meaning, u64); 2] = [
+        ("waits", "tapster_workqueue_wait_duration_seconds", &waits, hidden),
+        ("runs", "tapster_workqueue_run_duration_seconds", &runs, 0),
+    ];
+    for (what, family, step, hidden) in steps {
+        let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+        let functions = most.len();
+        for (function, most) in most {
+            // A module's function has the module's name behind it.
+            let found = window.histogram(family, &[("function", &function)]);
+            let least = least.get(&function).copied().unwrap_or_default();
+            let what = format!("{what} of {function}");
+            assert_between(&what, found.count(), (least.count, most.count), hidden);
+            assert_time(&what, found.sum, (least, most), hidden);
+            if function == "flush_to_ldisc" {
+                assert!(found.count() >= u64::from(TYPED), "{what}: {} of {TYPED}", found.count());
+                figures.push(format!(
+                    "{} {what} in {:.3} ms (trace {:.3} ms), {functions} functions",
+                    found.count(),
+                    found.sum * 1e3,
+                    most.seconds * 1e3
+                ));
+            }
+        }
+    }
+    if figures.len() < 2 {
+        return Err(Skip("terminals of this kernel do without work queues".into()));
+    }
+    Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+}
+
+pub(crate) fn all(cases: &mut Cases) {
+    cases.run("soft interrupts, beside /proc/softirqs and the kernel's trace", softirqs);
+    cases.run("interrupts, beside /proc/interrupts and the kernel's trace", interrupts);
+    cases.run("work queues, beside the kernel's trace", workqueues);
+}

@@ -1,0 +1,165 @@
+//! Waits for memory, as the kernel's own trace has them; page faults as the program is told of them.
+
+use crate::{
+    Contained, Window, assert_between, numbers, program,
+    support::{
+        cases::{Cases, Outcome, Skip},
+        command::text,
+        exporter::Tapster,
+        fixture,
+        trace::{Event, Paired, Step, Trace, paired},
+    },
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
+
+/// How far a duration may be off: the trace has microseconds.
+const CLOCKS_SECONDS: f64 = 3e-6;
+
+/// A cgroup with little memory.
+pub(crate) struct LimitedMemory(PathBuf);
+
+impl LimitedMemory {
+    pub(crate) fn of_mib(mib: u64) -> Result<Self, Skip> {
+        let controller = Path::new("/sys/fs/cgroup/memory");
+        if !controller.join("memory.limit_in_bytes").exists() {
+            return Err(Skip("there is no memory controller of version 1".into()));
+        }
+        let limited = Self(controller.join(format!("tapster-test-{}", std::process::id())));
+        fs::create_dir(&limited.0).map_err(|error| Skip(format!("`{}`: {error}", limited.0.display())))?;
+        fs::write(limited.0.join("memory.limit_in_bytes"), (mib << 20).to_string()).unwrap();
+        Ok(limited)
+    }
+
+    /// The file that takes in processes.
+    pub(crate) fn procs(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+
+    /// How many processes the kernel killed in it.
+    pub(crate) fn kills(&self) -> u64 {
+        let text = fs::read_to_string(self.0.join("memory.oom_control")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for LimitedMemory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A file of which nothing is in memory.
+fn cold_file(directory: &Path, mib: u64) -> PathBuf {
+    let path = directory.join("cold");
+    let mut file = fs::File::create(&path).unwrap();
+    for _ in 0..mib {
+        file.write_all(&vec![7; 1 << 20]).unwrap();
+    }
+    file.sync_all().unwrap();
+    // SAFETY: the descriptor is open, and no memory is passed.
+    assert_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }, 0);
+    path
+}
+
+/// Fails unless as many were counted as the trace says, and their time is the trace's.
+fn assert_same(what: &str, (count, seconds): (u64, f64), least: Paired, most: Paired) {
+    assert_between(what, count, (least.count, most.count), 0);
+    let slack = |of: Paired| of.count as f64 * CLOCKS_SECONDS;
+    assert!(
+        seconds + slack(least) >= least.seconds && seconds <= most.seconds + slack(most),
+        "{what}: {seconds} s, the trace says between {least:?} and {most:?}"
+    );
+}
+
+fn reclaim() -> Outcome {
+    let memory = LimitedMemory::of_mib(30)?;
+    let contained = Contained::new()?;
+    let directory = tempfile::tempdir_in(fixture::repository().join("target")).unwrap();
+    let file = cold_file(directory.path(), 200);
+    let kinds = ["direct", "memcg"]
+        .map(|kind| ["begin", "end"].map(|end| format!("vmscan/mm_vmscan_{kind}_reclaim_{end}")));
+    let names: Vec<&str> = kinds.iter().flatten().map(String::as_str).collect();
+    let trace = Trace::of(&names)?;
+    let tapster = contained.start("memory_reclaim");
+    let read = format!("echo $$ >{} && exec cat {}", memory.procs().display(), file.display());
+    let (window, reader) = Window::of(&tapster, || {
+        let mut child = contained.shell(&read).stdout(std::process::Stdio::null()).spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        child.id()
+    });
+    let step = |event: &Event| {
+        let key = format!("{} {}", event.tid, event.name.trim_end_matches("_begin").trim_end_matches("_end"));
+        let label = if event.tid == reader { "reader" } else { "others" };
+        Some(if event.name.ends_with("_begin") { Step::Start(key, label.into()) } else { Step::End(key) })
+    };
+    let trace = trace.stop();
+    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let of = |all: &BTreeMap<String, Paired>, label: &str| all.get(label).copied().unwrap_or_default();
+    let found = window.histogram("tapster_memory_reclaim_duration_seconds", &contained.labels(&[]));
+    let (least, most) = (of(&least, "reader"), of(&most, "reader"));
+    assert!(least.count >= 100, "{least:?}");
+    assert_same("the reader", (found.count(), found.sum), least, most);
+    Ok(format!("{} in {:.4} s (trace {:.4} s)", found.count(), found.sum, most.seconds))
+}
+
+fn compaction() -> Outcome {
+    const COMPACT: &str = "/proc/sys/vm/compact_memory";
+    if !Path::new(COMPACT).exists() {
+        return Err(Skip("this kernel does not compact memory".into()));
+    }
+    let trace = Trace::of(&["compaction/mm_compaction_begin", "compaction/mm_compaction_end"])?;
+    let tapster = Tapster::start(&["--strict", "--probes", "memory_compaction"]);
+    let (window, ()) = Window::of(&tapster, || {
+        for _ in 0..3 {
+            fs::write(COMPACT, "1").unwrap();
+        }
+    });
+    let step = |event: &Event| {
+        let key = event.tid.to_string();
+        // `… mode=sync …`
+        let mode = event.field("mode").to_owned();
+        Some(if event.name == "mm_compaction_begin" { Step::Start(key, mode) } else { Step::End(key) })
+    };
+    let trace = trace.stop();
+    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let mut figures = Vec::new();
+    for (mode, most) in most {
+        let found = window.histogram("tapster_memory_compaction_duration_seconds", &[("mode", &mode)]);
+        let least = least.get(&mode).copied().unwrap_or_default();
+        assert_same(&mode, (found.count(), found.sum), least, most);
+        figures.push(format!("{} {mode} in {:.4} s (trace {:.4} s)", found.count(), found.sum, most.seconds));
+    }
+    assert!(!figures.is_empty(), "nothing was compacted");
+    Ok(figures.join(", "))
+}
+
+fn faults() -> Outcome {
+    const PAGES: u64 = 200;
+    let directory = tempfile::tempdir_in(fixture::repository().join("target")).unwrap();
+    let program = program("ends", directory.path())?;
+    let file = cold_file(directory.path(), PAGES.div_ceil(16));
+    let contained = Contained::new()?;
+    let tapster = contained.start("page_faults_major");
+    let run = format!("exec {} faults {} {PAGES}", program.display(), file.display());
+    let (window, said) = Window::of(&tapster, || text(&mut contained.shell(&run)));
+    let own = u64::try_from(numbers(&said, "faults")[0][0]).unwrap();
+    assert!(own >= PAGES / 2, "{said}");
+    let found =
+        window.count("tapster_major_page_faults_total", &contained.labels(&[("comm", "ends-faults")]));
+    // The program itself may have to be fetched, before it has its name.
+    let under_any = window.count("tapster_major_page_faults_total", &contained.labels(&[]));
+    assert_between("faults", own, (found, under_any), 0);
+    Ok(format!("{found} of {PAGES} pages, getrusage says {own}"))
+}
+
+pub(crate) fn all(cases: &mut Cases) {
+    cases.run("tasks that free memory, beside the kernel's trace", reclaim);
+    cases.run("compaction, beside the kernel's trace", compaction);
+    cases.run("major page faults, beside getrusage", faults);
+}

@@ -1,0 +1,111 @@
+//! Programs that begin, end, are killed and are refused: what a program did itself is never hidden, so counts are equal.
+
+use crate::{
+    Contained, Window, assert_between,
+    memory::LimitedMemory,
+    numbers, program,
+    support::{
+        cases::{Cases, Outcome},
+        command::text,
+        exporter::Tapster,
+        trace::Trace,
+    },
+};
+use std::{fs, process::Command};
+
+fn execs() -> Outcome {
+    const PROGRAMS: u64 = 25;
+    let contained = Contained::new()?;
+    let tapster = contained.start("process_execs");
+    let script = format!("i=0; while [ $i -lt {PROGRAMS} ]; do /bin/true; i=$((i + 1)); done");
+    let (window, _) = Window::of(&tapster, || text(&mut contained.shell(&script)));
+    let found = window.count("tapster_process_execs_total", &contained.labels(&[]));
+    assert_eq!(found, PROGRAMS);
+    Ok(format!("{found} in a container"))
+}
+
+fn exits() -> Outcome {
+    const TIMES: u64 = 12;
+    let directory = tempfile::tempdir().unwrap();
+    let program = program("ends", directory.path())?;
+    let tapster = Tapster::start(&["--strict", "--probes", "process_exits,process_killed"]);
+    let (window, _) = Window::of(&tapster, || text(Command::new(program).args(["ends", &TIMES.to_string()])));
+    for code in ["77", "78"] {
+        let labels = [("signal", "none"), ("code", code)];
+        assert_eq!(window.count("tapster_process_exits_total", &labels), TIMES, "code {code}");
+    }
+    for signal in ["SIGKILL", "SIGUSR2", "SIGSEGV"] {
+        let labels = [("comm", "ends-by-signal"), ("signal", signal)];
+        assert_eq!(window.count("tapster_process_killed_total", &labels), TIMES, "{signal}");
+        let by_signal = window.count("tapster_process_exits_total", &[("signal", signal), ("code", "0")]);
+        assert!(by_signal >= TIMES, "{signal}: {by_signal}");
+    }
+    assert_eq!(window.count("tapster_process_killed_total", &[("comm", "ends-by-signal")]), 3 * TIMES);
+    Ok(format!("{TIMES} each of two codes, one of them with threads, and of three signals"))
+}
+
+fn lifetimes() -> Outcome {
+    const LIVES: u64 = 12;
+    let directory = tempfile::tempdir().unwrap();
+    let program = program("ends", directory.path())?;
+    let trace = Trace::of(&["sched/sched_process_exit"])?;
+    let tapster = Tapster::start(&["--strict", "--probes", "process_lifetime"]);
+    let (window, _) =
+        Window::of(&tapster, || text(Command::new(program).args(["lives", &LIVES.to_string(), "750"])));
+    let trace = trace.stop();
+    let found = window.histogram("tapster_process_lifetime_seconds", &[]);
+    // Threads and threads of the kernel are in the trace too.
+    let others = trace.iter().filter(|event| window.outer.contains(&event.ns)).count() as u64 - LIVES;
+    assert_between("lives", found.count(), (LIVES, LIVES + others), 0);
+    let own = found.buckets.iter().find(|(bound, _)| (*bound - 1.0).abs() < 1e-9).unwrap().1;
+    assert_between("lives of three quarters of a second", own, (LIVES, LIVES + others), 0);
+    assert!(found.sum >= 0.75 * LIVES as f64, "{} s", found.sum);
+    Ok(format!("{LIVES} of 0.75 s, {} in all", found.count()))
+}
+
+fn oom_kills() -> Outcome {
+    const KILLS: u64 = 4;
+    let memory = LimitedMemory::of_mib(30)?;
+    let contained = Contained::new()?;
+    let directory = tempfile::tempdir().unwrap();
+    let program = program("ends", directory.path())?;
+    let tapster = contained.start("oom_kills");
+    let of_host = || {
+        let text = fs::read_to_string("/proc/vmstat").unwrap();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse::<u64>().unwrap()
+    };
+    let before = of_host();
+    let (window, ()) = Window::of(&tapster, || {
+        for _ in 0..KILLS {
+            let enter =
+                format!("echo $$ >{} && exec {} greedy 300", memory.procs().display(), program.display());
+            let status = contained.shell(&enter).status().unwrap();
+            assert!(!status.success(), "it got 300 MiB where there are 30");
+        }
+    });
+    let labels = contained.labels(&[("comm", "ends-greedy")]);
+    let found = window.count("tapster_oom_kills_total", &labels);
+    assert_eq!((found, found, found), (KILLS, memory.kills(), of_host() - before));
+    Ok(format!("{found}, as the cgroup and /proc/vmstat have it"))
+}
+
+fn refusals() -> Outcome {
+    const REFUSALS: u64 = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let program = program("ends", directory.path())?;
+    let tapster = Tapster::start(&["--strict", "--probes", "capability_refusals"]);
+    let (window, said) =
+        Window::of(&tapster, || text(Command::new(program).args(["refused", &REFUSALS.to_string()])));
+    assert_eq!(numbers(&said, "refused")[0][0], 300, "{said}");
+    let labels = [("comm", "ends-refused"), ("capability", "CAP_SYS_CHROOT")];
+    assert_eq!(window.count("tapster_capability_refusals_total", &labels), REFUSALS);
+    Ok(format!("{REFUSALS} of CAP_SYS_CHROOT"))
+}
+
+pub(crate) fn all(cases: &mut Cases) {
+    cases.run("programs started, in a container", execs);
+    cases.run("processes that end, by code and signal", exits);
+    cases.run("lives of processes, beside the kernel's trace", lifetimes);
+    cases.run("kills for want of memory, beside the cgroup's count and /proc/vmstat", oom_kills);
+    cases.run("rights that were refused", refusals);
+}
