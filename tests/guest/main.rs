@@ -205,12 +205,13 @@ fn functions_beside_bpftrace() {
     cases.finish();
 }
 
-/// What each kernel tells of itself, cut down to what the shipped probes ask for, for `tests/kernels.rs`.
+/// What each kernel tells of itself, cut down to what the shipped probes and the examples ask for, for `tests/kernels.rs` and
+/// `tests/examples.rs`.
 #[test]
 #[ignore = "a minute, to be run when a shipped probe asks for more or there is a newer kernel"]
 fn excerpts_of_kernels() {
     let mut cases = Cases::new("excerpts");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let cache = kernel::cache();
     let work = tempfile::tempdir().unwrap();
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
         cases.run(&format!("Linux {}", series.name), || {

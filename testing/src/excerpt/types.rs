@@ -44,14 +44,14 @@ pub fn cut(btf: &Btf, wanted: &Wanted, without: &[&str]) -> Vec<u8> {
         strings: vec![0],
         places: HashMap::new(),
     };
-    let functions = wanted.functions.iter().filter_map(|name| btf.find(name, BtfKind::Func));
+    let functions = btf.ids().filter(|id| btf.kind(*id) == BtfKind::Func && wanted.has_function(btf.name(*id)));
     let names = wanted.names.iter().filter_map(|name| btf.find(name, BtfKind::Typedef));
     let structs = wanted.structs.iter().filter_map(|name| btf.find(name, BtfKind::Struct));
     let (functions, names, structs): (Vec<_>, Vec<_>, Vec<_>) =
         (functions.collect(), names.collect(), structs.collect());
     let enumerations = btf.ids().filter(|id| matches!(btf.kind(*id), BtfKind::Enum | BtfKind::Enum64));
     let enumerations: Vec<_> = enumerations
-        .filter(|id| btf.enumerators(*id).iter().any(|(name, _)| wanted.enumerators.contains(*name)))
+        .filter(|id| btf.enumerators(*id).iter().any(|(name, _)| wanted.has_enumerator(name)))
         .collect();
     for id in &structs {
         cutter.keep(*id);
@@ -214,7 +214,7 @@ impl Cutter<'_> {
             BtfKind::Enum | BtfKind::Enum64 => {
                 let all = btf.enumerators(id);
                 let wanted: Vec<_> =
-                    all.into_iter().filter(|(name, _)| self.wanted.enumerators.contains(*name)).collect();
+                    all.into_iter().filter(|(name, _)| self.wanted.has_enumerator(name)).collect();
                 self.head(name, kind, btf.is_signed(id), wanted.len(), size());
                 for (name, value) in wanted {
                     let (name, value) = (self.text(name), value.cast_unsigned().to_le_bytes());
