@@ -17,7 +17,8 @@ impl Example {
     fn read(directory: &Path, path: &Path) -> Self {
         let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(path).unwrap();
-        let (file, diagnostics) = declaration::parse(&SourceFile::new(format!("examples/{name}"), text.as_str()));
+        let (file, diagnostics) =
+            declaration::parse(&SourceFile::new(format!("examples/{name}"), text.as_str()));
         let messages: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
         assert!(messages.is_empty(), "{}", messages.join("\n"));
         Self { name, text, probes: file.probes }

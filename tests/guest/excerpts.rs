@@ -19,7 +19,8 @@ fn result(event: &str) -> String {
 /// Cuts the kernel, for the shipped probes and for the examples, and puts the excerpts in place of those of the same series.
 pub(crate) fn of(kernel: &Kernel, modules: &Path, directory: &Path) -> Outcome {
     let collections = [Collection::shipped(), Collection::examples()];
-    let events: BTreeSet<&String> = collections.iter().flat_map(|collection| &collection.wanted.events).collect();
+    let events: BTreeSet<&String> =
+        collections.iter().flat_map(|collection| &collection.wanted.events).collect();
     let mut image = Image::default();
     image.system(directory)?;
     let base = directory.join("excerpts.cpio");

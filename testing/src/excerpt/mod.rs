@@ -100,8 +100,7 @@ impl Wanted {
 
     /// Whether a function is one of those.
     fn has_function(&self, name: &str) -> bool {
-        self.functions.contains(name)
-            || self.patterns.iter().any(|pattern| Glob::new(pattern).matches(name))
+        self.functions.contains(name) || self.patterns.iter().any(|pattern| Glob::new(pattern).matches(name))
     }
 
     /// Whether an enumerator is one of those.
@@ -265,9 +264,8 @@ impl Whole {
         }
         // Two processors, as guests have.
         write("sys/devices/system/cpu/possible", b"0-1\n");
-        let is_wanted = |line: &&str| {
-            line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.has_function(name))
-        };
+        let is_wanted =
+            |line: &&str| line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.has_function(name));
         // Addresses are of no use elsewhere.
         let hidden = |line: &str| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1);
         let symbols: String = self.symbols.lines().filter(is_wanted).map(hidden).collect();
@@ -342,7 +340,9 @@ pub fn assert_same(probes: &[Probe], one: &Kernel, other: &Kernel) -> (usize, us
         program.codes.iter().map(|code| code.assembled.insns.clone()).collect()
     };
     let (mut same, mut not) = (0, 0);
-    for ((name, one), (_, other)) in compile(probes.to_vec(), one).into_iter().zip(compile(probes.to_vec(), other)) {
+    for ((name, one), (_, other)) in
+        compile(probes.to_vec(), one).into_iter().zip(compile(probes.to_vec(), other))
+    {
         match (one, other) {
             (Ok(one), Ok(other)) => {
                 assert!(instructions(&one) == instructions(&other), "{name}: other programs");
