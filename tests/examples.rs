@@ -63,7 +63,7 @@ fn examples_share_no_names() {
     for example in examples::all() {
         for probe in &example.probes {
             take(&format!("probe {}", probe.name.value), &example.name);
-            assert!(probe.help.is_some(), "{}: `{}` has no help", example.name, probe.name.value);
+            assert!(!probe.help.is_empty(), "{}: `{}` has no help", example.name, probe.name.value);
             for (name, _) in probe.families() {
                 take(&name.value, &example.name);
             }
