@@ -263,11 +263,14 @@ fn calls(causes: &Causes) -> Outcome {
         Window::of("process/futex_waits.yaml", "futex_waits", || drop(causes.run("waits", 5, "10")));
     let waited = window.assert_times("futex_wait_seconds", &[COMM, ("result", "ETIMEDOUT")], 5);
     assert!((0.05..1.0).contains(&waited), "{waited} s");
-    let (window, ()) =
-        Window::of("process/syscalls.yaml", "system_calls,system_calls_by_command,system_call_errors", || {
+    let (window, ()) = Window::of(
+        "process/syscalls.yaml",
+        "system_calls,system_calls_by_command,system_call_errors",
+        || {
             causes.run("calls", 1000, "");
             causes.run("exhausts", 8, "");
-        });
+        },
+    );
     assert!(window.count("system_calls_total", &[("syscall", "getppid")]) >= 1000);
     let own = window.count("system_calls_by_command_total", &[COMM]);
     assert!((1008..1200).contains(&own), "{own} calls");
