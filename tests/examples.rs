@@ -5,6 +5,8 @@
 //! needed fails too. Excerpts are made as for `tests/kernels.rs`. After a row of `docs/compare.md` has changed:
 //! `TAPSTER_ACCEPT=1 cargo test --test examples`.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
 #[path = "examples/counts.rs"]
 mod counts;
