@@ -17,7 +17,7 @@ use std::{fmt::Write, fs, path::Path};
 use support::{
     cases::{Cases, Outcome, Skip},
     command::root,
-    excerpt::{self, Wanted, Whole},
+    excerpt::{self, Collection, Wanted, Whole},
     golden::Golden,
 };
 use tapster::{
@@ -88,7 +88,7 @@ fn enough(directory: &Path) -> Outcome {
     let wanted = Wanted::shipped();
     let whole = Whole::here(&wanted);
     let bytes = whole.cut(&wanted, directory);
-    let (same, not) = excerpt::assert_same(&host, &excerpt::kernel(directory));
+    let (same, not) = excerpt::assert_same(&excerpt::shipped(), &host, &excerpt::kernel(directory));
     assert!(same > 0, "no probe compiles here");
     // So that all kernels together stay below what a repository should keep of what it can make again.
     assert!(bytes < 100_000, "{bytes} bytes of types");
@@ -107,10 +107,11 @@ fn an_excerpt_is_enough() {
 }
 
 #[test]
-#[ignore = "writes to tests/fixtures/kernels"]
+#[ignore = "writes to tests/fixtures/kernels and tests/fixtures/examples"]
 fn excerpt_of_this_kernel() {
-    let wanted = Wanted::shipped();
-    println!("{}", Whole::here(&wanted).keep(&wanted));
+    for collection in [Collection::shipped(), Collection::examples()] {
+        println!("{}", Whole::here(&collection.wanted).keep(&collection));
+    }
 }
 
 /// What is said of each shipped probe on a kernel that only its types describe.

@@ -21,6 +21,8 @@ pub mod device;
 #[cfg(feature = "host")]
 pub mod durations;
 #[cfg(feature = "host")]
+pub mod examples;
+#[cfg(feature = "host")]
 pub mod excerpt;
 #[cfg(feature = "host")]
 pub mod exporter;

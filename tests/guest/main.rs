@@ -205,7 +205,8 @@ fn functions_beside_bpftrace() {
     cases.finish();
 }
 
-/// What each kernel tells of itself, cut down to what the shipped probes ask for, for `tests/kernels.rs`.
+/// What each kernel tells of itself, cut down to what the shipped probes and the examples ask for, for `tests/kernels.rs` and
+/// `tests/examples.rs`.
 #[test]
 #[ignore = "a minute, to be run when a shipped probe asks for more or there is a newer kernel"]
 fn excerpts_of_kernels() {

@@ -5,7 +5,7 @@
 
 mod types;
 
-use super::fixture;
+use super::{examples, fixture};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -17,6 +17,7 @@ use tapster_ebpf::{
     attach::{Arch, Target},
     btf::Btf,
     check,
+    glob::{self, Glob},
     insn::Insn,
     point::Subject,
     probe::Probe,
@@ -24,15 +25,53 @@ use tapster_ebpf::{
 };
 pub use types::cut;
 
-/// The directory of excerpts, one for each series of kernels.
-const DIRECTORY: &str = "fixtures/kernels";
+/// The directory of excerpts for the shipped probes, one for each series of kernels.
+const SHIPPED: &str = "fixtures/kernels";
+/// The same for the examples.
+const EXAMPLES: &str = "fixtures/examples";
 /// What the compiler reads for `cgroup(TASK)`.
 const OF_CGROUPS: &str = "task.cgroups.dfl_cgrp.kn.id .subsys[cpu_cgrp_id] .level .root.hierarchy_id .cgroup";
 
-/// The shipped probes of kernel events: those of user programs are the same on each kernel.
-pub fn shipped() -> Vec<Probe> {
+/// Probes of kernel events: those of user programs are the same on each kernel.
+fn of_kernel(probes: Vec<Probe>) -> Vec<Probe> {
     let is_of_kernel = |probe: &Probe| !probe.attach_points().any(|at| at.value.kind.is_in_binary());
-    config::library().unwrap().into_iter().filter(is_of_kernel).collect()
+    probes.into_iter().filter(is_of_kernel).collect()
+}
+
+/// The shipped probes of kernel events.
+pub fn shipped() -> Vec<Probe> {
+    of_kernel(config::library().unwrap())
+}
+
+/// Probes, and the excerpts that were cut for them.
+#[derive(Debug)]
+pub struct Collection {
+    directory: &'static str,
+    pub probes: Vec<Probe>,
+    pub wanted: Wanted,
+}
+
+impl Collection {
+    pub fn shipped() -> Self {
+        Self { directory: SHIPPED, probes: shipped(), wanted: Wanted::shipped() }
+    }
+
+    pub fn examples() -> Self {
+        let mut texts = Vec::new();
+        let mut probes = Vec::new();
+        for example in examples::all() {
+            texts.push(example.text);
+            probes.extend(example.probes);
+        }
+        let probes = of_kernel(probes);
+        let wanted = Wanted::of(&probes, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        Self { directory: EXAMPLES, probes, wanted }
+    }
+
+    /// The series and the directory of each excerpt, the oldest first.
+    pub fn excerpts(&self) -> Vec<(String, PathBuf)> {
+        below(self.directory)
+    }
 }
 
 /// What probes need of a kernel.
@@ -46,6 +85,8 @@ pub struct Wanted {
     pub enumerators: BTreeSet<String>,
     /// Functions of the kernel, and raw tracepoints by the names of their functions.
     pub functions: BTreeSet<String>,
+    /// Patterns of functions of the kernel.
+    pub patterns: BTreeSet<String>,
     /// Type definitions that only have to exist.
     pub names: BTreeSet<String>,
     /// Tracepoints, `CATEGORY/NAME`.
@@ -55,6 +96,11 @@ pub struct Wanted {
 impl Wanted {
     pub fn shipped() -> Self {
         Self::of(&shipped(), &config::LIBRARY.map(|(_, text)| text))
+    }
+
+    /// Whether a function is one of those.
+    fn has_function(&self, name: &str) -> bool {
+        self.functions.contains(name) || self.patterns.iter().any(|pattern| Glob::new(pattern).matches(name))
     }
 
     /// Whether an enumerator is one of those.
@@ -103,6 +149,9 @@ impl Wanted {
                         wanted.functions.insert(format!("__traceiter_{name}"));
                         wanted.names.insert(format!("btf_trace_{name}"));
                     }
+                }
+                Subject::Function { .. } if glob::is_pattern(name) => {
+                    wanted.patterns.insert(name.to_owned());
                 }
                 Subject::Function { .. } => {
                     wanted.functions.insert(name.to_owned());
@@ -186,14 +235,15 @@ impl Whole {
     }
 
     /// Replaces the excerpt of the same series; returns what was written.
-    pub fn keep(&self, wanted: &Wanted) -> String {
+    pub fn keep(&self, collection: &Collection) -> String {
         let series: Vec<&str> = self.release.split('.').take(2).collect();
-        let directory = fixture::file(DIRECTORY).join(series.join("."));
+        let directory = fixture::file(collection.directory).join(series.join("."));
         let _ = fs::remove_dir_all(&directory);
-        let bytes = self.cut(wanted, &directory);
+        let bytes = self.cut(&collection.wanted, &directory);
         let types = tempfile::NamedTempFile::new().unwrap();
         fs::write(types.path(), &self.types).unwrap();
-        let (same, not) = assert_same(&described(&directory, Some(types.path())), &kernel(&directory));
+        let whole = described(&directory, Some(types.path()));
+        let (same, not) = assert_same(&collection.probes, &whole, &kernel(&directory));
         format!(
             "{}: {bytes} of {} bytes of types, {same} probes alike, {not} that do not compile",
             self.release,
@@ -218,9 +268,8 @@ impl Whole {
         }
         // Two processors, as guests have.
         write("sys/devices/system/cpu/possible", b"0-1\n");
-        let is_wanted = |line: &&str| {
-            line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.functions.contains(name))
-        };
+        let is_wanted =
+            |line: &&str| line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.has_function(name));
         // Addresses are of no use elsewhere.
         let hidden = |line: &str| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1);
         let symbols: String = self.symbols.lines().filter(is_wanted).map(hidden).collect();
@@ -238,9 +287,13 @@ impl Whole {
     }
 }
 
-/// The series and the directory of each excerpt, the oldest first.
+/// The excerpts for the shipped probes: the series and the directory of each, the oldest first.
 pub fn all() -> Vec<(String, PathBuf)> {
-    let entries = fs::read_dir(fixture::file(DIRECTORY)).unwrap().map(|entry| entry.unwrap().path());
+    below(SHIPPED)
+}
+
+fn below(directory: &str) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(fixture::file(directory)).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<_> =
         entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path)).collect();
     all.sort_by_key(|(series, _)| {
@@ -264,12 +317,20 @@ pub fn described(directory: &Path, types: Option<&Path>) -> Kernel {
     })
 }
 
-/// Compiles each probe that is for this kernel: its name, and the program or the errors.
+/// Compiles each shipped probe that is for this kernel: its name, and the program or the errors.
 pub fn compiled(kernel: &Kernel) -> Vec<(String, Result<Program, String>)> {
+    compile(shipped(), kernel)
+}
+
+/// Compiles each of these probes that is for this kernel: its name, and the program or the errors.
+pub fn compile(probes: Vec<Probe>, kernel: &Kernel) -> Vec<(String, Result<Program, String>)> {
     // Independent of this machine; guests have two CPUs.
     let target = Target { possible_cpus: 2, arch: Arch::X86_64, ..kernel.target() };
-    let (probes, diagnostics) = check::select(shipped(), &target);
-    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    let (probes, diagnostics) = check::select(probes, &target);
+    // That a probe is for other kernels is a warning.
+    let errors: Vec<String> =
+        diagnostics.iter().filter(|found| found.is_error()).map(ToString::to_string).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
     let compile = |probe: &Probe| {
         let program = tapster_ebpf::compile(probe, &target);
         program.map_err(|mistakes| {
@@ -281,12 +342,14 @@ pub fn compiled(kernel: &Kernel) -> Vec<(String, Result<Program, String>)> {
 
 /// Asserts that two descriptions of one kernel give the same programs; returns the number of these probes, and of those that
 /// compile with neither.
-pub fn assert_same(one: &Kernel, other: &Kernel) -> (usize, usize) {
+pub fn assert_same(probes: &[Probe], one: &Kernel, other: &Kernel) -> (usize, usize) {
     let instructions = |program: &Program| -> Vec<Vec<Insn>> {
         program.codes.iter().map(|code| code.assembled.insns.clone()).collect()
     };
     let (mut same, mut not) = (0, 0);
-    for ((name, one), (_, other)) in compiled(one).into_iter().zip(compiled(other)) {
+    for ((name, one), (_, other)) in
+        compile(probes.to_vec(), one).into_iter().zip(compile(probes.to_vec(), other))
+    {
         match (one, other) {
             (Ok(one), Ok(other)) => {
                 assert!(instructions(&one) == instructions(&other), "{name}: other programs");

@@ -44,7 +44,8 @@ pub fn cut(btf: &Btf, wanted: &Wanted, without: &[&str]) -> Vec<u8> {
         strings: vec![0],
         places: HashMap::new(),
     };
-    let functions = wanted.functions.iter().filter_map(|name| btf.find(name, BtfKind::Func));
+    let functions =
+        btf.ids().filter(|id| btf.kind(*id) == BtfKind::Func && wanted.has_function(btf.name(*id)));
     let names = wanted.names.iter().filter_map(|name| btf.find(name, BtfKind::Typedef));
     let structs = wanted.structs.iter().filter_map(|name| btf.find(name, BtfKind::Struct));
     let (functions, names, structs): (Vec<_>, Vec<_>, Vec<_>) =
