@@ -78,8 +78,8 @@ impl WatchedProbe {
 
     /// Why a file that the probe cannot do without is missing, if one is.
     pub(super) fn missing(&self) -> Option<&Missing> {
-        let needed = self.files.iter().zip(&self.seen).filter(|(file, _)| !file.optional);
-        needed.into_iter().find_map(|(_, seen)| seen.as_ref().err())
+        let mut needed = self.files.iter().zip(&self.seen).filter(|(file, _)| !file.optional);
+        needed.find_map(|(_, seen)| seen.as_ref().err())
     }
 
     /// Checks all files again.

@@ -521,8 +521,7 @@ impl Checker<'_> {
             let value = event.own_label(&label.name.value).or(label.value.as_ref())?;
             Some(scope.check(value).and_then(|typed| scope.outside_of_walk(value, typed)))
         };
-        let labels = probe.labels.iter().filter_map(label).collect::<Vec<_>>();
-        let labels = labels.into_iter().filter_map(|label| self.keep(label)).collect();
+        let labels = probe.labels.iter().filter_map(label).filter_map(|label| self.keep(label)).collect();
         let mut metrics = Vec::new();
         for metric in &probe.metrics {
             if !event.feeds(&metric.name.value) {

@@ -262,7 +262,7 @@ impl Checker<'_> {
             self.unsaved = saves.map(|(name, _)| name.value.clone()).collect();
         }
         let (role, at) = if probe.between {
-            self.saves_between(&probe.ends, &mut key);
+            self.saves_between(&probe.ends);
             (Role::Between, "between")
         } else if probe.is_pair() {
             (Role::End, "end")

@@ -5,7 +5,7 @@ use crate::{
     diagnostic::{Diagnostic, Spanned},
     missing::AbsentEvent,
     probe::{Event, Expression},
-    typed::{Role, Type},
+    typed::Role,
 };
 use std::borrow::Cow;
 
@@ -36,12 +36,12 @@ impl Checker<'_> {
     }
 
     /// Checks what the events of `between` save, before any of them reads it.
-    pub(super) fn saves_between(&mut self, events: &[Event], key: &mut Option<Vec<Type>>) {
+    pub(super) fn saves_between(&mut self, events: &[Event]) {
         let absent = self.absent.len();
         for event in events {
-            // A condition may ask for the duration, which a start does not know.
-            let start = Event { filter: None, ..event.clone() };
-            self.event(&start, Role::Start, key);
+            // A condition may ask for the duration, which a start does not know; and keys are compared once, later.
+            let start = Event { filter: None, key: Vec::new(), ..event.clone() };
+            self.event(&start, Role::Start, &mut None);
         }
         // The events are looked for once more, as what they are.
         self.absent.truncate(absent);

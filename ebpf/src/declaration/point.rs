@@ -54,7 +54,7 @@ impl Reader {
                 Vec::new()
             }
             (None, None) => {
-                if fields.lacks("one_of") && fields.lacks("all_of") {
+                if matches!(&node.data, Data::Mapping(entries) if entries.is_empty()) {
                     let hint = "write `one_of: […]` for the first that the kernel has, `all_of: […]` for all";
                     self.error_hint(node.span.clone(), "`at` names no attach point", hint);
                 }

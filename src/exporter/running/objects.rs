@@ -113,7 +113,7 @@ impl Running {
         let mut candidate = Candidate::new(probe);
         let attached = candidate.bring(program, StartStep::Attached, context)?;
         *lock(&self.passed) = candidate.passed;
-        (*lock(&self.absent)).clone_from(&attached.program.absent);
+        lock(&self.absent).clone_from(&attached.program.absent);
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
         reader.show(Arc::new(self.shown()));
