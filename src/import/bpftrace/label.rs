@@ -83,7 +83,7 @@ impl Scope<'_> {
                 }
                 (_, Some(Kept::Value { name: saved, decoder: Some(decoder) })) => {
                     let value = format!("start.{saved}");
-                    match Decoder::named(decoder) {
+                    match Decoder::named(decoder).filter(|_| decoder != "ip") {
                         Some(_) => Ok(label(value, Some(Written::text(decoder)))),
                         None => unsaid(&lacking(decoder)),
                     }
@@ -95,6 +95,12 @@ impl Scope<'_> {
             },
             TermKind::Choice(condition, yes, no) => {
                 let (yes, no) = (self.label(name, yes)?, self.label(name, no)?);
+                let is_ip = yes.decoder == Some(Written::text("ip"));
+                if is_ip && yes.value.starts_with("bytes(") != no.value.starts_with("bytes(") {
+                    return unsaid(
+                        "it is an address of IPv4 or of IPv6: take each in a probe of its own, by `where`",
+                    );
+                }
                 if yes.decoder != no.decoder {
                     return unsaid("the two values become text in different ways");
                 }
@@ -123,7 +129,21 @@ impl Scope<'_> {
         if Decoder::named(decoder).is_none() {
             return Err(Unsaid { span: at.span.clone(), text: lacking(decoder) });
         }
-        let value = if decoder == "user" { "uid".to_owned() } else { self.value(value)?.text };
+        let text = match decoder {
+            "user" => "uid".to_owned(),
+            _ => self.value(value)?.text,
+        };
+        let is_array = ["u6_addr8", "s6_addr", "addr8"].iter().any(|end| text.ends_with(end));
+        let value = match decoder {
+            "mac" => format!("bytes({text})"),
+            "ip" if is_array => format!("bytes({text})"),
+            // A number of another width is no address, and a script does not tell it.
+            "ip" if !matches!(value.kind, TermKind::Field(..)) => {
+                let text = "an address whose type the script does not tell".to_owned();
+                return Err(Unsaid { span: at.span.clone(), text });
+            }
+            _ => text,
+        };
         Ok(SaidLabel { name: name.to_owned(), value, decoder: Some(Written::text(decoder)) })
     }
 }
