@@ -117,10 +117,15 @@ fn keys_give_paths_in_each_hierarchy() {
         (root, "/"),
         (service, "/system.slice/foo.service"),
         (old, "/system.slice"),
-        (3 << ID_BITS | service, "~gone"),
-        (0, "~gone"),
+        // No walk has begun since these were asked for.
+        (3 << ID_BITS | service, "~unknown"),
+        (0, "~unknown"),
         (u64::MAX, "~unknown"),
     ] {
+        assert_eq!(path(&cgroups, key), expected, "{key:#x}");
+    }
+    machine.millis.advance(1000);
+    for (key, expected) in [(3 << ID_BITS | service, "~gone"), (0, "~gone"), (u64::MAX, "~unknown")] {
         assert_eq!(path(&cgroups, key), expected, "{key:#x}");
     }
     let other = std::ffi::OsStr::from_bytes(b"a\xff");
