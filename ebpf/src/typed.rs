@@ -3,9 +3,11 @@
 //! Integers are computed in 64 bits. Narrower integers are widened and keep their value, so that `a - b` of two `u32` may be
 //! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
+mod state;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
+pub use state::{Effect, TypedChange, TypedState};
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
@@ -188,6 +190,13 @@ pub enum TypedKind {
     Saved(usize),
     /// Named expression of this event, by its number.
     Let(usize),
+    /// What was left in a state before this event.
+    State {
+        /// The number of the state.
+        state: usize,
+        /// The parts of the key, if it is kept by key.
+        key: Vec<Typed>,
+    },
     /// The element of `each`.
     Item,
     /// The address of the context, which the verifier does not treat as a number.
@@ -302,6 +311,7 @@ impl Typed {
             TypedKind::Binary(_, a, b) | TypedKind::Extreme(_, a, b) => vec![a, b],
             TypedKind::Conditional(c, a, b) => vec![c, a, b],
             TypedKind::Stack { task: Some(task), .. } => vec![task],
+            TypedKind::State { key, .. } => key.iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -369,8 +379,12 @@ pub struct TypedProbe {
     pub name: String,
     /// Its help text.
     pub help: String,
-    /// Its events, starts first; each becomes a program.
+    /// Its events: notes, starts, ends; each becomes a program.
     pub events: Vec<TypedEvent>,
+    /// Its state.
+    pub states: Vec<TypedState>,
+    /// Whether the kernel keeps what is per task with the task (`BPF_MAP_TYPE_TASK_STORAGE` in programs of all kinds, 5.13).
+    pub task_storage: bool,
     /// Parts of the key; empty for a probe of single events.
     pub key: Vec<Type>,
     /// Values that a start saves.
@@ -409,6 +423,8 @@ pub enum Role {
     End,
     /// A single event: counts.
     Single,
+    /// An event that only changes the state.
+    Note,
 }
 
 /// One event of a probe, which becomes one program.
@@ -440,6 +456,8 @@ pub struct TypedEvent {
     pub labels: Vec<Typed>,
     /// One value for each metric, for an end or single event.
     pub metrics: Vec<TypedValue>,
+    /// What it does to the state after all else.
+    pub changes: Vec<TypedChange>,
 }
 
 impl TypedEvent {
@@ -460,6 +478,7 @@ impl TypedEvent {
             each,
             labels,
             metrics,
+            changes,
         } = self;
         let each = each.iter().flat_map(|TypedEach { from, next, limit: _, budget }| {
             let budget = budget.iter().flat_map(|(size, within)| [size, within]);
@@ -467,7 +486,9 @@ impl TypedEvent {
         });
         let metrics =
             metrics.iter().flat_map(|TypedValue { filter, value }| std::iter::once(value).chain(filter));
-        key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels).chain(metrics).chain(each)
+        let changes = changes.iter().flat_map(TypedChange::expressions);
+        let own = key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels);
+        own.chain(metrics).chain(each).chain(changes)
     }
 
     /// All expressions that its program computes, including the named ones.

@@ -11,6 +11,7 @@ mod lvalue;
 mod meeting;
 mod scope;
 mod stack;
+mod state;
 mod target_label;
 mod text;
 mod waiting;
@@ -19,32 +20,50 @@ use crate::{
     attach::{self, Site},
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
-    probe::{AttachPoint, Decoder, Probe},
+    probe::{AttachPoint, Decoder, KernelVersion, Probe, StateScope},
     target::Target,
-    typed::{Role, Type, TypedEvent, TypedProbe},
+    typed::{Role, Type, Typed, TypedEvent, TypedProbe},
     usdt::FileId,
 };
 use scope::{Problem, Problems, SavedValue, is_reserved};
+use state::KnownStates;
 use std::collections::{HashMap, HashSet};
 pub use target_label::overruled;
+
+/// The first kernel that keeps values with tasks for programs of all kinds.
+const TASK_STORAGE: KernelVersion = KernelVersion(5, 13, 0);
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
 
 /// Checks a probe against a kernel.
 pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagnostic>> {
-    let mut checker = Checker {
-        probe,
-        target,
-        diagnostics: Vec::new(),
-        saved: Vec::new(),
-        unsaved: HashSet::new(),
-        functions: Vec::new(),
-        let_worked: HashSet::new(),
-        let_problems: Vec::new(),
-    };
-    let typed = checker.probe();
-    let mut diagnostics = checker.diagnostics;
+    let mut states = KnownStates::of(probe);
+    let (typed, mut diagnostics) = (1..)
+        .find_map(|passes| {
+            let mut checker = Checker {
+                probe,
+                target,
+                diagnostics: Vec::new(),
+                saved: Vec::new(),
+                unsaved: HashSet::new(),
+                functions: Vec::new(),
+                let_worked: HashSet::new(),
+                let_problems: Vec::new(),
+                states: &states,
+                defaults: Vec::new(),
+            };
+            let typed = checker.probe();
+            let Checker { diagnostics, defaults, .. } = checker;
+            let is_wrong = diagnostics.iter().any(Diagnostic::is_error);
+            let again = states.learn(passes, is_wrong, &defaults);
+            (!again).then_some((typed, diagnostics))
+        })
+        .expect("the number of passes is bounded");
+    if typed.is_none() && diagnostics.is_empty() {
+        let message = "the types of the state depend on each other without end";
+        diagnostics.push(Diagnostic::error(&probe.file, probe.name.span.clone(), message));
+    }
     let mut seen = HashSet::new();
     // One expression typed for several events says the same thing for each.
     diagnostics.retain(|diagnostic| seen.insert((diagnostic.span.clone(), diagnostic.message.clone())));
@@ -155,6 +174,9 @@ struct Checker<'a> {
     /// `let` names that had a meaning in some event.
     let_worked: HashSet<String>,
     let_problems: Vec<(String, Problems)>,
+    states: &'a KnownStates<'a>,
+    /// What is read of each state where nothing was set, if that is declared.
+    defaults: Vec<Option<Typed>>,
 }
 
 /// The common type of two values at one place in a key: numbers, the larger of two texts, equally many bytes, or stacks of
@@ -192,13 +214,18 @@ impl Checker<'_> {
     fn probe(&mut self) -> Option<TypedProbe> {
         let probe = self.probe;
         for (name, _) in &probe.lets {
-            if is_reserved(&name.value) {
+            if is_reserved(&name.value) || !probe.states.is_empty() && name.value == "state" {
                 self.error(
                     name.span.clone(),
                     format!("`{}` is a name of the language", name.value),
                     "choose another name",
                 );
             }
+        }
+        self.defaults = self.state_defaults();
+        let mut notes = Vec::new();
+        for event in &probe.notes {
+            notes.extend(self.event(event, Role::Note, &mut None).into_iter().map(|typed| (event, typed)));
         }
         let mut events = Vec::new();
         let mut key: Option<Vec<Type>> = None;
@@ -229,7 +256,14 @@ impl Checker<'_> {
             self.meetings(&events);
             self.frames(&events);
         }
-        let events: Vec<TypedEvent> = events.into_iter().map(|(_, typed)| typed).collect();
+        notes.extend(events);
+        self.state_meetings(&notes);
+        let mut events: Vec<TypedEvent> = notes.into_iter().map(|(_, typed)| typed).collect();
+        let of_task = probe.states.iter().position(|state| state.per == StateScope::Task);
+        let task_storage = of_task.is_some() && self.target.kernel >= TASK_STORAGE && self.target.btf.is_some();
+        if let Some(state) = of_task.filter(|_| !task_storage) {
+            events.splice(0..0, self.forgetting(state));
+        }
         for (name, problems) in std::mem::take(&mut self.let_problems) {
             if !self.let_worked.contains(&name) {
                 self.diagnostics.extend(problems.into_iter().map(|problem| problem.diagnostic));
@@ -248,9 +282,10 @@ impl Checker<'_> {
                 );
             }
         }
-        if self.diagnostics.iter().any(Diagnostic::is_error) {
+        if self.diagnostics.iter().any(Diagnostic::is_error) || self.states.are_open() {
             return None;
         }
+        let states = self.typed_states(&self.defaults.clone());
         let ends: Vec<&TypedEvent> = events.iter().filter(|event| event.role == role).collect();
         let labels = self.labels(&ends, &events);
         let metrics = self.metrics(&ends);
@@ -270,6 +305,8 @@ impl Checker<'_> {
             name: probe.name.value.clone(),
             help: probe.help.clone(),
             events,
+            states,
+            task_storage,
             waiting,
             key: key.unwrap_or_default(),
             saved: self.saved.iter().map(|kept| (kept.name.clone(), kept.ty.clone())).collect(),

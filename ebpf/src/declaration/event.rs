@@ -90,6 +90,7 @@ impl Reader {
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
             each: fields.get("each").and_then(|node| self.each(node)),
+            changes: self.changes(&fields),
             whole: false,
             span: fields.span.clone(),
         };
@@ -156,7 +157,17 @@ impl Reader {
             let key =
                 key.iter().map(|name| Expression { ast: Expr::name(name), node: node.clone() }).collect();
             let span = node.span.clone();
-            Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
+            Some(Event {
+                at,
+                kernel: None,
+                key,
+                filter,
+                saves,
+                each: None,
+                changes: Vec::new(),
+                whole: true,
+                span,
+            })
         };
         Some((event(entries, saves, None)?, event(returns, Vec::new(), filter)?))
     }

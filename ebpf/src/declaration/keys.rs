@@ -15,6 +15,8 @@ const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::Lis
 const ATTACH: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const TEXTS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
+const NOTES: Form = Form::Either(&[Form::Mapping(NOTE), Form::List(&Form::Mapping(NOTE))]);
+const CHANGES: Form = Form::Named(&Form::Expression);
 
 /// Keys of a file.
 pub(super) const FILE: &[Key] = &[
@@ -246,6 +248,19 @@ pub(super) const PROBE: &[Key] = &[
     ),
     Key::new("let", Form::Named(&Form::Expression), "[Named expressions](#let)."),
     Key::new(
+        "state",
+        Form::Named(&Form::Mapping(STATE)),
+        "[Values that events leave for others](#state), read as `state.NAME`.",
+    ),
+    Key::new(
+        "note",
+        NOTES,
+        "[Events that count nothing](#state) and only change the state: one, or a list.",
+    ),
+    Key::new("set", CHANGES, "With `at`, as in an [event](#events): what becomes of the [state](#state)."),
+    Key::new("add", CHANGES, "With `at`: what is added to the [state](#state)."),
+    Key::new("clear", TEXTS, "With `at`: which of the [state](#state) is given up."),
+    Key::new(
         "where",
         Form::Expression,
         "[Which events count](#where); with `at`, and with `function` of its returns. A pair has it in its events.",
@@ -341,6 +356,65 @@ pub(super) const EVENT: &[Key] = &[
         Form::Mapping(EACH),
         "End only: runs the action once for each element of [a list](#each).",
     ),
+    SET,
+    ADD,
+    CLEAR,
+];
+
+/// The keys of every event that change the state.
+const SET: Key = Key::new(
+    "set",
+    CHANGES,
+    "What becomes of the [state](#state) after the event: `NAME`, or `NAME[KEY]` → expression.",
+);
+const ADD: Key = Key::new("add", CHANGES, "What is added to it, in the same form.");
+const CLEAR: Key =
+    Key::new("clear", TEXTS, "Which of it becomes what it was before it was set: `NAME` or `NAME[KEY]`, one or a list.");
+
+/// Keys of an event that only changes the state.
+pub(super) const NOTE: &[Key] = &[
+    Key::required(
+        "at",
+        ATTACH,
+        "[Attach point](#attach-points), or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
+    ),
+    Key::new(
+        "kernel",
+        Form::Text,
+        "Kernels that this event is for; on others it is as if it were not there.",
+    )
+    .or(Fallback::Told("all")),
+    Key::new("where", Form::Expression, "[Which events](#where) change it.").or(Fallback::Told("all")),
+    SET,
+    ADD,
+    CLEAR,
+];
+
+/// Keys of an entry of `state`.
+pub(super) const STATE: &[Key] = &[
+    Key::required(
+        "per",
+        Form::Word(&["cpu", "task", "key"]),
+        "Whose value it is: each processor's, each task's, or that of a key, `NAME[KEY]`, which each event gives.",
+    ),
+    Key::new(
+        "default",
+        Form::Expression,
+        "A number or a text that is read where nothing was set.",
+    )
+    .or(Fallback::Told("0, an empty text")),
+    Key::new(
+        "max",
+        Form::Integer(1, 1_000_000),
+        "With `per: key`: most keys at a time; beyond them what is set is counted as dropped.",
+    )
+    .or(Fallback::Integer(1024)),
+    Key::new(
+        "timeout",
+        Form::Duration,
+        "With `per: key`: a key that was not set for so long is given up, and counted. Needed where no event clears it.",
+    )
+    .or(Fallback::Told("never")),
 ];
 
 /// Keys of `each`.
@@ -422,12 +496,14 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 14] = [
+    let lists: [(&str, &[Key]); 16] = [
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
         ("probe", PROBE),
         ("event", EVENT),
+        ("state", STATE),
+        ("note", NOTE),
         ("each", EACH),
         ("label", LABEL),
         ("reason", REASON),

@@ -11,6 +11,7 @@ mod metric;
 mod otlp;
 mod overrides;
 mod reason;
+mod state;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};
 pub use keys::{schema, tables};
@@ -176,6 +177,8 @@ impl Reader {
         let mut ends = self.events(fields.get("end"), "end");
         let filter = fields.get("where").and_then(|node| self.expression(node, "where"));
         let each = fields.get("each").and_then(|node| self.each(node));
+        let states = fields.get("state").map(|node| self.states(node)).unwrap_or_default();
+        let mut notes = fields.get("note").map(|node| self.notes(node)).unwrap_or_default();
         let saves = fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default();
         if let (Some(save), None) = (fields.get("save"), fields.get("function")) {
             self.error_hint(save.span.clone(), "`save` belongs to `start`", "or beside `function`");
@@ -212,6 +215,7 @@ impl Reader {
                     filter,
                     saves: Vec::new(),
                     each,
+                    changes: self.changes(&fields),
                     whole: false,
                     span: at.span.clone(),
                 }];
@@ -256,7 +260,13 @@ impl Reader {
             }
             (None, _, _) => {}
         }
-        self.root(&fields, &mut starts, &mut ends);
+        if fields.lacks("at")
+            && let Some((word, node)) = ["set", "add", "clear"].iter().find_map(|word| Some((word, fields.get(word)?)))
+        {
+            let message = format!("`{word}` stands beside `at` or in an event");
+            self.error_hint(node.span.clone(), message, "move it to `start`, `end` or `note`");
+        }
+        self.root(&fields, [&mut starts, &mut ends, &mut notes]);
         let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
         let (metrics, waiting) = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
         if let (Some(metric), true) = (waiting.first(), fields.lacks("start") && fields.lacks("function")) {
@@ -282,7 +292,9 @@ impl Reader {
         });
         let enabled = fields.get("enabled").and_then(|node| self.boolean(node, "enabled"));
         let enabled = enabled.unwrap_or_else(|| fields.key("enabled").default_truth());
-        self.without_effect(&fields, &starts, &ends, &metrics);
+        self.without_effect(&fields, &starts, &ends, &notes, &metrics);
+        let events: Vec<&Event> = notes.iter().chain(&starts).chain(&ends).collect();
+        self.state_is_used(&states, &events, &lets, (&labels, &metrics), before);
         let probe = Probe {
             file: self.file.clone(),
             name: name?,
@@ -292,6 +304,8 @@ impl Reader {
             lets,
             starts,
             ends,
+            notes,
+            states,
             labels,
             metrics,
             waiting,
@@ -307,7 +321,7 @@ impl Reader {
     }
 
     /// Reads `pid` and `container`: the root under which the binaries of all attach points are.
-    fn root(&mut self, fields: &Fields<'_>, starts: &mut [Event], ends: &mut [Event]) {
+    fn root(&mut self, fields: &Fields<'_>, events: [&mut Vec<Event>; 3]) {
         let root = match (fields.get("pid"), fields.get("container")) {
             (None, None) => return,
             (Some(_), Some(container)) => {
@@ -332,7 +346,7 @@ impl Reader {
             },
         };
         let Some((node, root)) = root else { return };
-        let mut points: Vec<_> = starts.iter_mut().chain(ends).flat_map(|event| &mut event.at).collect();
+        let mut points: Vec<_> = events.into_iter().flatten().flat_map(|event| &mut event.at).collect();
         if !points.is_empty() && points.iter().all(|point| point.value.binary().is_none()) {
             self.error_hint(
                 node.span.clone(),

@@ -70,21 +70,23 @@ impl Expr {
 
     /// Whether it contains this name, or a call of it.
     pub fn mentions(&self, wanted: &str) -> bool {
+        self.any(&|part| matches!(&part.kind, ExprKind::Name(name) | ExprKind::Call(name, _) if name == wanted))
+    }
+
+    /// Whether `found` is true of it or of any part of it.
+    pub fn any(&self, found: &impl Fn(&Self) -> bool) -> bool {
+        found(self) || self.parts().into_iter().any(|part| part.any(found))
+    }
+
+    fn parts(&self) -> Vec<&Self> {
         match &self.kind {
-            ExprKind::Integer(_) | ExprKind::Text(_) => false,
-            ExprKind::Name(name) => name == wanted,
-            ExprKind::Member(inner, _) | ExprKind::Unary(_, inner) | ExprKind::Cast(_, inner) => {
-                inner.mentions(wanted)
-            }
+            ExprKind::Integer(_) | ExprKind::Text(_) | ExprKind::Name(_) => Vec::new(),
+            ExprKind::Member(inner, _) | ExprKind::Unary(_, inner) | ExprKind::Cast(_, inner) => vec![inner],
             ExprKind::Index(left, right)
             | ExprKind::Binary(_, left, right)
-            | ExprKind::Coalesce(left, right) => left.mentions(wanted) || right.mentions(wanted),
-            ExprKind::Conditional(condition, yes, no) => {
-                [condition, yes, no].into_iter().any(|part| part.mentions(wanted))
-            }
-            ExprKind::Call(name, arguments) => {
-                name == wanted || arguments.iter().any(|argument| argument.mentions(wanted))
-            }
+            | ExprKind::Coalesce(left, right) => vec![left, right],
+            ExprKind::Conditional(condition, yes, no) => vec![condition, yes, no],
+            ExprKind::Call(_, arguments) => arguments.iter().collect(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     layout::{Copies, DropReason},
     probe::KernelVersion,
     program::{ROWS, UNWANTED, ZERO, map_named},
-    typed::{AccessMode, Role, Typed, TypedEach, TypedKind},
+    typed::{AccessMode, Role, Typed, TypedChange, TypedEach, TypedKind},
 };
 use std::collections::BTreeSet;
 
@@ -34,10 +34,16 @@ impl Lowering<'_> {
         }
         let is_clock = |typed: &Typed| typed.kind == TypedKind::Builtin(crate::typed::Builtin::Nsecs);
         let reads_clock = event.computes(&is_clock);
-        let stamped = self.probe.metrics.iter().any(|metric| metric.kind.has_time());
+        let stamped = match event.role {
+            Role::Note => false,
+            _ => self.probe.metrics.iter().any(|metric| metric.kind.has_time()),
+        };
+        let is_timed = |change: &TypedChange| self.probe.states[change.state].timeout_ns.is_some();
+        let stamped = stamped || event.changes.iter().any(is_timed);
         // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
         let late = event.role == Role::Start && !reads_clock && event.each.is_none();
-        if !late && (event.role != Role::Single || reads_clock || stamped) {
+        let is_of_pair = matches!(event.role, Role::Start | Role::End);
+        if !late && (is_of_pair || reads_clock || stamped) {
             self.stamp();
         }
         let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) =
@@ -200,8 +206,13 @@ impl Lowering<'_> {
 
     /// Handles the event or an element of its list; jumps to `skip` if it does not count.
     fn body(&mut self, skip: JumpLabel) {
+        if self.event.role == Role::Note {
+            let ready = self.ready_changes();
+            self.write_changes(&ready);
+            return;
+        }
         let Some(start) = &self.layout.start else {
-            self.count(skip);
+            self.count_and_write(skip);
             return;
         };
         self.prepare(&self.event.key);
@@ -209,7 +220,9 @@ impl Lowering<'_> {
         let key = self.stack.take(start.key_size);
         self.store_parts(&self.event.key, &start.key, key);
         if self.event.role == Role::Start {
+            let ready = self.ready_changes();
             self.keep_start(start, key);
+            self.write_changes(&ready);
         } else {
             self.take_start(start, key, skip);
             for filter in &self.event.late_filters {
@@ -217,8 +230,21 @@ impl Lowering<'_> {
                 self.asm.comment("where");
                 self.tidied(|this| this.branch(filter, false, skip, 0));
             }
-            self.count(skip);
+            self.count_and_write(skip);
         }
+    }
+
+    /// Counts the event; what it leaves for others is written whether or not there is room for its row.
+    fn count_and_write(&mut self, skip: JumpLabel) {
+        if self.event.changes.is_empty() {
+            self.count(skip);
+            return;
+        }
+        let ready = self.ready_changes();
+        let counted = self.asm.label();
+        self.count(counted);
+        self.asm.place(counted);
+        self.write_changes(&ready);
     }
 
     fn count(&mut self, skip: JumpLabel) {

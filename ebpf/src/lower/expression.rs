@@ -18,6 +18,7 @@ fn calls(typed: &Typed) -> bool {
         TypedKind::Builtin(_)
         | TypedKind::Comm
         | TypedKind::Stack { .. }
+        | TypedKind::State { .. }
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
         | TypedKind::TextField { .. }
@@ -52,6 +53,7 @@ impl Lowering<'_> {
                 let slot = self.lets.slot(*index);
                 self.load_value(dst, slot, &typed.ty);
             }
+            TypedKind::State { state, key } => self.read_state(*state, key, dst, &typed.ty),
             TypedKind::Item => {
                 self.mov(dst, R8);
                 self.unlink(dst, &typed.ty);
