@@ -22,8 +22,8 @@ const INNER: usize = 88;
 const TEXT: usize = 96;
 const NUMBERS: usize = 112;
 
-/// Tracepoints `test:untyped`, which is not in BTF, `test:typed`, `test:task` with a `task_struct`, and `test:record` with a
-/// format.
+/// Tracepoints `test:untyped`, which is not in BTF, `test:typed`, `test:task` with a `task_struct`, `test:record` with a
+/// format, and the one at which a task is gone.
 #[derive(Debug)]
 pub struct World {
     pub btf: Btf,
@@ -46,14 +46,22 @@ const RECORD: &str = "format:
 	field:const char * text;	offset:72;	size:8;	signed:0;
 ";
 
+/// `sched:sched_process_free`
+const FREE: &str = "format:\n\tfield:pid_t pid;\toffset:24;\tsize:4;\tsigned:1;\n";
+
 impl Tracepoints for World {
     fn format(&self, category: &str, name: &str) -> Option<String> {
         let known = self.all().contains(&(category.into(), name.into()));
-        known.then(|| if name == "record" { RECORD.into() } else { String::new() })
+        known.then(|| match name {
+            "record" => RECORD.into(),
+            "sched_process_free" => FREE.into(),
+            _ => String::new(),
+        })
     }
 
     fn all(&self) -> Vec<(String, String)> {
-        ["untyped", "typed", "stop", "record", "task"].map(|name| ("test".into(), name.into())).to_vec()
+        let test = ["untyped", "typed", "stop", "more", "record", "task"].map(|name| ("test".into(), name.into()));
+        test.into_iter().chain([("sched".into(), "sched_process_free".into())]).collect()
     }
 }
 
