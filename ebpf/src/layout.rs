@@ -3,8 +3,8 @@
 
 mod state;
 
-pub use state::{KeyedState, StateLayout, StatePlace};
 pub(crate) use state::{CPU_STATE, TASK_STATE};
+pub use state::{KeyedState, StateLayout, StatePlace};
 
 use crate::{
     host::HostFacts,

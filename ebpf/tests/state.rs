@@ -122,7 +122,8 @@ fn each_task_has_its_own_whatever_the_kernel() {
     );
     for (kernel, kind) in [(KernelVersion(6, 1, 0), MapKind::TaskStorage), (OLD, MapKind::Hash)] {
         let target = Target { kernel, ..world.target(2) };
-        let mut machines = Machines::on(&head, &["state.depth + (state.name == \"test\" ? 1000 : 0)"], &target);
+        let mut machines =
+            Machines::on(&head, &["state.depth + (state.name == \"test\" ? 1000 : 0)"], &target);
         let map = machines.case.program.maps.iter().find(|map| map.name == "taskstate").unwrap();
         assert_eq!(map.kind, kind, "{kernel}");
         // A processor does not matter.
@@ -140,7 +141,9 @@ fn what_a_task_left_goes_with_it() {
     let world = World::new();
     let head = format!("    state: {{ flag: {{ per: task }} }}\n{AT}    set: {{ flag: 1 }}\n");
     let expressions = ["state.flag".to_owned()];
-    let case = compile(&Frame { head: head.clone() }, &expressions, &Target { kernel: OLD, ..world.target(2) }).unwrap();
+    let case =
+        compile(&Frame { head: head.clone() }, &expressions, &Target { kernel: OLD, ..world.target(2) })
+            .unwrap();
     let [free, set] = case.program.codes.as_slice() else { panic!("{} programs", case.program.codes.len()) };
     assert_eq!(free.at.to_string(), "tracepoint:sched:sched_process_free");
     let map = usize::try_from(case.program.map_named("taskstate").unwrap()).unwrap();
@@ -222,7 +225,9 @@ fn what_is_added_is_added_to_the_default() {
             "    state: {{ n: {{ {per}, default: 40 }} }}\n    note:\n      - {{ at: 'rawtracepoint:test:stop', where: arg1 > 0, add: {{ '{target}': arg1 }} }}\n      - {{ at: 'rawtracepoint:test:typed', where: arg1 == 0, clear: ['{target}'] }}\n{AT}"
         );
         let mut machines = Machines::new(&head, &[&format!("state.{target}")]);
-        for (argument, expected) in [(2, 42), (3, 45), (0, 40), (1, 41), (u64::MAX >> 1, 41 + (u64::MAX >> 1))] {
+        for (argument, expected) in
+            [(2, 42), (3, 45), (0, 40), (1, 41), (u64::MAX >> 1, 41 + (u64::MAX >> 1))]
+        {
             assert_eq!(machines.value((1, 3), &[8, argument, 0, 0]), expected, "{per}");
         }
     }
@@ -240,7 +245,12 @@ fn what_is_left_does_not_depend_on_the_row() {
         case.run(&mut vm, &context(&[argument]), 0);
     }
     let rows = case.rows(&vm);
-    assert_eq!(rows, [(1_u64.to_le_bytes().to_vec(), vec![2])], "{}", case.program.codes[0].assembled.listing());
+    assert_eq!(
+        rows,
+        [(1_u64.to_le_bytes().to_vec(), vec![2])],
+        "{}",
+        case.program.codes[0].assembled.listing()
+    );
 }
 
 /// At an end, the change belongs to the pair: it is made where a start was found, and by the conditions on it.
@@ -300,7 +310,11 @@ fn a_processor_s_state_costs_one_lookup() {
         insns.iter().filter(|insn| matches!(insn, Insn::Call(_))).collect::<Vec<_>>()
     };
     assert_eq!(calls(0), [&Insn::Call(Helper::MapLookup)], "{}", case.program.codes[0].assembled.listing());
-    assert!(case.program.codes[0].assembled.insns.len() <= 16, "{}", case.program.codes[0].assembled.listing());
+    assert!(
+        case.program.codes[0].assembled.insns.len() <= 16,
+        "{}",
+        case.program.codes[0].assembled.listing()
+    );
 }
 
 #[test]
@@ -346,7 +360,8 @@ fn random_head(grammar: &mut Grammar) -> String {
     let own = |grammar: &mut Grammar| format!("({}) & 3", grammar.number(1));
     grammar.numbers.extend(["state.c".into(), "state.t".into()]);
     for state in ["k", "kt"] {
-        let key = if state == "k" { format!("[{}]", own(grammar)) } else { format!("[{}][comm]", own(grammar)) };
+        let key =
+            if state == "k" { format!("[{}]", own(grammar)) } else { format!("[{}][comm]", own(grammar)) };
         let names = if state == "k" { &mut grammar.numbers } else { &mut grammar.texts };
         names.push(format!("state.{state}{key}"));
     }
@@ -372,7 +387,9 @@ fn random_head(grammar: &mut Grammar) -> String {
         let clear = grammar.random.pick(&["c", "s", "ts", "t"]).to_owned();
         text + &format!("{indent}clear: ['{clear}', 'kt[{}][comm]']\n", own(grammar))
     };
-    let filter = |grammar: &mut Grammar, indent: &str| format!("{indent}where: '({}) || arg11 == 1'\n", grammar.number(1));
+    let filter = |grammar: &mut Grammar, indent: &str| {
+        format!("{indent}where: '({}) || arg11 == 1'\n", grammar.number(1))
+    };
     head += "    note:\n      - at: 'rawtracepoint:test:stop'\n";
     head += &filter(grammar, "        ");
     head += &changes(grammar, "        ");

@@ -124,7 +124,11 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
     for (name, value) in &probe.lets {
         writeln!(text, "  let {} = {}", name.value, value.ast)?;
     }
-    for (role, events) in [("start", &probe.starts), ("end", &probe.ends)] {
+    for state in &probe.states {
+        let default = state.default.as_ref().map_or_else(String::new, |value| format!(" = {}", value.ast));
+        writeln!(text, "  state {} per {}{default}", state.name.value, state.per.word())?;
+    }
+    for (role, events) in [("note", &probe.notes), ("start", &probe.starts), ("end", &probe.ends)] {
         for event in events {
             let points: Vec<String> = event.at.iter().map(|at| at.value.to_string()).collect();
             writeln!(text, "  {role} {}", points.join(" or "))?;
@@ -143,6 +147,12 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
                     "    each {} from {} next {} limit {}",
                     each.name.value, each.from.ast, each.next.ast, each.limit
                 )?;
+            }
+            for change in &event.changes {
+                let key: String = change.key.iter().map(|part| format!("[{}]", part.ast)).collect();
+                let value =
+                    change.effect.value().map_or_else(String::new, |value| format!(" = {}", value.ast));
+                writeln!(text, "    {} {}{key}{value}", change.effect.word(), change.name.value)?;
             }
         }
     }

@@ -251,7 +251,8 @@ impl<'a> Writer<'a> {
             let _ = writeln!(yaml, "{indent}  '{name}': '{value}'");
         }
         let added = self.number();
-        let _ = writeln!(yaml, "{indent}add:\n{indent}  'k[{other}]': '{added}'\n{indent}  c: 1\n{indent}  t: 1");
+        let _ =
+            writeln!(yaml, "{indent}add:\n{indent}  'k[{other}]': '{added}'\n{indent}  c: 1\n{indent}  t: 1");
         let _ = writeln!(yaml, "{indent}clear: ['ks[{key}][comm]', s, ts]");
     }
 

@@ -260,7 +260,8 @@ impl Checker<'_> {
         self.state_meetings(&notes);
         let mut events: Vec<TypedEvent> = notes.into_iter().map(|(_, typed)| typed).collect();
         let of_task = probe.states.iter().position(|state| state.per == StateScope::Task);
-        let task_storage = of_task.is_some() && self.target.kernel >= TASK_STORAGE && self.target.btf.is_some();
+        let task_storage =
+            of_task.is_some() && self.target.kernel >= TASK_STORAGE && self.target.btf.is_some();
         if let Some(state) = of_task.filter(|_| !task_storage) {
             events.splice(0..0, self.forgetting(state));
         }

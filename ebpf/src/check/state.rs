@@ -139,7 +139,11 @@ impl<'a> KnownStates<'a> {
 
 impl Scope<'_> {
     /// `state.NAME[KEY]`; `None` for what is not a state.
-    pub(super) fn indexed_state(&self, expression: &Expression, expr: &Expr) -> Option<Result<Operand, Problems>> {
+    pub(super) fn indexed_state(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+    ) -> Option<Result<Operand, Problems>> {
         let (name, span, key) = self.states.path(expr)?;
         Some(self.state(expression, span, name, &key))
     }
@@ -217,7 +221,8 @@ fn words(value: &TypedKind, ty: &Type) -> Vec<u64> {
 
 /// The integer type that also has this default.
 fn with_default(ty: Type, default: Option<&Typed>) -> Type {
-    let (Type::Int { bits, signed }, Some(TypedKind::Constant(value))) = (&ty, default.map(|default| &default.kind))
+    let (Type::Int { bits, signed }, Some(TypedKind::Constant(value))) =
+        (&ty, default.map(|default| &default.kind))
     else {
         return ty;
     };
@@ -254,7 +259,9 @@ impl Checker<'_> {
                 Some((default, self.keep(typed)?))
             });
             defaults.push(match default {
-                Some((_, typed)) if matches!(typed.kind, TypedKind::Constant(_) | TypedKind::Text(_)) => Some(typed),
+                Some((_, typed)) if matches!(typed.kind, TypedKind::Constant(_) | TypedKind::Text(_)) => {
+                    Some(typed)
+                }
                 Some((default, _)) => {
                     let span = default.place(self.file(), default.ast.span.clone());
                     self.error(span, "a default is a number or a text", "what an event knows is `set` there");
@@ -298,9 +305,11 @@ impl Checker<'_> {
         }
         let effect = match effect {
             DeclaredEffect::Set(expression) => {
-                let value = self.keep(scope.check(expression).and_then(|value| {
-                    scope.no_stack(expression, value, "what a state is set to")
-                }))?;
+                let value = self.keep(
+                    scope
+                        .check(expression)
+                        .and_then(|value| scope.no_stack(expression, value, "what a state is set to")),
+                )?;
                 // What is kept is memory, so a pointer comes back as a number that only helpers can follow.
                 let ty = match value.ty.clone() {
                     Type::Pointer { to, access: AccessMode::Direct } => {
@@ -353,18 +362,23 @@ impl Checker<'_> {
             let size: u32 = key.iter().map(Type::room).sum();
             if size > MAX_KEY {
                 let message = format!("the key of `{}` takes {size} bytes, more than {MAX_KEY}", name.value);
-                self.error(name.span.clone(), message, "use fewer parts, or shorter texts: str(pointer, SIZE)");
+                self.error(
+                    name.span.clone(),
+                    message,
+                    "use fewer parts, or shorter texts: str(pointer, SIZE)",
+                );
             }
             if let (Some(default), Some(written)) = (default, &state.default)
-                && matches!(default.ty, Type::Text { .. }) != matches!(ty, Type::Text { .. })
-                | matches!(ty, Type::Bytes { .. })
+                && matches!(default.ty, Type::Text { .. })
+                    != matches!(ty, Type::Text { .. }) | matches!(ty, Type::Bytes { .. })
             {
                 let [found, set] = [&default.ty, &ty].map(|ty| shape(std::slice::from_ref(ty)));
                 let span = written.place(self.file(), written.ast.span.clone());
                 let message = format!("the default is {found}, and `{}` is set to {set}", name.value);
                 self.error(span, message, "give a default of the same kind, or none");
             }
-            let default = words(default.as_ref().map_or(&TypedKind::Constant(0), |default| &default.kind), &ty);
+            let default =
+                words(default.as_ref().map_or(&TypedKind::Constant(0), |default| &default.kind), &ty);
             let (name, per) = (name.value.clone(), state.per);
             let DeclaredState { max, timeout_ns, .. } = *state;
             states.push(TypedState { name, per, key, ty, default, max, timeout_ns });
@@ -391,8 +405,10 @@ impl Checker<'_> {
                 });
                 let Some(state) = state.filter(|_| meet(earlier, later)) else { continue };
                 let name = &self.probe.states[state].name.value;
-                let message =
-                    format!("`{}` meets another event that uses `{name}`: which comes first is open", later.at);
+                let message = format!(
+                    "`{}` meets another event that uses `{name}`: which comes first is open",
+                    later.at
+                );
                 let hint = "let one event do both: it reads what was there before, and what it writes is there after it";
                 let span = declared.at.first().map_or_else(|| declared.span.clone(), |at| at.span.clone());
                 self.error(span, message, hint);
@@ -405,8 +421,11 @@ impl Checker<'_> {
     pub(super) fn forgetting(&mut self, state: usize) -> Vec<TypedEvent> {
         let probe = self.probe;
         let span = probe.states[state].name.span.clone();
-        let written = |text: &str| Node { span: span.clone(), data: Data::Scalar { text: text.into(), quoted: false } };
-        let (Ok(at), Ok(pid)) = (attach::parse("tracepoint:sched:sched_process_free"), expr::parse("args.pid")) else {
+        let written =
+            |text: &str| Node { span: span.clone(), data: Data::Scalar { text: text.into(), quoted: false } };
+        let (Ok(at), Ok(pid)) =
+            (attach::parse("tracepoint:sched:sched_process_free"), expr::parse("args.pid"))
+        else {
             return Vec::new();
         };
         let event = Event {

@@ -368,8 +368,11 @@ const SET: Key = Key::new(
     "What becomes of the [state](#state) after the event: `NAME`, or `NAME[KEY]` → expression.",
 );
 const ADD: Key = Key::new("add", CHANGES, "What is added to it, in the same form.");
-const CLEAR: Key =
-    Key::new("clear", TEXTS, "Which of it becomes what it was before it was set: `NAME` or `NAME[KEY]`, one or a list.");
+const CLEAR: Key = Key::new(
+    "clear",
+    TEXTS,
+    "Which of it becomes what it was before it was set: `NAME` or `NAME[KEY]`, one or a list.",
+);
 
 /// Keys of an event that only changes the state.
 pub(super) const NOTE: &[Key] = &[

@@ -261,7 +261,8 @@ impl Reader {
             (None, _, _) => {}
         }
         if fields.lacks("at")
-            && let Some((word, node)) = ["set", "add", "clear"].iter().find_map(|word| Some((word, fields.get(word)?)))
+            && let Some((word, node)) =
+                ["set", "add", "clear"].iter().find_map(|word| Some((word, fields.get(word)?)))
         {
             let message = format!("`{word}` stands beside `at` or in an event");
             self.error_hint(node.span.clone(), message, "move it to `start`, `end` or `note`");

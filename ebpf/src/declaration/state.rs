@@ -42,9 +42,10 @@ fn read_name(expr: &Expr) -> Option<&str> {
 
 /// Expressions of an event.
 fn of_event(event: &Event) -> impl Iterator<Item = &Expression> {
-    let each = event.each.iter().flat_map(|each| {
-        [&each.from, &each.next].into_iter().chain(&each.size).chain(&each.within)
-    });
+    let each = event
+        .each
+        .iter()
+        .flat_map(|each| [&each.from, &each.next].into_iter().chain(&each.size).chain(&each.within));
     let changes = event.changes.iter().flat_map(|change| change.key.iter().chain(change.effect.value()));
     let saves = event.saves.iter().map(|(_, value)| value);
     event.key.iter().chain(&event.filter).chain(saves).chain(each).chain(changes)
@@ -179,7 +180,11 @@ impl Reader {
             span: fields.span.clone(),
         };
         if event.changes.is_empty() && self.errors() == before {
-            self.error_hint(fields.span.clone(), "the event of `note` changes nothing", "add `set`, `add` or `clear`");
+            self.error_hint(
+                fields.span.clone(),
+                "the event of `note` changes nothing",
+                "add `set`, `add` or `clear`",
+            );
         }
         (!event.at.is_empty()).then_some(event)
     }
@@ -222,7 +227,10 @@ impl Reader {
                 .any(|expression| expression.ast.any(&|part| read_name(part) == Some(&name.value)));
             if !is_written {
                 let message = format!("no event writes `{}`", name.value);
-                let hint = format!("write set: {{ {}: EXPRESSION }} at an event of `note`, or at another", name.value);
+                let hint = format!(
+                    "write set: {{ {}: EXPRESSION }} at an event of `note`, or at another",
+                    name.value
+                );
                 self.error_hint(name.span.clone(), message, hint);
             } else if !is_read {
                 let message = format!("nothing reads `{}`", name.value);
@@ -239,10 +247,11 @@ impl Reader {
     fn change_fits(&mut self, change: &DeclaredChange, event: &Event, states: &[DeclaredState]) {
         let DeclaredChange { name, key, effect } = change;
         let Some(state) = states.iter().find(|state| state.name.value == name.value) else {
-            let hint = nearest(&name.value, states.iter().map(|state| state.name.value.as_str())).map_or_else(
-                || format!("declare it: state: {{ {}: {{ per: cpu }} }}", name.value),
-                |near| format!("did you mean `{near}`?"),
-            );
+            let hint = nearest(&name.value, states.iter().map(|state| state.name.value.as_str()))
+                .map_or_else(
+                    || format!("declare it: state: {{ {}: {{ per: cpu }} }}", name.value),
+                    |near| format!("did you mean `{near}`?"),
+                );
             self.error_hint(name.span.clone(), format!("there is no state `{}`", name.value), hint);
             return;
         };
@@ -252,10 +261,9 @@ impl Reader {
             self.error_hint(name.span.clone(), message, hint);
             return;
         }
-        let place = key.first().map_or_else(
-            || name.span.clone(),
-            |part| part.place(&self.file, part.ast.span.clone()),
-        );
+        let place = key
+            .first()
+            .map_or_else(|| name.span.clone(), |part| part.place(&self.file, part.ast.span.clone()));
         match (state.per, key.is_empty()) {
             (StateScope::Key, true) => {
                 let message = format!("`{}` is kept by key", name.value);

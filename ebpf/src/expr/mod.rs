@@ -70,7 +70,9 @@ impl Expr {
 
     /// Whether it contains this name, or a call of it.
     pub fn mentions(&self, wanted: &str) -> bool {
-        self.any(&|part| matches!(&part.kind, ExprKind::Name(name) | ExprKind::Call(name, _) if name == wanted))
+        self.any(
+            &|part| matches!(&part.kind, ExprKind::Name(name) | ExprKind::Call(name, _) if name == wanted),
+        )
     }
 
     /// Whether `found` is true of it or of any part of it.

@@ -13,8 +13,8 @@ pub(crate) const CPU_STATE: &str = "cpustate";
 pub(crate) const TASK_STATE: &str = "taskstate";
 /// Names of the maps of values by key: a map for each of them.
 const KEY_STATES: [&str; 16] = [
-    "state0", "state1", "state2", "state3", "state4", "state5", "state6", "state7", "state8", "state9", "state10",
-    "state11", "state12", "state13", "state14", "state15",
+    "state0", "state1", "state2", "state3", "state4", "state5", "state6", "state7", "state8", "state9",
+    "state10", "state11", "state12", "state13", "state14", "state15",
 ];
 /// Most tasks whose values are kept where the kernel does not keep them with the task.
 const MAX_TASKS: u32 = 16_384;

@@ -14,6 +14,17 @@ pub enum StateScope {
     Key,
 }
 
+impl StateScope {
+    /// Its word behind `per`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Task => "task",
+            Self::Key => "key",
+        }
+    }
+}
+
 /// An entry of `state`.
 #[derive(Clone, Debug)]
 pub struct DeclaredState {

@@ -154,7 +154,9 @@ impl MapContents {
         match old {
             Some(_) if flags == NOEXIST => Err(EEXIST),
             None if flags == EXIST => Err(ENOENT),
-            None if !self.is_with_tasks() && self.elements.len() >= size(self.declared.max_entries) => Err(E2BIG),
+            None if !self.is_with_tasks() && self.elements.len() >= size(self.declared.max_entries) => {
+                Err(E2BIG)
+            }
             // A per-CPU element is updated in place, any other replaced (htab_map_update_elem).
             Some(first) if self.is_percpu() => Ok(first),
             old => {

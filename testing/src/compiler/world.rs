@@ -60,7 +60,8 @@ impl Tracepoints for World {
     }
 
     fn all(&self) -> Vec<(String, String)> {
-        let test = ["untyped", "typed", "stop", "more", "record", "task"].map(|name| ("test".into(), name.into()));
+        let test =
+            ["untyped", "typed", "stop", "more", "record", "task"].map(|name| ("test".into(), name.into()));
         test.into_iter().chain([("sched".into(), "sched_process_free".into())]).collect()
     }
 }
