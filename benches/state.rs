@@ -14,6 +14,7 @@ use tapster::{
     exporter::{Exporter, StartOptions},
     host::Host,
     kernel::Kernel,
+    source::Source,
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile};
 

@@ -24,6 +24,7 @@ use tapster::{
     host::Host,
     kernel::Kernel,
     load::{self, Attached},
+    source::Source,
     sys::{self, Map, PossibleCpus},
 };
 use tapster_ebpf::{
