@@ -383,7 +383,7 @@ pub struct TypedProbe {
     pub events: Vec<TypedEvent>,
     /// Its state.
     pub states: Vec<TypedState>,
-    /// Whether the kernel keeps what is per task with the task (`BPF_MAP_TYPE_TASK_STORAGE` in programs of all kinds, 5.13).
+    /// Whether the kernel keeps what is per task with the task (`BPF_MAP_TYPE_TASK_STORAGE`, 6.4).
     pub task_storage: bool,
     /// Parts of the key; empty for a probe of single events.
     pub key: Vec<Type>,

@@ -28,8 +28,9 @@ use tapster_ebpf::{
 
 const NOTE: &str = "    note: { at: 'rawtracepoint:test:stop', ";
 const AT: &str = "    at: 'rawtracepoint:test:untyped'\n";
-/// Before the kernel kept values with tasks for all programs.
-const OLD: KernelVersion = KernelVersion(5, 10, 0);
+/// Before the kernel kept values with tasks, and after.
+const OLD: KernelVersion = KernelVersion(6, 1, 0);
+const NEW: KernelVersion = KernelVersion(6, 9, 0);
 
 /// A probe in two machines: its programs, and the language.
 struct Machines {
@@ -120,7 +121,7 @@ fn each_task_has_its_own_whatever_the_kernel() {
     let head = format!(
         "    state: {{ depth: {{ per: task, default: 100 }}, name: {{ per: task }} }}\n{NOTE}add: {{ depth: 1 }}, set: {{ name: comm }} }}\n{AT}"
     );
-    for (kernel, kind) in [(KernelVersion(6, 1, 0), MapKind::TaskStorage), (OLD, MapKind::Hash)] {
+    for (kernel, kind) in [(NEW, MapKind::TaskStorage), (OLD, MapKind::Hash)] {
         let target = Target { kernel, ..world.target(2) };
         let mut machines =
             Machines::on(&head, &["state.depth + (state.name == \"test\" ? 1000 : 0)"], &target);
@@ -163,7 +164,7 @@ fn what_a_task_left_goes_with_it() {
         assert_eq!(vm.map(map).len(), 1);
     }
     // Where the kernel does it, there is no such program.
-    let case = compile(&Frame { head }, &expressions, &world.target(2)).unwrap();
+    let case = compile(&Frame { head }, &expressions, &Target { kernel: NEW, ..world.target(2) }).unwrap();
     assert_eq!(case.program.codes.len(), 1);
 }
 
@@ -417,7 +418,7 @@ fn random_state_in_both_machines() {
         let mut grammar = Grammar::untyped(Random(80_000 + seed));
         let head = random_head(&mut grammar);
         let texts: Vec<String> = (0..8).map(|index| grammar.number(1 + index % 3)).collect();
-        let kernels = [OLD, KernelVersion(6, 1, 0), KernelVersion(6, 9, 0)];
+        let kernels = [KernelVersion(5, 10, 0), OLD, NEW];
         let kernel = kernels[grammar.random.below(3)];
         let target = Target { kernel, ..world.target(2) };
         let Ok(case) = compile(&Frame { head }, &texts, &target) else { continue };

@@ -30,8 +30,10 @@ use state::KnownStates;
 use std::collections::{HashMap, HashSet};
 pub use target_label::overruled;
 
-/// The first kernel that keeps values with tasks for programs of all kinds.
-const TASK_STORAGE: KernelVersion = KernelVersion(5, 13, 0);
+/// The first kernel that keeps values with tasks, for programs of all kinds, in memory that it has set aside
+/// (`bpf_mem_cache_alloc` in `bpf_local_storage.c`). From 5.13 on it allocates, which may wake a task, and that must not be at events
+/// like `sched_switch`, which come while a run queue is locked.
+const TASK_STORAGE: KernelVersion = KernelVersion(6, 4, 0);
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
