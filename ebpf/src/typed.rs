@@ -7,7 +7,7 @@ mod state;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
-pub use state::{Effect, TypedChange, TypedState};
+pub use state::{StateEffect, TypedChange, TypedState};
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{

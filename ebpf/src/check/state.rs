@@ -15,7 +15,7 @@ use crate::{
     diagnostic::{Span, nearest},
     expr::{self, Expr, ExprKind},
     probe::{DeclaredChange, DeclaredEffect, DeclaredState, Event, Expression, Probe, StateScope},
-    typed::{AccessMode, Effect, Role, Type, Typed, TypedChange, TypedEvent, TypedKind, TypedState},
+    typed::{AccessMode, Role, StateEffect, Type, Typed, TypedChange, TypedEvent, TypedKind, TypedState},
     yaml::{Data, Node},
 };
 use std::{cell::RefCell, collections::HashSet};
@@ -321,7 +321,7 @@ impl Checker<'_> {
                 self.joined(change, &ty, is_time)?;
                 // With a default that is not 0, it is the difference that is kept, and a tracked pointer has none.
                 let is_plain = self.probe.states[state].default.is_none();
-                Effect::Set(if is_plain { value } else { number(value) })
+                StateEffect::Set(if is_plain { value } else { number(value) })
             }
             DeclaredEffect::Add(expression) => {
                 let value = self.keep(scope.check_amount(expression, "what is added to a state"))?;
@@ -330,9 +330,9 @@ impl Checker<'_> {
                     _ => value.ty.is_signed(),
                 };
                 self.joined(change, if may_fall { &Type::S64 } else { &Type::U64 }, None)?;
-                Effect::Add(value)
+                StateEffect::Add(value)
             }
-            DeclaredEffect::Clear => Effect::Clear,
+            DeclaredEffect::Clear => StateEffect::Clear,
         };
         Some(TypedChange { state, key: typed, effect })
     }
@@ -442,7 +442,7 @@ impl Checker<'_> {
         let mut events = self.event(&event, Role::Note, &mut None);
         for event in &mut events {
             let key = std::mem::take(&mut event.key);
-            event.changes = vec![TypedChange { state, key, effect: Effect::Forget }];
+            event.changes = vec![TypedChange { state, key, effect: StateEffect::Forget }];
         }
         events
     }

@@ -3,7 +3,7 @@
 use super::{Inputs, Value, evaluate};
 use crate::{
     probe::StateScope,
-    typed::{Effect, Type, Typed, TypedChange, TypedState},
+    typed::{StateEffect, Type, Typed, TypedChange, TypedState},
 };
 use std::collections::BTreeMap;
 
@@ -50,15 +50,15 @@ impl StateValues {
             let key: Vec<Value> = key.iter().map(compute).collect();
             let owner = owner(declared, *state, &key, event);
             match effect {
-                Effect::Set(value) => drop(after.values.insert(owner, compute(value))),
-                Effect::Add(amount) => {
+                StateEffect::Set(value) => drop(after.values.insert(owner, compute(value))),
+                StateEffect::Add(amount) => {
                     let before = after.values.get(&owner).cloned().unwrap_or_else(|| default(declared));
                     let sum = before.number().wrapping_add(compute(amount).number());
                     after.values.insert(owner, Value::Number(sum));
                 }
-                Effect::Clear => drop(after.values.remove(&owner)),
+                StateEffect::Clear => drop(after.values.remove(&owner)),
                 // The task has ended, and nothing runs in it any more.
-                Effect::Forget => {}
+                StateEffect::Forget => {}
             }
         }
         after

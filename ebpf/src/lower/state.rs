@@ -9,7 +9,7 @@ use crate::{
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, Reg, Size},
     layout::{CPU_STATE, DropReason, KeyedState, StatePlace, TASK_STATE},
     program::map_named,
-    typed::{Effect, Type, Typed, TypedChange},
+    typed::{StateEffect, Type, Typed, TypedChange},
 };
 
 /// `-EEXIST`
@@ -158,7 +158,7 @@ impl<'a> Lowering<'a> {
             let mut key = self.index;
             match (self.place(change.state), &change.effect) {
                 (StatePlace::Key(keyed), _) => key = self.store_key(keyed, &change.key),
-                (_, Effect::Forget) => {
+                (_, StateEffect::Forget) => {
                     key = self.stack.take(8);
                     if let [number] = change.key.as_slice() {
                         self.store_part(number, key, 8);
@@ -168,7 +168,7 @@ impl<'a> Lowering<'a> {
             }
             let room = self.probe.states[change.state].ty.room();
             let value = match &change.effect {
-                Effect::Set(value) | Effect::Add(value) => {
+                StateEffect::Set(value) | StateEffect::Add(value) => {
                     // A value by key is written as it is in the map.
                     let before = match self.place(change.state) {
                         StatePlace::Key(keyed) => keyed.value.offset,
@@ -178,7 +178,7 @@ impl<'a> Lowering<'a> {
                     self.store_part(value, whole + offset(before), room);
                     whole
                 }
-                Effect::Clear | Effect::Forget => self.index,
+                StateEffect::Clear | StateEffect::Forget => self.index,
             };
             ready.push(ReadyChange { change, key, value });
         }
@@ -193,7 +193,7 @@ impl<'a> Lowering<'a> {
             match self.place(change.state) {
                 StatePlace::Key(keyed) => self.change_by_key(keyed, change, *key, *value),
                 place => match &change.effect {
-                    Effect::Forget => self.delete(TASK_STATE, *key),
+                    StateEffect::Forget => self.delete(TASK_STATE, *key),
                     _ => self.change_in_place(place, change, *value),
                 },
             }
@@ -209,7 +209,7 @@ impl<'a> Lowering<'a> {
     /// Changes a value per CPU or task.
     fn change_in_place(&mut self, place: &StatePlace, change: &TypedChange, value: i16) {
         let end = self.asm.label();
-        if matches!(change.effect, Effect::Clear) {
+        if matches!(change.effect, StateEffect::Clear) {
             self.find_stored(place, self.index);
             self.asm.jump_if(Cond::Eq, R0, 0, end);
         } else {
@@ -218,18 +218,18 @@ impl<'a> Lowering<'a> {
         let at = place_offset(place);
         let default = self.default(change.state);
         match &change.effect {
-            Effect::Set(_) => {
+            StateEffect::Set(_) => {
                 for (index, default) in (0..).zip(default) {
                     self.load_slot(R1, value + offset(index * 8));
                     self.add_constant(R1, default.wrapping_neg());
                     self.asm.push(Insn::Store(Size::DW, R0, at + offset(index * 8), R1));
                 }
             }
-            Effect::Add(_) => {
+            StateEffect::Add(_) => {
                 self.load_slot(R1, value);
                 self.asm.push(Insn::AtomicAdd(Size::DW, R0, at, R1));
             }
-            Effect::Clear | Effect::Forget => {
+            StateEffect::Clear | StateEffect::Forget => {
                 for index in (0..).take(default.len()) {
                     self.asm.push(Insn::StoreImm(Size::DW, R0, at + offset(index * 8), 0));
                 }
@@ -283,18 +283,18 @@ impl<'a> Lowering<'a> {
     }
 
     fn change_by_key(&mut self, keyed: &KeyedState, change: &TypedChange, key: i16, value: i16) {
-        if keyed.timeout_ns.is_some() && matches!(change.effect, Effect::Set(_) | Effect::Add(_)) {
+        if keyed.timeout_ns.is_some() && matches!(change.effect, StateEffect::Set(_) | StateEffect::Add(_)) {
             let now = self.time();
             self.load_slot(R1, now);
             self.store_slot(value, R1);
         }
         match &change.effect {
-            Effect::Set(_) => {
+            StateEffect::Set(_) => {
                 self.update(keyed, key, value, 0);
                 self.count_failure(DropReason::State);
             }
-            Effect::Add(_) => self.add_by_key(keyed, change, key, value),
-            Effect::Clear | Effect::Forget => self.delete(keyed.map, key),
+            StateEffect::Add(_) => self.add_by_key(keyed, change, key, value),
+            StateEffect::Clear | StateEffect::Forget => self.delete(keyed.map, key),
         }
     }
 

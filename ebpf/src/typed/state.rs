@@ -30,12 +30,12 @@ pub struct TypedChange {
     /// The parts of the key.
     pub key: Vec<Typed>,
     /// What becomes of it.
-    pub effect: Effect,
+    pub effect: StateEffect,
 }
 
 /// What becomes of a state.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
+pub enum StateEffect {
     /// This value.
     Set(Typed),
     /// This much more.
@@ -51,8 +51,8 @@ impl TypedChange {
     /// Its expressions.
     pub fn expressions(&self) -> impl Iterator<Item = &Typed> {
         let value = match &self.effect {
-            Effect::Set(value) | Effect::Add(value) => Some(value),
-            Effect::Clear | Effect::Forget => None,
+            StateEffect::Set(value) | StateEffect::Add(value) => Some(value),
+            StateEffect::Clear | StateEffect::Forget => None,
         };
         self.key.iter().chain(value)
     }
