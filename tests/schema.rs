@@ -132,7 +132,7 @@ fn nested(path: &[String], key: &str) -> Value {
             "overrides" => json!({ step.as_str(): { "block": value } }),
             _ if path[0] == "overrides" => json!({ step.as_str(): value }),
             "probes" | "metrics" | "reasons" | "device_groups" => json!({ step.as_str(): [value] }),
-            "labels" => json!({ step.as_str(): { "name": value } }),
+            "labels" | "state" => json!({ step.as_str(): { "name": value } }),
             _ => json!({ step.as_str(): value }),
         };
     }
