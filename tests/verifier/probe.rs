@@ -96,6 +96,10 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
     }
     writer.labels(&mut yaml);
     writer.metrics(&mut yaml);
+    if !state.is_empty() {
+        // Each is read, which else would be a mistake.
+        yaml += "      - counter: all_total\n        value: 'state.c + state.t + state.k[tid] + (state.s == comm) + (state.ts == comm)'\n        where: 'state.ks[tid][comm] == comm'\n";
+    }
     // What could do nothing is refused: a limit of one series, shared rows of what each CPU keeps.
     if yaml.contains("    labels:") {
         yaml += "    max_series: 64\n";

@@ -199,9 +199,10 @@ impl Reader {
         (labels, metrics): (&[Label], &[Metric]),
         before: usize,
     ) {
+        let is_wrong = self.errors() > before;
         for event in events {
             for change in &event.changes {
-                self.change_fits(change, event, states);
+                self.change_fits(change, event, states, is_wrong);
             }
         }
         // What is wrong elsewhere may be what would write or read it.
@@ -244,9 +245,19 @@ impl Reader {
         }
     }
 
-    fn change_fits(&mut self, change: &DeclaredChange, event: &Event, states: &[DeclaredState]) {
+    fn change_fits(
+        &mut self,
+        change: &DeclaredChange,
+        event: &Event,
+        states: &[DeclaredState],
+        is_wrong: bool,
+    ) {
         let DeclaredChange { name, key, effect } = change;
         let Some(state) = states.iter().find(|state| state.name.value == name.value) else {
+            // It may be one whose own mistake was told.
+            if is_wrong {
+                return;
+            }
             let hint = nearest(&name.value, states.iter().map(|state| state.name.value.as_str()))
                 .map_or_else(
                     || format!("declare it: state: {{ {}: {{ per: cpu }} }}", name.value),
