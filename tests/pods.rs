@@ -422,11 +422,11 @@ fn one_storm(count: u32, seconds: u32) -> Result<Attempt<String>, Skip> {
             lost: truth.least.saturating_sub(control.left(STORM)),
         });
     }
-    // Over the second half: on a busy machine caches still fill in the first half of a short storm. 1365 KiB in a half are 2 MiB in
-    // three quarters, so what leaks is seen as soon.
+    // Caches fill in the first seconds, on a busy machine in the first half of a minute. What leaks 500 bytes for each cgroup is
+    // seen in the second half of one; in some seconds it is less than what a machine makes of it, so there it is only shown.
     let settled = resident.len() / 2;
     let (before, after) = (resident[settled], *resident.last().unwrap());
-    assert!(after <= before + 1365, "resident memory grew: {resident:?} KiB");
+    assert!(seconds < 60 || after <= before + 1365, "resident memory grew: {resident:?} KiB");
     Ok(Attempt::Done(format!(
         "{count} cgroups in {:.1} s: {all} of {} to {} switches in series, at most {rows} rows in the map, {before} → {after} KiB, longest scrape {:.1} ms",
         truth.seconds,

@@ -77,6 +77,16 @@ impl Size {
         }
     }
 
+    /// Bits accessed.
+    pub fn bits(self) -> u8 {
+        match self {
+            Self::B => 8,
+            Self::H => 16,
+            Self::W => 32,
+            Self::DW => 64,
+        }
+    }
+
     fn code(self) -> u8 {
         match self {
             Self::W => 0x00,
@@ -302,6 +312,9 @@ pub enum Insn {
     Alu64(Alu, Reg, Src),
     /// 32-bit arithmetic; the upper half of `dst` becomes 0.
     Alu32(Alu, Reg, Src),
+    /// The low bytes of `dst` in the order of the network, zero extended: on a little-endian machine they change places. The size
+    /// is not `B`.
+    ToBigEndian(Size, Reg),
     /// `dst = constant` of 64 bits (two slots).
     Imm64(Reg, u64),
     /// `dst = map` by its index in the object (two slots; relocated when loaded).
@@ -367,6 +380,8 @@ impl Insn {
         let last = match *self {
             Self::Alu64(op, dst, src) => alu(0x07, op, dst, src),
             Self::Alu32(op, dst, src) => alu(0x04, op, dst, src),
+            // `BPF_ALU | BPF_END | BPF_TO_BE`
+            Self::ToBigEndian(size, dst) => slot(0xdc, dst, ZERO, 0, size.bits().into()),
             Self::Imm64(dst, value) => {
                 let [low, high] = halves(value);
                 out.push(slot(0x18, dst, ZERO, 0, low));

@@ -162,6 +162,8 @@ pub struct Typed {
     pub ty: Type,
     /// Whether it is a time in nanoseconds by itself.
     pub is_time: bool,
+    /// The enumeration that the value is declared as.
+    pub enumeration: Option<TypeId>,
 }
 
 /// The operation of a typed expression.
@@ -237,6 +239,8 @@ pub enum TypedKind {
     Conditional(Box<Typed>, Box<Typed>, Box<Typed>),
     /// Truncated to the bits of the type, and sign-extended if that is signed.
     Cast(Box<Typed>),
+    /// The low bytes, as many as the type has, in the opposite order.
+    Swap(Box<Typed>),
     /// The address in a pointer that the verifier tracks, as a plain number.
     Number(Box<Typed>),
     /// 1 if the process with this number belongs to the command, otherwise 0.
@@ -295,7 +299,7 @@ impl Typed {
 
     /// Joins an operation and its type.
     pub fn new(kind: TypedKind, ty: Type) -> Self {
-        Self { kind, ty, is_time: false }
+        Self { kind, ty, is_time: false, enumeration: None }
     }
 
     /// The operands of the operation.
@@ -305,9 +309,11 @@ impl Typed {
             | TypedKind::TextAt { base, .. }
             | TypedKind::BytesAt { base, .. }
             | TypedKind::Cut { text: base, .. } => vec![base],
-            TypedKind::Unary(_, a) | TypedKind::Cast(a) | TypedKind::Number(a) | TypedKind::Traced(a) => {
-                vec![a]
-            }
+            TypedKind::Unary(_, a)
+            | TypedKind::Cast(a)
+            | TypedKind::Swap(a)
+            | TypedKind::Number(a)
+            | TypedKind::Traced(a) => vec![a],
             TypedKind::Binary(_, a, b) | TypedKind::Extreme(_, a, b) => vec![a, b],
             TypedKind::Conditional(c, a, b) => vec![c, a, b],
             TypedKind::Stack { task: Some(task), .. } => vec![task],

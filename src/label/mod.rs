@@ -5,21 +5,26 @@
 //! [`Decode::refresh`] checks again what may have changed. Different raw values may give the same text (two generations of a
 //! cgroup, addresses in one function); the collector adds them up.
 
+mod address;
 mod block_device;
 mod bytes;
 mod cgroup;
 mod errno;
+mod flags;
 mod hidden;
 mod ksym;
+mod names;
 pub(crate) mod number;
 mod raid;
 mod reason;
+mod regexp;
 mod stack;
 mod syscall;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod uuid;
 
 pub(crate) use stack::StackLookup;
 
@@ -98,6 +103,14 @@ pub(crate) fn decoder(label: &TypedLabel, from: &DecoderSources<'_>) -> Result<B
         Decoder::Table { rows, default, .. } => {
             Box::new(table::TableDecoder::new(rows.clone(), default.clone()))
         }
+        Decoder::Flags { rows, .. } => Box::new(flags::FlagsDecoder::new(rows)),
+        Decoder::Regexp { rows, default } => Box::new(regexp::RegexpDecoder::new(rows, default)),
+        Decoder::Enumeration { .. } => unreachable!("the checker makes a table of it"),
+        Decoder::Ip => Box::new(address::IpDecoder::of(&label.ty)),
+        Decoder::Mac => Box::new(address::MacDecoder),
+        Decoder::Uuid => Box::new(uuid::UuidDecoder),
+        Decoder::Port => Box::new(address::PortDecoder),
+        Decoder::Names(names) => Box::new(names::NamesDecoder::of(*names)),
         Decoder::BlockDevice => Box::new(block_device::BlockDeviceDecoder::new(from.host)?),
         Decoder::BlockPath => Box::new(block_device::BlockPathDecoder::new(from.host)?),
         Decoder::Errno => Box::new(errno::ErrnoDecoder),

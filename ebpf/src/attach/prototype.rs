@@ -98,11 +98,12 @@ fn value(btf: &Btf, declared: TypeId, node: TypedKind, tracked: bool) -> Result<
                 return Err(format!("a `{}` is wider than 64 bits", btf.display(declared)));
             };
             // What is above the type's own bits is whatever was there.
-            Ok(if matches!(ty, Type::Int { bits: 64, .. }) {
+            let value = if matches!(ty, Type::Int { bits: 64, .. }) {
                 Typed::new(node, ty)
             } else {
                 Typed::new(TypedKind::Cast(Box::new(Typed::new(node, Type::U64))), ty)
-            })
+            };
+            Ok(Typed { enumeration: btf.is_enumeration(id).then_some(id), ..value })
         }
         BtfKind::Ptr => {
             let to = btf.strip(btf.target(id));

@@ -4,7 +4,7 @@ use super::{
     Argument, ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked, no_tracepoint,
 };
 use crate::{
-    btf::{self, Btf},
+    btf::{self, Btf, TypeId},
     point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
     tracefs::{Field, fields},
     typed::{AccessMode, Type, Typed, TypedKind},
@@ -90,13 +90,25 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
     }
     let field_value = Typed::new(TypedKind::Field { offset, size }, ty);
     // Records of system calls keep every argument in a word, whose upper half may hold anything.
-    match declared(&field.ctype, btf) {
+    let value = match declared(&field.ctype, btf) {
         Some((bytes, signed)) if bytes < size => {
             let ty = Type::integer(bytes, signed).unwrap_or(Type::U64);
-            Ok(ArgumentValue::Value(Typed::new(TypedKind::Cast(Box::new(field_value)), ty)))
+            Typed::new(TypedKind::Cast(Box::new(field_value)), ty)
         }
-        _ => Ok(ArgumentValue::Value(field_value)),
-    }
+        _ => field_value,
+    };
+    let enumeration = btf.and_then(|btf| enumeration(&field.ctype, btf));
+    Ok(ArgumentValue::Value(Typed { enumeration, ..value }))
+}
+
+/// The enumeration that a field is declared as.
+fn enumeration(ctype: &str, btf: &Btf) -> Option<TypeId> {
+    let name = ctype.trim_start_matches("const ").trim();
+    let found = match name.strip_prefix("enum ") {
+        Some(name) => btf.find(name, btf::BtfKind::Enum).or_else(|| btf.find(name, btf::BtfKind::Enum64)),
+        None => btf.find(name, btf::BtfKind::Typedef).map(|id| btf.strip(id)),
+    };
+    found.filter(|id| btf.is_enumeration(*id))
 }
 
 /// Whether the elements of an array are characters of a text. Elements of `unsigned char` or `u8` may be any bytes.

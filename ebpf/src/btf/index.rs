@@ -296,6 +296,11 @@ impl Btf {
             .collect()
     }
 
+    /// Whether a type, without its typedefs, is an enumeration.
+    pub fn is_enumeration(&self, id: TypeId) -> bool {
+        matches!(self.kind(id), BtfKind::Enum | BtfKind::Enum64)
+    }
+
     /// Names and values of an enumeration.
     pub fn enumerators(&self, id: TypeId) -> Vec<(&str, i64)> {
         let id = self.strip(id);
@@ -321,18 +326,25 @@ impl Btf {
 
     /// Value of an enumerator by its name, in any enumeration.
     pub fn enumerator(&self, name: &str) -> Option<i64> {
+        self.enumerator_at(name).map(|(_, value)| value)
+    }
+
+    /// The enumeration that has an enumerator of this name.
+    pub fn enumeration_of(&self, enumerator: &str) -> Option<TypeId> {
+        self.enumerator_at(enumerator).map(|(id, _)| id)
+    }
+
+    fn enumerator_at(&self, name: &str) -> Option<(TypeId, i64)> {
         let places = self.places(name);
         if places.is_empty() {
             return None;
         }
-        let enums = self.enums.get_or_init(|| {
-            self.ids().filter(|id| matches!(self.kind(*id), BtfKind::Enum | BtfKind::Enum64)).collect()
-        });
+        let enums = self.enums.get_or_init(|| self.ids().filter(|id| self.is_enumeration(*id)).collect());
         enums.iter().find_map(|id| {
             let words = if self.kind(*id) == BtfKind::Enum { 2 } else { 3 };
             let index =
                 (0..self.vlen(*id)).find(|index| places.contains(&self.word(*id, 3 + index * words)))?;
-            self.enumerators(*id).get(index).map(|(_, value)| *value)
+            self.enumerators(*id).get(index).map(|(_, value)| (*id, *value))
         })
     }
 

@@ -19,8 +19,10 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 10] =
-            ["str", "bytes", "major", "minor", "min", "max", "kstack", "ustack", "traced", "cgroup"];
+        const FUNCTIONS: [&str; 13] = [
+            "str", "bytes", "major", "minor", "min", "max", "kstack", "ustack", "traced", "cgroup", "ntohs",
+            "ntohl", "bswap64",
+        ];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
@@ -70,6 +72,11 @@ impl Scope<'_> {
                 };
                 Ok(Typed { is_time, ..Typed::new(node, ty) })
             }
+            ("ntohs" | "ntohl" | "bswap64", [number]) => self.swap(expression, name, number),
+            ("ntohs" | "ntohl" | "bswap64", _) => wrong(
+                format!("`{name}` takes one number, and not {} arguments", arguments.len()),
+                "ntohs(port), ntohl(address), bswap64(word)",
+            ),
             ("major" | "minor" | "min" | "max", _) => wrong(
                 format!("`{name}` does not take {} arguments", arguments.len()),
                 "major(dev), minor(dev), min(a, b), max(a, b)",
@@ -82,6 +89,27 @@ impl Scope<'_> {
                 wrong(format!("there is no function `{name}`"), &hint)
             }
         }
+    }
+
+    /// `ntohs`, `ntohl`, `bswap64`: the low 2, 4 or 8 bytes of a number in the opposite order.
+    fn swap(&self, expression: &Expression, name: &str, operand: &Expr) -> Result<Typed, Problems> {
+        let (ty, bits) = match name {
+            "ntohs" => (Type::Int { bits: 16, signed: false }, 16),
+            "ntohl" => (Type::U32, 32),
+            _ => (Type::U64, 64),
+        };
+        let what = format!("what `{name}` takes");
+        let value = self.value(expression, operand);
+        let value = number(value.and_then(|typed| self.no_text(expression, operand, typed, &what))?);
+        if let TypedKind::Constant(constant) = value.kind {
+            if bits < 64 && constant >> bits != 0 {
+                let message = format!("`{name}` takes a number of {bits} bits, and {constant:#x} has more");
+                return Err(self.problem(expression, operand.span.clone(), message, None));
+            }
+            let swapped = crate::eval::swapped(constant, &ty);
+            return Ok(Typed::new(TypedKind::Constant(swapped), ty));
+        }
+        Ok(Typed::new(TypedKind::Swap(Box::new(value)), ty))
     }
 
     /// `traced` and `traced(TASK)`: whether the current process, or the process of a task, belongs to the command. Without a

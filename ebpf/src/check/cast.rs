@@ -5,7 +5,7 @@ use super::{
     scope::{Problems, Scope},
 };
 use crate::{
-    btf::BtfKind,
+    btf::{BtfKind, TypeId},
     diagnostic::nearest,
     expr::{Expr, TypeKind, TypeName},
     probe::Expression,
@@ -89,9 +89,23 @@ impl Scope<'_> {
             ty => {
                 let operand = number(operand);
                 let is_time = operand.is_time;
-                Ok(Typed { is_time, ..Typed::new(TypedKind::Cast(Box::new(operand)), ty) })
+                let enumeration = self.enumeration_named(name);
+                Ok(Typed { is_time, enumeration, ..Typed::new(TypedKind::Cast(Box::new(operand)), ty) })
             }
         }
+    }
+
+    /// The enumeration that a type's name means.
+    fn enumeration_named(&self, name: &TypeName) -> Option<TypeId> {
+        let btf = self.target.btf.filter(|_| name.pointers == 0)?;
+        let found = match name.kind {
+            TypeKind::Enum => {
+                btf.find(&name.name, BtfKind::Enum).or_else(|| btf.find(&name.name, BtfKind::Enum64))
+            }
+            TypeKind::Plain => btf.find(&name.name, BtfKind::Typedef).map(|id| btf.strip(id)),
+            TypeKind::Struct | TypeKind::Union => None,
+        };
+        found.filter(|id| btf.is_enumeration(*id))
     }
 
     pub(super) fn type_named(

@@ -422,13 +422,20 @@ impl Checker<'_> {
             match self.saved.iter_mut().find(|kept| kept.name == name.value) {
                 Some(kept) => {
                     kept.longest = kept.longest.max(longest);
+                    kept.enumeration = kept.enumeration.filter(|kept| value.enumeration == Some(*kept));
                     if matches!((&kept.ty, &ty), (Type::Int { .. }, Type::Int { .. })) {
                         kept.ty = common(&kept.ty, &ty).expect("two numbers have a type in common");
                     }
                 }
                 None => {
-                    let (name, is_time) = (name.value.clone(), value.is_time);
-                    self.saved.push(SavedValue { name, ty, is_time, longest });
+                    let Typed { is_time, enumeration, .. } = value;
+                    self.saved.push(SavedValue {
+                        name: name.value.clone(),
+                        ty,
+                        is_time,
+                        enumeration,
+                        longest,
+                    });
                 }
             }
             values.push((name, expression, value));

@@ -343,6 +343,7 @@ impl Scope<'_> {
             (Err(problems), _) | (_, Err(problems)) => return Err(problems),
         };
         let is_time = a.is_time || b.is_time;
+        let enumeration = a.enumeration.filter(|of| b.enumeration == Some(*of));
         let (a, b, ty) = match (&a.ty, &b.ty) {
             (Type::Text { capacity: x }, Type::Text { capacity: y }) => {
                 let capacity = *x.max(y);
@@ -400,7 +401,7 @@ impl Scope<'_> {
             }
         }
         let node = TypedKind::Conditional(Box::new(condition), Box::new(a), Box::new(b));
-        Ok(Typed { is_time, ..Typed::new(node, ty) })
+        Ok(Typed { is_time, enumeration, ..Typed::new(node, ty) })
     }
 }
 

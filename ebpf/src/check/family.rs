@@ -3,7 +3,7 @@
 use super::{Checker, common};
 use crate::{
     diagnostic::Spanned,
-    probe::{Decoder, DecoderInput, Metric, Unit},
+    probe::{ADDRESS_BYTES, Decoder, DecoderInput, Metric, Unit},
     typed::{Side, Type, Typed, TypedEvent, TypedKind, TypedLabel, TypedMetric},
 };
 
@@ -29,6 +29,9 @@ fn refusal(ty: &Type, takes: DecoderInput) -> Option<(&'static str, String)> {
             let taken = taken.filter(|taken| taken != size)?;
             Some(("so many bytes", format!("it takes {taken}: bytes(pointer, {taken})")))
         }
+        (Type::Bytes { size }, DecoderInput::Address) => (!ADDRESS_BYTES.contains(size)).then(|| {
+            ("so many bytes", "an address has 4 or 16, a `sockaddr_in6` 28: bytes(pointer, 16)".to_owned())
+        }),
         (Type::Bytes { .. }, _) => Some(("bytes", "leave `as` out, or use `bytes`".to_owned())),
         (Type::Text { .. }, _) => Some(("a text", "leave `as` out, or use `string`".to_owned())),
         (Type::Stack { side, .. }, _) => {
@@ -36,7 +39,7 @@ fn refusal(ty: &Type, takes: DecoderInput) -> Option<(&'static str, String)> {
         }
         (Type::Int { .. } | Type::Pointer { .. }, takes) => {
             let hint = match takes {
-                DecoderInput::Number => return None,
+                DecoderInput::Number | DecoderInput::Address => return None,
                 DecoderInput::Bytes(size) => format!("read them with bytes(pointer, {})", size.unwrap_or(16)),
                 DecoderInput::Text => "read a text with str(pointer)".to_owned(),
                 DecoderInput::Stack(side) => format!("a stack is taken by `{}`", side.name()),
@@ -85,7 +88,8 @@ impl Checker<'_> {
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
                     self.reachable(&ty, decoder);
-                    self.known_rows(&decoder.value)
+                    let values = ends.iter().map(|end| &end.labels[index]);
+                    self.known(decoder, values.map(|value| value.enumeration).collect())
                 }
                 None if is_function => self.function_names(),
                 None => match ty {
@@ -120,18 +124,6 @@ impl Checker<'_> {
     fn function_names(&self) -> Decoder {
         let names = self.functions.iter().map(|(_, site)| site.name.clone());
         Decoder::Table { rows: (0..).zip(names).collect(), named: Vec::new(), default: None }
-    }
-
-    /// A table whose enumerators are replaced by their numbers on this kernel.
-    pub(super) fn known_rows(&self, decoder: &Decoder) -> Decoder {
-        let Decoder::Table { rows, named, default } = decoder else { return decoder.clone() };
-        let mut rows = rows.clone();
-        for (name, text) in named {
-            if let Some(number) = self.target.btf.and_then(|btf| btf.enumerator(name)) {
-                rows.insert(number, text.clone());
-            }
-        }
-        Decoder::Table { rows, named: Vec::new(), default: default.clone() }
     }
 
     pub(super) fn metrics(&mut self, ends: &[&TypedEvent]) -> Vec<TypedMetric> {

@@ -279,7 +279,7 @@ impl Scope<'_> {
         let access = load_access(btf, &place.base, offset, size);
         let Ok(offset) = i32::try_from(offset) else { return too_far() };
         let node = TypedKind::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
-        Ok(Typed::new(node, ty))
+        Ok(Typed { enumeration: btf.is_enumeration(id).then_some(id), ..Typed::new(node, ty) })
     }
 }
 

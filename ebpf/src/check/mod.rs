@@ -4,6 +4,7 @@ mod bytes;
 mod call;
 mod cast;
 mod cgroup;
+mod enumeration;
 mod event;
 mod expression;
 mod family;

@@ -73,6 +73,8 @@ pub(super) struct SavedValue {
     pub(super) name: String,
     pub(super) ty: Type,
     pub(super) is_time: bool,
+    /// The enumeration that it is of at every start.
+    pub(super) enumeration: Option<TypeId>,
     /// Most bytes of a text, without its NUL.
     pub(super) longest: u32,
 }
@@ -337,8 +339,10 @@ impl<'a> Scope<'a> {
         };
         match saved.iter().position(|kept| kept.name == name) {
             Some(index) => {
-                let SavedValue { ty, is_time, .. } = &saved[index];
-                Ok(Operand::Value(Typed { kind: TypedKind::Saved(index), ty: ty.clone(), is_time: *is_time }))
+                let SavedValue { ty, is_time, enumeration, .. } = &saved[index];
+                let (is_time, enumeration) = (*is_time, *enumeration);
+                let value = Typed::new(TypedKind::Saved(index), ty.clone());
+                Ok(Operand::Value(Typed { is_time, enumeration, ..value }))
             }
             None if self.unsaved.contains(name) => Err(Vec::new()),
             None => {

@@ -49,6 +49,7 @@ impl KnownEnd<'_> {
                 with(TypedKind::Unary(*operator, Box::new(self.tell(a)?)))
             }
             TypedKind::Cast(a) => with(TypedKind::Cast(Box::new(self.tell(a)?))),
+            TypedKind::Swap(a) => with(TypedKind::Swap(Box::new(self.tell(a)?))),
             TypedKind::Number(a) => with(TypedKind::Number(Box::new(self.tell(a)?))),
             TypedKind::Binary(operator, a, b) => {
                 with(TypedKind::Binary(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))

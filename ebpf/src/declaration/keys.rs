@@ -3,6 +3,11 @@
 //!
 //! Keys of a single kind of metric are in the file of that kind, in [`crate::metric`].
 
+mod state;
+
+use state::{ADD, CLEAR, SET};
+pub(super) use state::{NOTE, STATE};
+
 use crate::{
     key::{Fallback, Form, Key, concat, mapping, table, total},
     metric,
@@ -361,65 +366,6 @@ pub(super) const EVENT: &[Key] = &[
     CLEAR,
 ];
 
-/// The keys of every event that change the state.
-const SET: Key = Key::new(
-    "set",
-    CHANGES,
-    "What becomes of the [state](#state) after the event: `NAME`, or `NAME[KEY]` → expression.",
-);
-const ADD: Key = Key::new("add", CHANGES, "What is added to it, in the same form.");
-const CLEAR: Key = Key::new(
-    "clear",
-    TEXTS,
-    "Which of it becomes what it was before it was set: `NAME` or `NAME[KEY]`, one or a list.",
-);
-
-/// Keys of an event that only changes the state.
-pub(super) const NOTE: &[Key] = &[
-    Key::required(
-        "at",
-        ATTACH,
-        "[Attach point](#attach-points), or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
-    ),
-    Key::new(
-        "kernel",
-        Form::Text,
-        "Kernels that this event is for; on others it is as if it were not there.",
-    )
-    .or(Fallback::Told("all")),
-    Key::new("where", Form::Expression, "[Which events](#where) change it.").or(Fallback::Told("all")),
-    SET,
-    ADD,
-    CLEAR,
-];
-
-/// Keys of an entry of `state`.
-pub(super) const STATE: &[Key] = &[
-    Key::required(
-        "per",
-        Form::Word(&["cpu", "task", "key"]),
-        "Whose value it is: each processor's, each task's, or that of a key, `NAME[KEY]`, which each event gives.",
-    ),
-    Key::new(
-        "default",
-        Form::Expression,
-        "A number or a text that is read where nothing was set.",
-    )
-    .or(Fallback::Told("0, an empty text")),
-    Key::new(
-        "max",
-        Form::Integer(1, 1_000_000),
-        "With `per: key`: most keys at a time; beyond them what is set is counted as dropped.",
-    )
-    .or(Fallback::Integer(1024)),
-    Key::new(
-        "timeout",
-        Form::Duration,
-        "With `per: key`: a key that was not set for so long is given up, and counted. Needed where no event clears it.",
-    )
-    .or(Fallback::Told("never")),
-];
-
 /// Keys of `each`.
 pub(super) const EACH: &[Key] = &[
     Key::required("name", Form::Name, "Name of the element in expressions."),
@@ -447,10 +393,49 @@ pub(super) const LABEL: &[Key] = &[
     Key::required("value", Form::Expression, "The label's value."),
     Key::new(
         "as",
-        Form::Either(&[Form::Text, Form::Table]),
-        "How the value becomes text: the name of a [decoder](#decoders), or a table of numbers and texts.",
+        Form::Either(&[Form::Text, Form::Table, Form::Mapping(ENUMERATION), Form::Mapping(FLAGS), Form::Mapping(REGEXP)]),
+        "How the value becomes text: the name of a [decoder](#decoders), a table of numbers and texts, [an enumeration or flags](#enumerations-and-flags), [regular expressions](#regular-expressions).",
     )
     .or(Fallback::Told("by the value's type")),
+];
+
+const PREFIX: Key = Key::new(
+    "strip",
+    Form::Text,
+    "What the names begin with and the label leaves out; a name that does not begin so is shown whole.",
+);
+
+/// Keys of `as` for the names of an enumeration.
+pub(super) const ENUMERATION: &[Key] = &[
+    Key::new(
+        "enum",
+        Form::Text,
+        "The enumeration's name on this kernel, or one of its enumerators where it has no name.",
+    )
+    .or(Fallback::Told("that of the value's own type")),
+    PREFIX,
+    Key::new("default", Form::Text, "The text of numbers that have no name.")
+        .or(Fallback::Told("the number")),
+];
+
+/// Keys of `as` for the names of bits.
+pub(super) const FLAGS: &[Key] = &[
+    Key::required(
+        "flags",
+        Form::Either(&[Form::Text, Form::Table]),
+        "The names of the bits: an enumeration as above, or a table of numbers or enumerators and texts.",
+    ),
+    PREFIX,
+];
+
+/// Keys of `as` for texts by regular expressions.
+pub(super) const REGEXP: &[Key] = &[
+    Key::required(
+        "regexp",
+        Form::Either(&[Form::List(&Form::Text), Form::Table]),
+        "A list of regular expressions whose texts are shown as they are, or a table of expressions and the texts that are shown instead, with `$1` for a group.",
+    ),
+    Key::new("default", Form::Text, "The text of all that match none.").or(Fallback::Text("~other")),
 ];
 
 /// Names of the units.
@@ -499,7 +484,7 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 16] = [
+    let lists: [(&str, &[Key]); 19] = [
         ("file", FILE),
         ("override", OVERRIDE),
         ("choice", CHOICE),
@@ -509,6 +494,9 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("note", NOTE),
         ("each", EACH),
         ("label", LABEL),
+        ("enumeration", ENUMERATION),
+        ("flags", FLAGS),
+        ("regexp", REGEXP),
         ("reason", REASON),
         ("device group", DEVICE_GROUP),
         ("kind of metric", &KIND_KEYS),
@@ -554,6 +542,7 @@ mod tests {
                 (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
                 (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
                 (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
+                (Fallback::Text(_), Form::Text) => true,
                 (Fallback::Text(text), Form::Duration) => crate::key::duration(text).is_some(),
                 (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
                 _ => false,

@@ -2,6 +2,7 @@
 //!
 //! It reports as many mistakes as possible at once, each with its place.
 
+mod decoder;
 mod device_group;
 mod effect;
 mod event;
@@ -11,6 +12,7 @@ mod metric;
 mod otlp;
 mod overrides;
 mod reason;
+mod regexp;
 mod state;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};

@@ -9,7 +9,10 @@ mod tree;
 pub use state::StateValues;
 pub use tree::{Inputs, Value, evaluate};
 
-use crate::expr::{BinaryOperator, UnaryOperator};
+use crate::{
+    expr::{BinaryOperator, UnaryOperator},
+    typed::Type,
+};
 
 /// The result of an infix operator on two 64-bit values, as signed or unsigned numbers.
 ///
@@ -54,6 +57,13 @@ pub fn unary(operator: UnaryOperator, a: u64) -> u64 {
         UnaryOperator::Not => u64::from(a == 0),
         UnaryOperator::Deref => 0,
     }
+}
+
+/// The low bytes of a number in the opposite order: 2, 4 or 8 of them, as wide as the type is.
+pub fn swapped(value: u64, ty: &Type) -> u64 {
+    let bits = if let Type::Int { bits, .. } = ty { *bits } else { 64 };
+    // The bytes that are kept are the highest of all eight when these are exchanged.
+    value.swap_bytes() >> (64 - u32::from(bits.clamp(8, 64)))
 }
 
 /// A value truncated to `bits` and sign-extended.

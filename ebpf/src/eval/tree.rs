@@ -174,6 +174,7 @@ impl Evaluation<'_> {
                 of(if self.truth(condition) { then } else { otherwise })
             }
             TypedKind::Cast(operand) => in_type(of(operand), &typed.ty),
+            TypedKind::Swap(operand) => super::swapped(of(operand), &typed.ty),
             TypedKind::Number(operand) => of(operand),
             // Where the context lies is known to a running program only; texts are no numbers.
             // Stacks are kept by the program, not computed; and only a map knows who is followed.

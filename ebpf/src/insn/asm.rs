@@ -147,6 +147,7 @@ impl fmt::Display for Insn {
         match *self {
             Self::Alu64(op, dst, src) => alu(f, 'r', op, dst, src),
             Self::Alu32(op, dst, src) => alu(f, 'w', op, dst, src),
+            Self::ToBigEndian(size, dst) => write!(f, "{dst:?} = be{} {dst:?}", size.bits()),
             Self::Imm64(dst, value) => write!(f, "{dst:?} = {value:#x} ll"),
             Self::Map(dst, index) => write!(f, "{dst:?} = map[{index}] ll"),
             Self::Load(size, dst, src, offset) => write!(f, "{dst:?} = {}", MemoryOperand(size, src, offset)),

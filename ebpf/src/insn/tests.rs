@@ -55,6 +55,13 @@ fn arithmetic_opcodes() {
 }
 
 #[test]
+fn byte_order_opcodes() {
+    for (size, bits) in [(Size::H, 16), (Size::W, 32), (Size::DW, 64)] {
+        assert_eq!(bytes(Insn::ToBigEndian(size, R3)), [0xdc, 0x03, 0, 0, bits, 0, 0, 0]);
+    }
+}
+
+#[test]
 fn jump_opcodes() {
     for (cond, [k64, x64, k32, x32], _) in JUMPS {
         assert_eq!(bytes(Insn::JumpIf(cond, R1, Src::Imm(7), -2)), [k64, 0x01, 0xfe, 0xff, 7, 0, 0, 0]);
@@ -153,6 +160,8 @@ fn other_forms_print() {
     let table = [
         (Insn::Alu64(Alu::Neg, R2, Src::Imm(0)), "r2 = -r2"),
         (Insn::Alu32(Alu::Neg, R2, Src::Imm(0)), "w2 = -w2"),
+        (Insn::ToBigEndian(Size::H, R2), "r2 = be16 r2"),
+        (Insn::ToBigEndian(Size::DW, R2), "r2 = be64 r2"),
         (Insn::Imm64(R1, 0x123), "r1 = 0x123 ll"),
         (Insn::Imm64(R1, u64::MAX), "r1 = 0xffffffffffffffff ll"),
         (Insn::Map(R1, 2), "r1 = map[2] ll"),

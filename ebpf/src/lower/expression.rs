@@ -104,6 +104,15 @@ impl Lowering<'_> {
                     self.extend(dst, bits, signed);
                 }
             }
+            TypedKind::Swap(operand) => {
+                self.eval(operand, depth);
+                let size = match typed.ty {
+                    Type::Int { bits: 16, .. } => Size::H,
+                    Type::Int { bits: 32, .. } => Size::W,
+                    _ => Size::DW,
+                };
+                self.asm.push(Insn::ToBigEndian(size, dst));
+            }
             TypedKind::Number(operand) => self.number(operand),
             TypedKind::Traced(process) => self.traced(process, depth),
             TypedKind::Context => self.mov(dst, CONTEXT),

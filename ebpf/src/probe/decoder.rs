@@ -3,7 +3,8 @@
 //! A new decoder is one entry in the table below: its name, its input, and its row in `docs/probes.md`, which a test
 //! compares. The code that reads the bytes is in the exporter, one file for each decoder.
 
-use crate::stack::Side;
+use crate::{diagnostic::Spanned, stack::Side};
+use regex_lite::{Regex, RegexBuilder};
 use std::collections::BTreeMap;
 
 /// The input of a decoder.
@@ -19,7 +20,12 @@ pub enum DecoderInput {
     Sleep,
     /// This many bytes; `None` for any number of them.
     Bytes(Option<u32>),
+    /// An address of the Internet: a number of 32 bits, or bytes in one of the numbers of [`ADDRESS_BYTES`].
+    Address,
 }
+
+/// Bytes of an address of IPv4, of one of IPv6, and of a `struct sockaddr_in6`, which has room for either.
+pub const ADDRESS_BYTES: [u32; 3] = [4, 16, 28];
 
 /// A row of the table: decoders with the same input and output.
 #[derive(Debug)]
@@ -56,10 +62,35 @@ macro_rules! decoders {
                 /// The text of all other numbers.
                 default: Option<String>,
             },
+            /// The names of an enumeration of the kernel. The checker makes a table of it.
+            Enumeration {
+                /// Its name, or that of one of its enumerators; `None` for the value's own type.
+                name: Option<String>,
+                /// What the names begin with, and the label does not.
+                strip: Option<Spanned<String>>,
+                /// The text of numbers without a name.
+                default: Option<String>,
+            },
+            /// Names of bits, joined by `|`.
+            Flags {
+                /// Bits → text.
+                rows: BTreeMap<i64, String>,
+                /// Enumerator → text, as in a table.
+                named: Vec<(String, String)>,
+                /// An enumeration whose names they are. The checker makes rows of it.
+                of: Option<(String, Option<Spanned<String>>)>,
+            },
+            /// Texts by the first regular expression that matches the whole of them.
+            Regexp {
+                /// Expression → text, in which `$1` is a group; without a text the matched one itself.
+                rows: Vec<(String, Option<String>)>,
+                /// The text of all others.
+                default: String,
+            },
             $($variant $(($payload))?,)+
         }
 
-        /// The decoders that have names: all except the table.
+        /// The decoders that are one word: all except those that are declared with more than their name.
         pub static DECODERS: &[DecoderRow] = &[$($(DecoderRow {
             decoders: &[$(($name, Decoder::$variant $(($value))?)),+],
             takes: $takes,
@@ -77,7 +108,17 @@ decoders! {
     Bytes { ["bytes"] DecoderInput::Bytes(None), "[bytes](#bytes); what they are without `as`" => "two hexadecimal digits for each, in their order"; }
     BlockDevice { ["block_device"] DecoderInput::Number, "`major << 20 \\| minor`" => "the device's name (`sda`, `md0`); `8:16` if there is none of that number, `none` for 0. A device that went keeps its name until [another has it](metrics.md#disks-that-are-exchanged); with `(disk.diskseq ?? 0) << 32` above the number the value says which disk it means. A [path of a multipath NVMe disk](metrics.md#several-paths-to-a-disk) is shown as the disk that it leads to"; }
     BlockPath { ["block_path"] DecoderInput::Number, "the same" => "the path (`nvme0c1n1`) where the device is one of a multipath NVMe disk, empty for any other"; }
+    Ip { ["ip"] DecoderInput::Address, "an address of the Internet in the order of the network: a number of 32 bits (`__be32`), or 4 or 16 [bytes](#bytes), or the 28 of a `sockaddr_in6`" => "`192.0.2.7`, `2001:db8::1`; one of IPv4 within one of IPv6 (`::ffff:192.0.2.7`) as the former; a `sockaddr` of another family as `~none`"; }
+    Mac { ["mac"] DecoderInput::Bytes(Some(6)), "6 [bytes](#bytes)" => "`02:42:ac:11:00:02`"; }
+    Uuid { ["uuid"] DecoderInput::Bytes(Some(16)), "16 [bytes](#bytes)" => "`123e4567-e89b-12d3-a456-426614174000`"; }
+    Port { ["port"] DecoderInput::Number, "a port in the order of the network (`__be16`); what is in the order of the processor needs no decoder" => "decimal"; }
     Errno { ["errno"] DecoderInput::Number, "an error number, positive or negative" => "`ENOENT`; `ok` for 0"; }
+    Names(NumberNames) {
+        ["signal" = NumberNames::Signal] DecoderInput::Number, "the number of a signal" => "`SIGKILL`; `none` for 0, the number from 32 on";
+        ["softirq" = NumberNames::Softirq] DecoderInput::Number, "the number of a soft interrupt" => "`NET_RX`, as `/proc/softirqs` has it";
+        ["tcp_state" = NumberNames::TcpState] DecoderInput::Number, "the state of a TCP socket" => "`ESTABLISHED`";
+        ["capability" = NumberNames::Capability] DecoderInput::Number, "the number of a capability" => "`CAP_SYS_ADMIN`";
+    }
     Syscall { ["syscall"] DecoderInput::Number, "a number of a system call; `1 << 32` more if a process of 32 bits called" => "its name on this processor (x86-64, arm64): `openat`; the number where it has none, `unknown` from 1000 on, `compat_4` for 32 bits, `none` for a negative one"; }
     Ksym { ["ksym"] DecoderInput::Number, "an address" => "the function of the kernel around it; `[MODULE]` or `[unknown]` where it is in none. The address itself is not shown: it tells where the kernel is (`hex` does, if you ask for it)"; }
     Stack(Side) {
@@ -94,6 +135,19 @@ decoders! {
     RaidSlot { ["raid_slot"] DecoderInput::Number, "`array << 32 \\| member`, both as above" => "the member's place in the array, `none` for a spare; what is no member of that array now is left out"; }
 }
 
+/// Numbers that the kernel never gives another meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberNames {
+    /// Signals.
+    Signal,
+    /// Soft interrupts.
+    Softirq,
+    /// States of TCP sockets.
+    TcpState,
+    /// Capabilities.
+    Capability,
+}
+
 /// The part of a cgroup that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupPart {
@@ -107,7 +161,20 @@ pub enum CgroupPart {
     Container,
 }
 
+/// Most bytes of a compiled regular expression.
+const MOST_EXPRESSION: usize = 1 << 17;
+
 impl Decoder {
+    /// Compiles a regular expression that matches whole texts, as those of Prometheus do. Matching takes time in proportion to
+    /// the text, whatever the expression is.
+    ///
+    /// # Errors
+    ///
+    /// It is no regular expression, or a large one.
+    pub fn expression(pattern: &str) -> Result<Regex, regex_lite::Error> {
+        RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(MOST_EXPRESSION).build()
+    }
+
     /// Names of all decoders that have one, in the order of the table.
     pub fn names() -> impl Iterator<Item = &'static str> {
         DECODERS.iter().flat_map(|row| row.decoders).map(|(name, _)| *name)
@@ -121,11 +188,14 @@ impl Decoder {
 
     /// Its input.
     pub(crate) fn takes(&self) -> DecoderInput {
-        if let Self::Table { .. } = self {
+        if let Self::Table { .. } | Self::Enumeration { .. } | Self::Flags { .. } = self {
             return DecoderInput::Number;
         }
+        if let Self::Regexp { .. } = self {
+            return DecoderInput::Text;
+        }
         let has = |row: &&DecoderRow| row.decoders.iter().any(|(_, decoder)| decoder == self);
-        DECODERS.iter().find(has).expect("each variant but the table has a row").takes
+        DECODERS.iter().find(has).expect("each other variant has a row").takes
     }
 }
 

@@ -3,12 +3,27 @@
 //! Division and shifts follow RFC 9669, 4.1: a division by zero gives 0, a remainder by zero leaves `dst`, and only the low 6
 //! (or 5) bits of a shift are used.
 
-use crate::insn::{Alu, Cond};
+use crate::insn::{Alu, Cond, Size};
 
 /// The low half of a register.
 pub(super) fn low(value: u64) -> u32 {
     let [a, b, c, d, ..] = value.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
+}
+
+/// The low bytes of a register of a little-endian machine in the order of the network; `None` for a size that has no order.
+pub(super) fn to_big_endian(size: Size, value: u64) -> Option<u64> {
+    let mut bytes = value.to_le_bytes();
+    let low = match size {
+        Size::B => return None,
+        Size::H => &mut bytes[..2],
+        Size::W => &mut bytes[..4],
+        Size::DW => &mut bytes[..],
+    };
+    let count = low.len();
+    low.reverse();
+    bytes[count..].fill(0);
+    Some(u64::from_le_bytes(bytes))
 }
 
 /// The result of 64-bit arithmetic.

@@ -1,6 +1,6 @@
 //! One run: registers, memory, and the effect of each instruction.
 
-use super::alu::{alu32, alu64, holds32, holds64, low};
+use super::alu::{alu32, alu64, holds32, holds64, low, to_big_endian};
 use super::memory::{AddressSpace, CONTEXT_START, FRAME_POINTER, SESSION_COOKIE, map_address};
 use super::{Environment, Fault, MapContents};
 use crate::insn::{Alu, FP, Insn, KernelFunction, R0, R1, R5, Reg, Size, Src};
@@ -126,6 +126,10 @@ impl<'a> ProgramRun<'a> {
             Insn::Alu32(op, dst, src) => {
                 let (a, b) = self.operands(insn, op, dst, src, 32)?;
                 self.set(dst, alu32(op, low(a), low(b)).into())?;
+            }
+            Insn::ToBigEndian(size, dst) => {
+                let value = to_big_endian(size, self.get(dst)?).ok_or(Fault::BadConstant(*insn))?;
+                self.set(dst, value)?;
             }
             Insn::Imm64(dst, value) => self.set(dst, value)?,
             Insn::Map(dst, map) => {

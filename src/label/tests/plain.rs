@@ -136,3 +136,147 @@ fn a_machine_without_the_files_is_an_error() {
         assert!(matches!(error, LabelError::Host(HostError::Unreadable { .. })), "{error}");
     }
 }
+
+#[test]
+fn addresses() {
+    let host = Host::default();
+    let socket = |family: u8, rest: &[u8]| {
+        let mut bytes = vec![family, 0, 0x01, 0xbb];
+        bytes.extend(rest);
+        bytes.resize(32, 0);
+        bytes
+    };
+    let six = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7];
+    let behind_flow = |address: &[u8]| [&[0; 4][..], address].concat();
+    for (ty, raw, expected) in [
+        (Type::U32, vec![192, 0, 2, 7, 0, 0, 0, 0], "192.0.2.7"),
+        (Type::Bytes { size: 4 }, vec![192, 0, 2, 7, 0, 0, 0, 0], "192.0.2.7"),
+        (Type::Bytes { size: 4 }, vec![0; 8], "0.0.0.0"),
+        (Type::Bytes { size: 16 }, six.to_vec(), "2001:db8::1"),
+        (Type::Bytes { size: 16 }, vec![0; 16], "::"),
+        (Type::Bytes { size: 16 }, mapped.to_vec(), "192.0.2.7"),
+        // A NUL inside does not end it, as it did where bytes were a text.
+        (Type::Bytes { size: 16 }, vec![0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9], "fe80::9"),
+        (Type::Bytes { size: 28 }, socket(2, &[192, 0, 2, 7]), "192.0.2.7"),
+        (Type::Bytes { size: 28 }, socket(10, &behind_flow(&six)), "2001:db8::1"),
+        (Type::Bytes { size: 28 }, socket(10, &behind_flow(&mapped)), "192.0.2.7"),
+        (Type::Bytes { size: 28 }, socket(1, b"/run/x"), "~none"),
+        (Type::Bytes { size: 28 }, Vec::new(), "~none"),
+    ] {
+        let mut decoder = made_of(&Decoder::Ip, ty.clone(), &host).expect("needs no files");
+        assert_eq!(decoder.decode(&raw).as_deref(), Some(expected), "{ty:?} {raw:?}");
+    }
+    // The number that the program computed, against the address that the standard library writes.
+    for octets in [[127, 0, 0, 1], [255, 255, 255, 255], [10, 1, 2, 3]] {
+        let number = u32::from_ne_bytes(octets);
+        assert_eq!(
+            decode(&Decoder::Ip, &u64::from(number).to_le_bytes()),
+            std::net::Ipv4Addr::from(octets).to_string()
+        );
+    }
+}
+
+#[test]
+fn ports_cards_and_identifiers() {
+    assert_eq!(decode(&Decoder::Port, &u64::from(443_u16.to_be()).to_le_bytes()), "443");
+    assert_eq!(decode(&Decoder::Port, &[]), "0");
+    let host = Host::default();
+    let mut card = made_of(&Decoder::Mac, Type::Bytes { size: 6 }, &host).expect("needs no files");
+    assert_eq!(card.decode(&[2, 0x42, 0xac, 0x11, 0, 2, 0, 0]).as_deref(), Some("02:42:ac:11:00:02"));
+    let mut identifier = made_of(&Decoder::Uuid, Type::Bytes { size: 16 }, &host).expect("needs no files");
+    let raw: Vec<u8> = (0..16).map(|byte| byte * 0x11).collect();
+    assert_eq!(identifier.decode(&raw).as_deref(), Some("00112233-4455-6677-8899-aabbccddeeff"));
+}
+
+#[test]
+fn flags() {
+    let rows = |rows: &[(i64, &str)]| {
+        let rows = rows.iter().map(|(bits, name)| (*bits, (*name).to_owned())).collect();
+        Decoder::Flags { rows, named: Vec::new(), of: None }
+    };
+    let open = rows(&[(0, "RDONLY"), (1, "WRONLY"), (2, "RDWR"), (0x40, "CREAT"), (0x200, "TRUNC")]);
+    let parts = rows(&[(1, "a"), (2, "b"), (3, "both"), (8, "d"), (i64::MIN, "top")]);
+    for (spec, value, expected) in [
+        (&open, 0u64, "RDONLY"),
+        (&open, 0x241, "WRONLY|CREAT|TRUNC"),
+        (&open, 0x1_0002, "RDWR|0x10000"),
+        (&open, 0x8000, "0x8000"),
+        (&parts, 0, "none"),
+        (&parts, 3, "both"),
+        (&parts, 11, "both|d"),
+        (&parts, 9, "a|d"),
+        (&parts, 1 << 63 | 2, "b|top"),
+    ] {
+        assert_eq!(decode(spec, &value.to_le_bytes()), expected);
+    }
+}
+
+#[test]
+fn regular_expressions() {
+    let of = |rows: &[(&str, Option<&str>)]| {
+        let rows =
+            rows.iter().map(|(pattern, text)| ((*pattern).to_owned(), text.map(str::to_owned))).collect();
+        Decoder::Regexp { rows, default: "~other".into() }
+    };
+    let programs = of(&[
+        (r"kworker/.*", Some("kworker")),
+        (r"(?<name>postgres|mysqld)(:.*)?", Some("db ${name}")),
+        (r"jbd2/(\w+)-\d+", Some("journal of $1, $$1")),
+        ("nginx", None),
+    ]);
+    for (text, expected) in [
+        (&b"kworker/u8:1"[..], "kworker"),
+        (b"kworker", "~other"),
+        (b"postgres: wal", "db postgres"),
+        (b"mysqld\0postgres", "db mysqld"),
+        (b"jbd2/vda1-8", "journal of vda1, $1"),
+        (b"nginx", "nginx"),
+        // The whole text, as in Prometheus.
+        (b"nginx2", "~other"),
+        (b"", "~other"),
+        (b"kworker/\n\xff", "kworker"),
+    ] {
+        assert_eq!(decode(&programs, text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn numbers_with_names() {
+    use tapster_ebpf::probe::NumberNames::{Capability, Signal, Softirq, TcpState};
+    for (names, value, expected) in [
+        (Signal, 0i64, "none"),
+        (Signal, i64::from(libc::SIGKILL), "SIGKILL"),
+        (Signal, i64::from(libc::SIGSTKFLT), "SIGSTKFLT"),
+        (Signal, i64::from(libc::SIGCHLD), "SIGCHLD"),
+        (Signal, i64::from(libc::SIGSYS), "SIGSYS"),
+        (Signal, 32, "32"),
+        (Signal, -9, "-9"),
+        (Softirq, 0, "HI"),
+        (Softirq, 10, "10"),
+        (TcpState, 0, "0"),
+        (TcpState, 1, "ESTABLISHED"),
+        (TcpState, 11, "CLOSING"),
+        (TcpState, 14, "14"),
+        (Capability, 0, "CAP_CHOWN"),
+        (Capability, 21, "CAP_SYS_ADMIN"),
+        (Capability, 40, "CAP_CHECKPOINT_RESTORE"),
+        (Capability, 41, "41"),
+    ] {
+        assert_eq!(decode(&Decoder::Names(names), &value.to_le_bytes()), expected, "{names:?} {value}");
+    }
+}
+
+/// The kernel's own list of soft interrupts, in the order of their numbers.
+#[test]
+fn softirqs_are_those_of_the_kernel() {
+    use tapster_ebpf::probe::NumberNames::Softirq;
+    let text = fs::read_to_string("/proc/softirqs").expect("every Linux has it");
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()).collect();
+    assert!(names.len() >= 10, "{text}");
+    for (number, name) in names.iter().enumerate() {
+        let number = u64::try_from(number).expect("some");
+        assert_eq!(decode(&Decoder::Names(Softirq), &number.to_le_bytes()), *name);
+    }
+}

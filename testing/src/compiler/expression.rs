@@ -170,7 +170,7 @@ impl Grammar {
             }
             16 => {
                 let operand = self.number(below);
-                format!("{}({operand})", self.random.pick(&["major", "minor"]))
+                format!("{}({operand})", self.random.pick(&["major", "minor", "ntohs", "ntohl", "bswap64"]))
             }
             17 | 18 => {
                 let (a, mut b) = (self.text(below), self.text(below));

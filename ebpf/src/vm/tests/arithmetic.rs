@@ -89,6 +89,23 @@ fn negation() {
 }
 
 #[test]
+fn byte_order() {
+    let swapped = |size, value| compute(|dst, _| Insn::ToBigEndian(size, dst), value, 0);
+    for (size, value, expected) in [
+        (Size::H, 0x1122_3344_5566_7788, 0x8877),
+        (Size::W, 0x1122_3344_5566_7788, 0x8877_6655),
+        (Size::DW, 0x1122_3344_5566_7788, 0x8877_6655_4433_2211),
+        (Size::H, MAX, 0xffff),
+        (Size::W, 0x80, 0x8000_0000),
+        (Size::DW, 1, 1 << 56),
+    ] {
+        assert_eq!(swapped(size, value), expected, "{size:?} {value:#x}");
+    }
+    let program = [set(R0, 1), Insn::ToBigEndian(Size::B, R0), Insn::Exit];
+    assert_eq!(run(&program), Err(Fault::BadConstant(Insn::ToBigEndian(Size::B, R0))));
+}
+
+#[test]
 fn constants_are_sign_extended_to_64_bits_and_not_beyond_32() {
     let with = |insn: Insn| run(&[set(R0, 0), insn, Insn::Exit]).expect("no fault");
     assert_eq!(with(mov(R0, -1)), MAX);
