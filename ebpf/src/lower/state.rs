@@ -94,6 +94,14 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    fn add_to_slot(&mut self, slot: i16, value: u64) {
+        if value != 0 {
+            self.load_slot(R1, slot);
+            self.add_constant(R1, value);
+            self.store_slot(slot, R1);
+        }
+    }
+
     /// `r0` = what holds the state for this CPU, task or key, or 0; returns the offset of the value in it.
     fn find_state(&mut self, state: usize, key: &[Typed]) -> i16 {
         let place = self.place(state);
@@ -154,7 +162,7 @@ impl<'a> Lowering<'a> {
         let mut ready = Vec::new();
         for change in &event.changes {
             self.prepare(change.expressions());
-            self.asm.comment(&format!("what is written: {}", self.probe.states[change.state].name));
+            self.asm.comment(format!("what is written: {}", self.probe.states[change.state].name));
             let mut key = self.index;
             match (self.place(change.state), &change.effect) {
                 (StatePlace::Key(keyed), _) => key = self.store_key(keyed, &change.key),
@@ -189,7 +197,7 @@ impl<'a> Lowering<'a> {
     pub(super) fn write_changes(&mut self, ready: &[ReadyChange<'a>]) {
         for ReadyChange { change, key, value } in ready {
             let name = &self.probe.states[change.state].name;
-            self.asm.comment(&format!("state.{name}"));
+            self.asm.comment(format!("state.{name}"));
             match self.place(change.state) {
                 StatePlace::Key(keyed) => self.change_by_key(keyed, change, *key, *value),
                 place => match &change.effect {
@@ -315,14 +323,10 @@ impl<'a> Lowering<'a> {
         let (add, failed, end) = (self.asm.label(), self.asm.label(), self.asm.label());
         self.lookup(map, key);
         self.asm.jump_if(Cond::Ne, R0, 0, add);
-        self.load_slot(R1, amount);
-        self.add_constant(R1, default);
-        self.store_slot(amount, R1);
+        self.add_to_slot(amount, default);
         self.update(keyed, key, value, NOEXIST);
         self.asm.jump_if(Cond::Ne, R0, EXISTS, failed);
-        self.load_slot(R1, amount);
-        self.add_constant(R1, default.wrapping_neg());
-        self.store_slot(amount, R1);
+        self.add_to_slot(amount, default.wrapping_neg());
         self.lookup(map, key);
         self.asm.jump_if(Cond::Eq, R0, 0, end);
         self.asm.place(add);

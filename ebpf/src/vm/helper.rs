@@ -37,9 +37,8 @@ impl ProgramRun<'_> {
             Helper::PidTgid => Ok(self.env.pid_tgid),
             Helper::UidGid => Ok(self.env.uid_gid),
             Helper::Comm => self.comm(),
-            Helper::Task => Ok(self.env.task),
+            Helper::Task | Helper::TaskBtf => Ok(self.env.task),
             Helper::CgroupId => Ok(self.env.cgroup_id),
-            Helper::TaskBtf => Ok(self.env.task),
             Helper::TaskStorageGet => self.task_storage(),
             Helper::AttachCookie => Ok(self.env.cookie),
             Helper::ReadUser => {
