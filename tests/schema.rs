@@ -134,7 +134,7 @@ fn nested(path: &[String], key: &str) -> Value {
             "probes" | "events" | "metrics" | "reasons" | "device_groups" => {
                 json!({ step.as_str(): [value] })
             }
-            "labels" => json!({ step.as_str(): { "name": value } }),
+            "labels" | "state" => json!({ step.as_str(): { "name": value } }),
             _ => json!({ step.as_str(): value }),
         };
     }

@@ -263,6 +263,10 @@ pub enum Helper {
     RingSubmit = 132,
     /// `bpf_get_task_stack(task, buf, size, flags)`, 5.9
     GetTaskStack = 141,
+    /// `bpf_task_storage_get(map, task, value, flags)`, in programs of all kinds 5.13
+    TaskStorageGet = 156,
+    /// `bpf_get_current_task_btf()`, 5.11
+    TaskBtf = 158,
     /// `bpf_get_attach_cookie(ctx)`, 5.15
     AttachCookie = 174,
 }
@@ -285,6 +289,8 @@ impl Helper {
             Self::ReadUser | Self::ReadKernel | Self::ReadUserStr | Self::ReadKernelStr => Some((5, 5)),
             Self::RingReserve | Self::RingSubmit => Some((5, 8)),
             Self::GetTaskStack => Some((5, 9)),
+            Self::TaskBtf => Some((5, 11)),
+            Self::TaskStorageGet => Some((5, 13)),
             Self::AttachCookie => Some((5, 15)),
         }
     }

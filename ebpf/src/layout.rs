@@ -1,6 +1,11 @@
 //! The layout of the keys and values of all maps: the contract between the programs that write these bytes and the collector
 //! that reads them.
 
+mod state;
+
+pub(crate) use state::{CPU_STATE, TASK_STATE};
+pub use state::{KeyedState, StateLayout, StatePlace};
+
 use crate::{
     host::HostFacts,
     point::Mechanism,
@@ -38,11 +43,13 @@ pub enum DropReason {
     Unmatched,
     /// A stack was not kept, because the map of stacks was full; the event was counted under [`LOST_STACK`].
     Stack,
+    /// What an event left for others was not kept, because there were too many keys; the event was counted.
+    State,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Series,
         Self::Inflight,
         Self::Busy,
@@ -50,6 +57,7 @@ impl DropReason {
         Self::Fault,
         Self::Unmatched,
         Self::Stack,
+        Self::State,
     ];
 
     /// Its index in the map of drops.
@@ -67,6 +75,7 @@ impl DropReason {
             Self::Fault => "fault",
             Self::Unmatched => "unmatched",
             Self::Stack => "max_stacks",
+            Self::State => "max_state",
         }
     }
 }
@@ -106,6 +115,8 @@ pub struct Layout {
     /// Places in a row's key of numbers of block devices, if only some devices are wanted: there is a map of those that are not,
     /// keyed by the number, 8 bytes.
     pub chosen: Vec<u32>,
+    /// The state.
+    pub state: StateLayout,
 }
 
 /// The copies of a row, one after the other. Each is written by some of the CPUs, so that not all CPUs wait for the same
@@ -361,7 +372,21 @@ impl Layout {
         let traced = probe.events.iter().any(TypedEvent::asks_for_traced);
         let chosen =
             probe.chosen.iter().filter_map(|index| labels.get(*index)).map(|slot| slot.offset).collect();
-        Self { labels, key_size, metrics, row_size, per_cpu, copies, max_rows, start, stacks, traced, chosen }
+        let state = StateLayout::new(probe);
+        Self {
+            labels,
+            key_size,
+            metrics,
+            row_size,
+            per_cpu,
+            copies,
+            max_rows,
+            start,
+            stacks,
+            traced,
+            chosen,
+            state,
+        }
     }
 
     /// Most CPUs that write one copy of a row.

@@ -15,6 +15,8 @@ pub enum MapKind {
     PerCpuArray,
     /// `BPF_MAP_TYPE_RINGBUF`, 5.8; it has no keys and values, its entries are bytes
     Ring,
+    /// `BPF_MAP_TYPE_TASK_STORAGE`, for programs of all kinds 5.13: a value with each task, which goes when the task does
+    TaskStorage,
 }
 
 impl MapKind {
@@ -26,13 +28,19 @@ impl MapKind {
             Self::PerCpuHash => 5,
             Self::PerCpuArray => 6,
             Self::Ring => 27,
+            Self::TaskStorage => 29,
         }
     }
 
     /// The flags for `BPF_MAP_CREATE`.
     pub fn flags(self) -> u32 {
+        const NO_PREALLOC: u32 = 1;
         const MMAPABLE: u32 = 1 << 10;
-        if self == Self::SharedArray { MMAPABLE } else { 0 }
+        match self {
+            Self::SharedArray => MMAPABLE,
+            Self::TaskStorage => NO_PREALLOC,
+            Self::Hash | Self::Array | Self::PerCpuHash | Self::PerCpuArray | Self::Ring => 0,
+        }
     }
 }
 
@@ -69,6 +77,8 @@ impl MapDef {
             MapKind::PerCpuArray => entries * value * cpus,
             // Two pages of positions before the bytes.
             MapKind::Ring => entries + 2 * 4096,
+            // How many tasks will have a value is not known.
+            MapKind::TaskStorage => 0,
         }
     }
 }

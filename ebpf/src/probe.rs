@@ -5,6 +5,7 @@ mod device_group;
 mod kernel;
 mod overrides;
 mod reason;
+mod state;
 mod waiting;
 
 pub use crate::metric::MetricKind;
@@ -15,6 +16,7 @@ pub use device_group::*;
 pub use kernel::*;
 pub use overrides::*;
 pub use reason::*;
+pub use state::*;
 pub use waiting::*;
 
 use crate::{
@@ -109,6 +111,10 @@ pub struct Probe {
     pub between: bool,
     /// Optional events that the kernel has but refused, so that they are no longer among the events.
     pub left_out: Vec<AbsentEvent>,
+    /// Events that count nothing and only change the state.
+    pub notes: Vec<Event>,
+    /// Values that events leave for others, in the order written.
+    pub states: Vec<DeclaredState>,
     /// Labels, in the order written.
     pub labels: Vec<Label>,
     /// Metrics of events, in the order written.
@@ -144,7 +150,7 @@ impl Probe {
 
     /// All attach points of its events, including alternatives.
     pub fn attach_points(&self) -> impl Iterator<Item = &Spanned<AttachPoint>> {
-        self.starts.iter().chain(&self.ends).flat_map(|event| &event.at)
+        self.starts.iter().chain(&self.ends).chain(&self.notes).flat_map(|event| &event.at)
     }
 
     /// Whether it takes stacks of programs.
@@ -207,6 +213,8 @@ pub struct Event {
     pub saves: Vec<(Spanned<String>, Expression)>,
     /// The walk over a list, for each element of which the event counts.
     pub each: Option<Each>,
+    /// What becomes of the state after it.
+    pub changes: Vec<DeclaredChange>,
     /// Whether it is one end of `function`: the entry or the return of whole calls.
     pub whole: bool,
     /// Whether the probe runs without it where it does not exist.
@@ -229,6 +237,7 @@ impl Event {
             filter: None,
             saves: Vec::new(),
             each: None,
+            changes: Vec::new(),
             whole: false,
             optional: false,
             first: false,

@@ -155,6 +155,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
             max_entries: MAX_UNWANTED,
         });
     }
+    maps.extend(layout.state.maps());
     maps
 }
 
@@ -209,7 +210,7 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Copies;
+    use crate::layout::{Copies, StateLayout};
 
     fn layout() -> Layout {
         Layout {
@@ -224,6 +225,7 @@ mod tests {
             stacks: Vec::new(),
             traced: true,
             chosen: Vec::new(),
+            state: StateLayout::default(),
         }
     }
 

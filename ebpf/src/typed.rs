@@ -4,10 +4,12 @@
 //! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
 mod role;
+mod state;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
 pub use role::Role;
+pub use state::{StateEffect, TypedChange, TypedState};
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
@@ -194,6 +196,13 @@ pub enum TypedKind {
     Saved(usize),
     /// Named expression of this event, by its number.
     Let(usize),
+    /// What was left in a state before this event.
+    State {
+        /// The number of the state.
+        state: usize,
+        /// The parts of the key, if it is kept by key.
+        key: Vec<Typed>,
+    },
     /// The element of `each`.
     Item,
     /// The address of the context, which the verifier does not treat as a number.
@@ -320,6 +329,7 @@ impl Typed {
             TypedKind::Binary(_, a, b) | TypedKind::Extreme(_, a, b) => vec![a, b],
             TypedKind::Conditional(c, a, b) => vec![c, a, b],
             TypedKind::Stack { task: Some(task), .. } => vec![task],
+            TypedKind::State { key, .. } => key.iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -387,10 +397,14 @@ pub struct TypedProbe {
     pub name: String,
     /// Its help text.
     pub help: String,
-    /// Its events, starts first; each becomes a program.
+    /// Its events: notes, starts, ends; each becomes a program.
     pub events: Vec<TypedEvent>,
     /// Optional events that this kernel does not have.
     pub absent: Vec<AbsentEvent>,
+    /// Its state.
+    pub states: Vec<TypedState>,
+    /// Whether the kernel keeps what is per task with the task (`BPF_MAP_TYPE_TASK_STORAGE`, 6.4).
+    pub task_storage: bool,
     /// Parts of the key; empty for a probe of single events.
     pub key: Vec<Type>,
     /// Values that a start saves.
@@ -453,6 +467,8 @@ pub struct TypedEvent {
     pub labels: Vec<Typed>,
     /// One value for each metric, for an end or single event; `None` for a metric that the event does not feed.
     pub metrics: Vec<Option<TypedValue>>,
+    /// What it does to the state after all else.
+    pub changes: Vec<TypedChange>,
 }
 
 impl TypedEvent {
@@ -474,6 +490,7 @@ impl TypedEvent {
             each,
             labels,
             metrics,
+            changes,
         } = self;
         let each = each.iter().flat_map(|TypedEach { from, next, limit: _, budget }| {
             let budget = budget.iter().flat_map(|(size, within)| [size, within]);
@@ -483,7 +500,9 @@ impl TypedEvent {
             .iter()
             .flatten()
             .flat_map(|TypedValue { filter, value }| std::iter::once(value).chain(filter));
-        key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels).chain(metrics).chain(each)
+        let changes = changes.iter().flat_map(TypedChange::expressions);
+        let own = key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels);
+        own.chain(metrics).chain(each).chain(changes)
     }
 
     /// All expressions that its program computes, including the named ones.

@@ -10,7 +10,7 @@ pub use crate::{
 };
 
 use crate::{
-    eval::{self, Inputs, Value},
+    eval::{self, Inputs, StateValues, Value},
     layout::{Slot, StartLayout},
     typed::{Type, Typed},
     vm::Environment,
@@ -47,9 +47,10 @@ impl Waiting {
         let parts = saved.chain(layout.key.iter().map(|slot| bytes(*slot, key)));
         let mut values: Vec<Value> =
             self.values.iter().zip(parts).map(|(ty, bytes)| value(ty, bytes)).collect();
-        let machine = Environment::default();
+        let (machine, none) = (Environment::default(), StateValues::default());
         let tell = |typed: &Typed, saved: &[Value]| {
-            let event = Inputs { context: &[], machine: &machine, lets: &[], saved, duration: 0, item: 0 };
+            let (context, lets, state) = (&[], &[], &none);
+            let event = Inputs { context, machine: &machine, lets, saved, duration: 0, item: 0, state };
             eval::evaluate(typed, &event)
         };
         for shared in &self.shared {

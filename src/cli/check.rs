@@ -185,6 +185,14 @@ fn told(
         if shared_by > 1 {
             writeln!(text, "{:width$}            rows are shared by {shared_by} processors each", "")?;
         }
+        let state = &program.layout.state;
+        if state.task_size > 0 && state.with_task {
+            writeln!(
+                text,
+                "{:width$}            state per task is kept with each task, {} bytes and what the kernel adds",
+                "", state.task_size
+            )?;
+        }
         for line in cost::lines(program, &probe.shown, disks) {
             writeln!(text, "{:width$}            {line}", "")?;
         }

@@ -125,7 +125,11 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
         writeln!(text, "  let {} = {}", name.value, value.ast)?;
     }
     let counting = if probe.between { "between" } else { "end" };
-    for (role, events) in [("start", &probe.starts), (counting, &probe.ends)] {
+    for state in &probe.states {
+        let default = state.default.as_ref().map_or_else(String::new, |value| format!(" = {}", value.ast));
+        writeln!(text, "  state {} per {}{default}", state.name.value, state.per.word())?;
+    }
+    for (role, events) in [("note", &probe.notes), ("start", &probe.starts), (counting, &probe.ends)] {
         for event in events {
             let points: Vec<String> = event.at.iter().map(|at| at.value.to_string()).collect();
             writeln!(text, "  {role} {}", points.join(" or "))?;
@@ -152,6 +156,12 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
                     "    each {} from {} next {} limit {}",
                     each.name.value, each.from.ast, each.next.ast, each.limit
                 )?;
+            }
+            for change in &event.changes {
+                let key: String = change.key.iter().map(|part| format!("[{}]", part.ast)).collect();
+                let value =
+                    change.effect.value().map_or_else(String::new, |value| format!(" = {}", value.ast));
+                writeln!(text, "    {} {}{key}{value}", change.effect.word(), change.name.value)?;
             }
         }
     }

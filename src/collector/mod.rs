@@ -11,6 +11,7 @@ mod retire;
 mod retired;
 mod row;
 mod starts;
+mod state;
 mod unwanted;
 mod waiting;
 
@@ -32,6 +33,7 @@ use ledger::Ledger;
 use retired::Retired;
 use row::RowWords;
 use starts::{Start, Starts};
+use state::TimedStates;
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -95,6 +97,7 @@ pub struct ProbeReader {
     rows: sys::Map,
     drops: sys::Map,
     starts: Option<Starts>,
+    states: TimedStates,
     /// Where procfs is mounted.
     proc: PathBuf,
     clock: KernelClock,
@@ -213,6 +216,7 @@ impl ProbeReader {
             rows: open(ROWS)?,
             drops: open(DROPS)?,
             starts,
+            states: TimedStates::open(&attached, cpus)?,
             proc: host.proc.clone(),
             clock: KernelClock::of_process(&host.proc),
             cpus,
@@ -441,10 +445,11 @@ impl ProbeReader {
                 DropReason::Unmatched => dropped.unmatched = is_paired.then_some(count),
                 DropReason::Inflight if self.starts.is_none() => {}
                 DropReason::Stack if self.program().layout.stacks.is_empty() => {}
+                DropReason::State if !self.program().layout.state.may_be_full() => {}
                 _ => dropped.losses.push((reason.name(), count)),
             }
         }
-        if is_paired {
+        if is_paired || self.program().layout.state.may_expire() {
             dropped.losses.push(("expired", self.expired.load(Ordering::Relaxed)));
         }
         Ok(dropped)
@@ -454,8 +459,10 @@ impl ProbeReader {
     ///
     /// These are starts that have waited for the probe's `inflight_timeout`. A probe that reports their age and declares no
     /// such timeout keeps them longer, unless an end may have been missed since they began, or little room is left. Calls of
-    /// processes that are gone are given up too. `now_ns` is by the clock of [`ProbeReader::now_ns`].
+    /// processes that are gone are given up too, and so are keys of the state that were not set for long. `now_ns` is by the
+    /// clock of [`ProbeReader::now_ns`].
     pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
+        self.expired.fetch_add(self.states.expire(now_ns)?, Ordering::Relaxed);
         let Some(starts) = &self.starts else { return Ok(()) };
         let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();
         let mut before_ns = now_ns.saturating_sub(*inflight_timeout_ns);

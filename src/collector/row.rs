@@ -106,7 +106,7 @@ pub(super) fn to_f64(word: u64, signed: bool) -> f64 {
 pub(super) mod tests {
     use super::*;
     use tapster_ebpf::{
-        layout::Copies,
+        layout::{Copies, StateLayout},
         metric::{Counter, Gauge, Max},
         probe::Unit,
         typed::TypedMetricKind,
@@ -138,6 +138,7 @@ pub(super) mod tests {
             stacks: Vec::new(),
             traced: false,
             chosen: Vec::new(),
+            state: StateLayout::default(),
         }
     }
 

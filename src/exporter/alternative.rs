@@ -130,12 +130,12 @@ fn are_twins(one: &AttachPoint, other: &AttachPoint) -> bool {
 /// The probe without an alternative; `None` if no other follows it.
 fn without(probe: &Probe, place: &str) -> Option<Probe> {
     let mut probe = probe.clone();
-    let mut events = probe.starts.iter_mut().chain(&mut probe.ends);
+    let mut events = probe.starts.iter_mut().chain(&mut probe.ends).chain(&mut probe.notes);
     let refused = events.find_map(|event| {
         let index = event.at.iter().position(|at| at.value.to_string() == place)?;
         (index + 1 < event.at.len()).then(|| event.at[index].value.clone())
     })?;
-    for event in probe.starts.iter_mut().chain(&mut probe.ends) {
+    for event in probe.starts.iter_mut().chain(&mut probe.ends).chain(&mut probe.notes) {
         if let Some(index) = event.at.iter().position(|at| are_twins(&at.value, &refused))
             && index + 1 < event.at.len()
         {

@@ -1,13 +1,17 @@
 //! The maps of a probe, made by aya.
 
 use super::{LoadError, error::refused, refusal::RefusedObject};
+use crate::sys;
 use aya::maps::MapData;
 use aya_obj::{
     EbpfSectionKind,
     maps::{LegacyMap, bpf_map_def},
 };
-use std::os::fd::{AsFd, BorrowedFd};
-use tapster_ebpf::program::{MapDef, Program};
+use std::{
+    error::Error,
+    os::fd::{AsFd, BorrowedFd},
+};
+use tapster_ebpf::program::{MapDef, MapKind, Program};
 
 /// Maps in the order of their numbers in instructions.
 #[derive(Debug)]
@@ -17,10 +21,16 @@ impl Maps {
     /// Makes the maps of a probe.
     pub(super) fn create(program: &Program) -> Result<Self, LoadError> {
         let create = |map: &MapDef| {
-            MapData::create(definition(map), map.name, None).map_err(|error| LoadError::Map {
+            let refusal = |error: &(dyn Error + 'static)| LoadError::Map {
                 probe: program.name.clone(),
-                message: refused(&error, RefusedObject::Map),
-            })
+                message: refused(error, RefusedObject::Map),
+            };
+            // Its value needs types, which aya makes only of those in an object.
+            if map.kind == MapKind::TaskStorage {
+                let fd = sys::create_map(map).map_err(|error| refusal(&error))?;
+                return MapData::from_fd(fd).map_err(|error| refusal(&error));
+            }
+            MapData::create(definition(map), map.name, None).map_err(|error| refusal(&error))
         };
         program.maps.iter().map(create).collect::<Result<_, _>>().map(Self)
     }

@@ -3,11 +3,11 @@
 use super::bpf::{self, Attributes, BpfCommand};
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 use tapster_ebpf::{
     insn::{EncodedInsn, Insn},
-    program::MapDef,
+    program::{MapDef, MapKind},
 };
 
 /// Bytes for the verifier's log, first and second attempt. The refusal is at its end; the second size, the most that kernels
@@ -24,9 +24,29 @@ struct MapCreate {
     value_size: u32,
     max_entries: u32,
     flags: u32,
+    /// From `inner_map_fd` to `map_ifindex`.
+    unused: [u32; 7],
+    types: u32,
+    key_type: u32,
+    value_type: u32,
 }
+const _: () = assert!(std::mem::offset_of!(MapCreate, types) == 48);
 // SAFETY: numbers of one size only.
 unsafe impl Attributes for MapCreate {}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct BtfLoad {
+    types: u64,
+    log: u64,
+    size: u32,
+    log_size: u32,
+    log_level: u32,
+    /// The kernel reads whole structures of 8 bytes.
+    padding: u32,
+}
+// SAFETY: numbers only, without holes between them.
+unsafe impl Attributes for BtfLoad {}
 
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -120,17 +140,67 @@ impl From<io::Error> for LoadRefused {
     }
 }
 
-/// Makes a map.
+/// Makes a map. Values with tasks are described by types, which the kernel requires for them.
 pub fn create_map(map: &MapDef) -> io::Result<OwnedFd> {
+    let types = match map.kind {
+        MapKind::TaskStorage => Some(load_types(&words_types(map.value_size))?),
+        _ => None,
+    };
     let mut attributes = MapCreate {
         kind: map.kind.number(),
         key_size: map.key_size,
         value_size: map.value_size,
         max_entries: map.max_entries,
         flags: map.kind.flags(),
+        ..MapCreate::default()
     };
-    // SAFETY: no addresses, and the command makes a descriptor.
+    if let Some(types) = &types {
+        attributes.types = bpf::number(types.as_fd());
+        (attributes.key_type, attributes.value_type) = (KEY_TYPE, VALUE_TYPE);
+    }
+    // SAFETY: no addresses, and the command makes a descriptor. The map keeps the types itself.
     Ok(unsafe { bpf::bpf_fd(BpfCommand::MapCreate, &mut attributes) }?)
+}
+
+/// Numbers of the types of [`words_types`].
+const KEY_TYPE: u32 = 1;
+const WORD_TYPE: u32 = 2;
+const WORDS_TYPE: u32 = 3;
+const VALUE_TYPE: u32 = 4;
+
+/// BTF of a key, `int`, and of a value of this many bytes: a struct with an array of words. See
+/// `Documentation/bpf/btf.rst`.
+fn words_types(bytes: u32) -> Vec<u8> {
+    const INT: u32 = 1 << 24;
+    const ARRAY: u32 = 3 << 24;
+    const STRUCT: u32 = 4 << 24;
+    const SIGNED: u32 = 1 << 24;
+    let names = b"\0int\0word\0words\0value\0";
+    let [int, word, words, value] = [1, 5, 10, 16];
+    let types: [&[u32]; 4] = [
+        &[int, INT, 4, SIGNED | 32],
+        &[word, INT, 8, 64],
+        // Element, index, number of elements.
+        &[0, ARRAY, 0, WORD_TYPE, KEY_TYPE, bytes / 8],
+        // One member: its name, type and offset.
+        &[value, STRUCT | 1, bytes, words, WORDS_TYPE, 0],
+    ];
+    let types: Vec<u8> = types.concat().iter().flat_map(|number| number.to_ne_bytes()).collect();
+    let size = |bytes: &[u8]| u32::try_from(bytes.len()).expect("there are four types");
+    // Magic, version and flags; length of the header; then where types and names are behind it.
+    let header = [u32::from(0xeb9f_u16) | 1 << 16, 24, 0, size(&types), size(&types), size(names)];
+    let header: Vec<u8> = header.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    [header.as_slice(), &types, names].concat()
+}
+
+fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut attributes = BtfLoad {
+        types: types.as_ptr() as u64,
+        size: u32::try_from(types.len()).map_err(io::Error::other)?,
+        ..BtfLoad::default()
+    };
+    // SAFETY: the kernel reads `size` bytes, which live until after the call, and makes a descriptor.
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::BtfLoad, &mut attributes) }?)
 }
 
 /// Loads a program; its instructions refer to these maps by index.

@@ -49,13 +49,18 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
     let pair = if random.one_in(3) { Some(event(&mut random, kernel, btf, points)?) } else { None };
     let mut yaml = format!("probes:\n  - name: p{seed}\n");
     let rows = random.pick(&["auto", "auto", "per_cpu", "shared"]);
+    let note = if random.one_in(3) { Some(event(&mut random, kernel, btf, points)?) } else { None };
     let mut writer = Writer { random, walker, names: Vec::new(), has_stack: false };
+    let state = note.map(|(at, own)| writer.state(&mut yaml, &at, own)).unwrap_or_default();
+    writer.walker.roots.extend(state.iter().cloned());
     match pair {
         None => {
             let _ = writeln!(yaml, "    at: \"{at}\"");
             writer.lets(&mut yaml);
             writer.filter(&mut yaml, "    ");
-            writer.each(&mut yaml, "    ");
+            if !writer.each(&mut yaml, "    ") && !state.is_empty() {
+                writer.changes(&mut yaml, "    ");
+            }
         }
         Some((end, end_walker)) => {
             yaml += "    max_inflight: 64\n";
@@ -81,12 +86,18 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
                 saved.push(Way { text: format!("start.s{index}"), end });
             }
             writer.filter(&mut yaml, "      ");
+            if !state.is_empty() {
+                writer.changes(&mut yaml, "      ");
+            }
             writer.walker = end_walker;
+            writer.walker.roots.extend(state.iter().cloned());
             let _ = writeln!(yaml, "    end:\n      at: \"{end}\"\n      key: {}", quote(&end_key));
             writer.walker.roots.extend(saved);
             writer.walker.roots.push(Way { text: "duration".into(), end: End::Number });
             writer.filter(&mut yaml, "      ");
-            writer.each(&mut yaml, "      ");
+            if !writer.each(&mut yaml, "      ") && !state.is_empty() {
+                writer.changes(&mut yaml, "      ");
+            }
         }
     }
     Some(writer.finish(yaml, rows))
@@ -140,6 +151,10 @@ impl Writer<'_> {
     fn finish(mut self, mut yaml: String, rows: &str) -> String {
         self.labels(&mut yaml);
         self.metrics(&mut yaml);
+        if yaml.contains("    state:") {
+            // Each is read, which else would be a mistake.
+            yaml += "      - counter: all_total\n        value: 'state.c + state.t + state.k[tid] + (state.s == comm) + (state.ts == comm)'\n        where: 'state.ks[tid][comm] == comm'\n";
+        }
         // What could do nothing is refused: a limit of one series, shared rows of what each CPU keeps.
         if yaml.contains("    labels:") {
             yaml += "    max_series: 64\n";
@@ -171,7 +186,7 @@ struct Writer<'a> {
     has_stack: bool,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     fn any_way(&mut self) -> Way {
         if !self.names.is_empty() && self.random.one_in(4) {
             return self.names[self.random.below(self.names.len())].clone();
@@ -256,11 +271,57 @@ impl Writer<'_> {
         }
     }
 
-    fn each(&mut self, yaml: &mut String, indent: &str) {
-        if !self.random.one_in(4) {
-            return;
+    /// State of every kind, and an event that writes it; how it is read.
+    fn state(&mut self, yaml: &mut String, at: &AttachPoint, walker: Walker<'a>) -> Vec<Way> {
+        let default = self.random.pick(&["0", "-1", "77", "0xffff_ffff_ffff"]).to_owned();
+        let _ = write!(
+            yaml,
+            "    state:\n      c: {{ per: cpu, default: {default} }}\n      s: {{ per: cpu }}\n      t: {{ per: task, default: {default} }}\n      ts: {{ per: task }}\n      k: {{ per: key, timeout: 1m, default: {default} }}\n      ks: {{ per: key }}\n"
+        );
+        let own = std::mem::replace(&mut self.walker, walker);
+        let _ = writeln!(yaml, "    note:\n      at: \"{at}\"");
+        self.filter(yaml, "      ");
+        self.changes(yaml, "      ");
+        self.walker = own;
+        let key = self.way(End::Number).text;
+        let way = |text: String, end| Way { text, end };
+        vec![
+            way("state.c".into(), End::Number),
+            way("state.t".into(), End::Number),
+            way("state.s".into(), End::Text),
+            way("state.ts".into(), End::Text),
+            way(format!("state.k[{key}]"), End::Number),
+            way("state.ks[tid][comm]".into(), End::Text),
+        ]
+    }
+
+    /// What an event does to that state.
+    fn changes(&mut self, yaml: &mut String, indent: &str) {
+        let (key, other) = (self.way(End::Number).text, self.way(End::Number).text);
+        let values = [
+            ("c".to_owned(), self.number()),
+            ("s".to_owned(), self.text()),
+            ("t".to_owned(), self.number()),
+            ("ts".to_owned(), self.text()),
+            (format!("k[{key}]"), self.number()),
+            (format!("ks[{other}][comm]"), self.text()),
+        ];
+        let _ = writeln!(yaml, "{indent}set:");
+        for (name, value) in values {
+            let _ = writeln!(yaml, "{indent}  '{name}': '{value}'");
         }
-        let Some((from, next)) = self.walker.list(&mut self.random) else { return };
+        let added = self.number();
+        let _ =
+            writeln!(yaml, "{indent}add:\n{indent}  'k[{other}]': '{added}'\n{indent}  c: 1\n{indent}  t: 1");
+        let _ = writeln!(yaml, "{indent}clear: ['ks[{key}][comm]', s, ts]");
+    }
+
+    /// Whether it has a walk.
+    fn each(&mut self, yaml: &mut String, indent: &str) -> bool {
+        if !self.random.one_in(4) {
+            return false;
+        }
+        let Some((from, next)) = self.walker.list(&mut self.random) else { return false };
         let limit = 1 + self.random.below(EACH_LIMIT);
         let _ = write!(
             yaml,
@@ -273,6 +334,7 @@ impl Writer<'_> {
             let _ = write!(yaml, ", size: '{size}', within: '{within}'");
         }
         *yaml += " }\n";
+        true
     }
 
     fn labels(&mut self, yaml: &mut String) {

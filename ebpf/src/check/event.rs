@@ -55,7 +55,7 @@ fn call(event: &Event, resolved: &Resolved, several: bool) -> Vec<Typed> {
 }
 
 /// Names the kinds of a key's parts.
-fn shape(types: &[Type]) -> String {
+pub(super) fn shape(types: &[Type]) -> String {
     let kind = |ty: &Type| match ty {
         Type::Text { capacity } => format!("a text of {capacity} bytes"),
         Type::Bytes { size } => format!("{size} bytes"),
@@ -211,6 +211,7 @@ impl Checker<'_> {
             item: None,
             saved: None,
             unsaved: &self.unsaved,
+            states: self.states,
         };
         let text = ast.to_string();
         let span = event.at.first().map_or(&event.span, |at| &at.span).clone();
@@ -273,6 +274,7 @@ impl Checker<'_> {
             item: None,
             saved: role.takes_start().then_some(saved.as_slice()),
             unsaved: &unsaved,
+            states: self.states,
         };
         let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
         for (name, expression) in declared.iter() {
@@ -319,8 +321,9 @@ impl Checker<'_> {
             }
         }
         let saves = self.saves(event, role, &scope);
-        let (labels, metrics) =
-            if role == Role::Start { (Vec::new(), Vec::new()) } else { self.action(event, &scope) };
+        let counts = matches!(role, Role::End | Role::Single | Role::Between);
+        let (labels, metrics) = if counts { self.action(event, &scope) } else { (Vec::new(), Vec::new()) };
+        let changes = self.changes(event, &scope);
         TypedEvent {
             role,
             at: at.clone(),
@@ -336,6 +339,7 @@ impl Checker<'_> {
             each,
             labels,
             metrics,
+            changes,
         }
     }
 
@@ -347,7 +351,7 @@ impl Checker<'_> {
             self.error(span, "`from` must be a pointer to the first element", "for example args.rq.bio");
             return None;
         };
-        if is_reserved(&each.name.value) {
+        if is_reserved(&each.name.value) || !self.probe.states.is_empty() && each.name.value == "state" {
             self.error(
                 each.name.span.clone(),
                 format!("`{}` is a name of the language", each.name.value),
@@ -406,7 +410,7 @@ impl Checker<'_> {
         keys: &[Typed],
         joined: &mut Option<Vec<Type>>,
     ) {
-        if role == Role::Single {
+        if matches!(role, Role::Single | Role::Note) {
             return;
         }
         let types: Vec<Type> = keys.iter().map(|key| key.ty.clone()).collect();

@@ -24,6 +24,9 @@ impl Scope<'_> {
             match name.as_str() {
                 "args" => return self.argument(expression, field.span.clone(), &field.name),
                 "start" => return self.saved(expression, field.span.clone(), &field.name),
+                "state" if !self.states.declared.is_empty() => {
+                    return self.state(expression, field.span.clone(), &field.name, &[]);
+                }
                 _ => {}
             }
         }
@@ -121,6 +124,9 @@ impl Scope<'_> {
         base: &Expr,
         index: &Expr,
     ) -> Result<Operand, Problems> {
+        if let Some(state) = self.indexed_state(expression, expr) {
+            return state;
+        }
         let index_value = self
             .value(expression, index)
             .and_then(|typed| self.no_text(expression, index, typed, "an index"))?;

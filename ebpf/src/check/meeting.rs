@@ -92,7 +92,7 @@ fn at_place(event: &Event, at: &AttachPoint) -> crate::diagnostic::Span {
 }
 
 /// Whether both can be the same event of the kernel while the conditions of both hold.
-fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
+pub(super) fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
     let together = |function: Option<u32>| {
         let facts = [a, b].into_iter().flat_map(|event| {
             event.filters.iter().map(move |filter| Fact { holds: true, value: filter, event })

@@ -16,6 +16,7 @@ mod program_memory;
 mod scope;
 mod several;
 mod stack;
+mod state;
 mod target_label;
 mod text;
 mod waiting;
@@ -26,33 +27,54 @@ use crate::{
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
     missing::AbsentEvent,
-    probe::{AttachPoint, Decoder, Probe},
+    probe::{AttachPoint, Decoder, KernelVersion, Probe, StateScope},
     target::Target,
-    typed::{Role, Type, TypedEvent, TypedProbe},
+    typed::{Role, Type, Typed, TypedEvent, TypedProbe},
     usdt::FileId,
 };
 use scope::{Problem, Problems, SavedValue, is_reserved};
+use state::KnownStates;
 use std::collections::{HashMap, HashSet};
 pub use target_label::overruled;
+
+/// The first kernel that keeps values with tasks, for programs of all kinds, in memory that it has set aside
+/// (`bpf_mem_cache_alloc` in `bpf_local_storage.c`). From 5.13 on it allocates, which may wake a task, and that must not be at events
+/// like `sched_switch`, which come while a run queue is locked.
+const TASK_STORAGE: KernelVersion = KernelVersion(6, 4, 0);
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
 
 /// Checks a probe against a kernel.
 pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagnostic>> {
-    let mut checker = Checker {
-        probe,
-        target,
-        diagnostics: Vec::new(),
-        saved: Vec::new(),
-        unsaved: HashSet::new(),
-        functions: Vec::new(),
-        let_worked: HashSet::new(),
-        let_problems: Vec::new(),
-        absent: probe.left_out.clone(),
-    };
-    let typed = checker.probe();
-    let diagnostics = once(probe, &checker.functions, checker.diagnostics);
+    let mut states = KnownStates::of(probe);
+    let (typed, mut diagnostics) = (1..)
+        .find_map(|passes| {
+            let mut checker = Checker {
+                probe,
+                target,
+                diagnostics: Vec::new(),
+                saved: Vec::new(),
+                unsaved: HashSet::new(),
+                functions: Vec::new(),
+                let_worked: HashSet::new(),
+                let_problems: Vec::new(),
+                states: &states,
+                defaults: Vec::new(),
+                absent: probe.left_out.clone(),
+            };
+            let typed = checker.probe();
+            let Checker { diagnostics, defaults, functions, .. } = checker;
+            let diagnostics = once(probe, &functions, diagnostics);
+            let is_wrong = diagnostics.iter().any(Diagnostic::is_error);
+            let again = states.learn(passes, is_wrong, &defaults);
+            (!again).then_some((typed, diagnostics))
+        })
+        .expect("the number of passes is bounded");
+    if typed.is_none() && diagnostics.is_empty() {
+        let message = "the types of the state depend on each other without end";
+        diagnostics.push(Diagnostic::error(&probe.file, probe.name.span.clone(), message));
+    }
     typed.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)).ok_or(diagnostics)
 }
 
@@ -195,6 +217,9 @@ struct Checker<'a> {
     let_problems: Vec<(usize, Problems)>,
     /// Optional events that this kernel does not have.
     absent: Vec<AbsentEvent>,
+    states: &'a KnownStates<'a>,
+    /// What is read of each state where nothing was set, if that is declared.
+    defaults: Vec<Option<Typed>>,
 }
 
 /// The common type of two values at one place in a key: numbers, the larger of two texts, equally many bytes, or stacks of
@@ -233,13 +258,18 @@ impl Checker<'_> {
         let probe = self.probe;
         let own = probe.ends.iter().flat_map(|event| &event.own.lets);
         for (name, _) in probe.lets.iter().chain(own) {
-            if is_reserved(&name.value) {
+            if is_reserved(&name.value) || !probe.states.is_empty() && name.value == "state" {
                 self.error(
                     name.span.clone(),
                     format!("`{}` is a name of the language", name.value),
                     "choose another name",
                 );
             }
+        }
+        self.defaults = self.state_defaults();
+        let mut notes = Vec::new();
+        for event in &probe.notes {
+            notes.extend(self.event(event, Role::Note, &mut None).into_iter().map(|typed| (event, typed)));
         }
         let mut events = Vec::new();
         let mut key: Option<Vec<Type>> = None;
@@ -280,8 +310,16 @@ impl Checker<'_> {
         let mut warnings = pattern::patterns(probe);
         warnings
             .extend(events.iter().filter_map(|(event, typed)| program_memory::at_entry(probe, event, typed)));
-        let events: Vec<TypedEvent> = events.into_iter().map(|(_, typed)| typed).collect();
+        notes.extend(events);
+        self.state_meetings(&notes);
+        let mut events: Vec<TypedEvent> = notes.into_iter().map(|(_, typed)| typed).collect();
         self.walks(&events);
+        let of_task = probe.states.iter().position(|state| state.per == StateScope::Task);
+        let task_storage =
+            of_task.is_some() && self.target.kernel >= TASK_STORAGE && self.target.btf.is_some();
+        if let Some(state) = of_task.filter(|_| !task_storage) {
+            events.splice(0..0, self.forgetting(state));
+        }
         for (name, problems) in std::mem::take(&mut self.let_problems) {
             if !self.let_worked.contains(&name) {
                 self.diagnostics.extend(problems.into_iter().map(|problem| problem.diagnostic));
@@ -296,9 +334,10 @@ impl Checker<'_> {
                 self.none_is_there(name);
             }
         }
-        if self.diagnostics.iter().any(Diagnostic::is_error) {
+        if self.diagnostics.iter().any(Diagnostic::is_error) || self.states.are_open() {
             return None;
         }
+        let states = self.typed_states(&self.defaults.clone());
         let ends: Vec<&TypedEvent> = events.iter().filter(|event| event.role == role).collect();
         let labels = self.labels(&ends, &events);
         let metrics = self.metrics(&ends);
@@ -319,6 +358,8 @@ impl Checker<'_> {
             help: probe.help.clone(),
             events,
             absent: std::mem::take(&mut self.absent),
+            states,
+            task_storage,
             waiting,
             key: key.unwrap_or_default(),
             saved: self.saved.iter().map(|kept| (kept.name.clone(), kept.ty.clone())).collect(),

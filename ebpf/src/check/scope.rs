@@ -1,5 +1,6 @@
 //! The meaning of names in an expression: arguments, built-ins, `let` names, saved values.
 
+use super::state::KnownStates;
 use crate::{
     attach::{ArgumentValue, Resolved},
     btf::{Btf, BtfKind, TypeId},
@@ -129,6 +130,8 @@ pub(super) struct Scope<'a> {
     pub(super) saved: Option<&'a [SavedValue]>,
     /// Names of saved values whose mistakes were already reported at the starts.
     pub(super) unsaved: &'a HashSet<String>,
+    /// The state.
+    pub(super) states: &'a KnownStates<'a>,
 }
 
 impl<'a> Scope<'a> {
@@ -232,7 +235,8 @@ impl<'a> Scope<'a> {
                 }
             },
             "func" | "tracepoint" => return self.site(expression, expr, name),
-            "args" | "start" => {
+            "state" if self.states.declared.is_empty() => return self.other_name(expression, expr, name),
+            "args" | "start" | "state" => {
                 let message = format!("`{name}` needs a field behind it");
                 return Err(self.problem(
                     expression,

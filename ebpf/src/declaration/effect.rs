@@ -13,6 +13,7 @@ impl Reader {
         fields: &Fields<'_>,
         starts: &[Event],
         ends: &[Event],
+        notes: &[Event],
         metrics: &[Metric],
     ) {
         let leave_out = "leave it out";
@@ -32,7 +33,7 @@ impl Reader {
             let message = "`max_series` limits label sets, and a probe without labels has one";
             found.push((node, message.into(), leave_out));
         }
-        let mut points = starts.iter().chain(ends).flat_map(|event| &event.at).peekable();
+        let mut points = starts.iter().chain(ends).chain(notes).flat_map(|event| &event.at).peekable();
         if let (Some(node), true) = (fields.get("max_functions"), points.peek().is_some())
             && !points.any(|point| point.value.may_be_several())
         {

@@ -73,12 +73,14 @@ impl Reader {
         let each = fields.get("each").and_then(|node| self.each(node));
         let first = fields.get("first").and_then(|node| self.boolean(node, "first"));
         let first = first.unwrap_or_else(|| fields.key("first").default_truth());
+        let changes = self.changes(&fields);
         self.with_points(&fields, |event| Event {
             key: key.clone(),
             filter: filter.clone(),
             saves: saves.clone(),
             each: each.clone(),
             first,
+            changes: changes.clone(),
             ..event
         })
     }

@@ -1,6 +1,6 @@
 //! Keys of events that are one of several: of `events`, of `between`, and those that all events have.
 
-use super::keys::{ATTACH, EACH, ONE_OR_MORE_EXPRESSIONS};
+use super::keys::{ADD, ATTACH, CLEAR, EACH, ONE_OR_MORE_EXPRESSIONS, SET};
 use crate::key::{Fallback, Form, Key};
 
 /// Keys of `at`, where there are several attach points.
@@ -58,6 +58,9 @@ pub(super) const SINGLE: &[Key] = &[
         "What this event adds to metrics: name → expression. It feeds those that are named, and no others.",
     )
     .or(Fallback::Told("every metric with its own `value`")),
+    SET,
+    ADD,
+    CLEAR,
 ];
 
 /// Keys of an event of `between`.

@@ -3,7 +3,11 @@
 //!
 //! Keys of a single kind of metric are in the file of that kind, in [`crate::metric`].
 
+mod state;
+
 use super::event_keys::{AT, BETWEEN, ON_KERNELS, OPTIONAL, POINTS, SINGLE};
+pub(super) use state::{ADD, CLEAR, NOTE, SET, STATE};
+
 use crate::{
     key::{Fallback, Form, Key, concat, mapping, table, total},
     metric,
@@ -18,6 +22,8 @@ pub(super) const ATTACH: Form = Form::Either(&[Form::Text, Form::Mapping(POINTS)
 const TEXTS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
 const BETWEEN_EVENTS: Form = Form::Either(&[Form::Mapping(BETWEEN), Form::List(&Form::Mapping(BETWEEN))]);
+const NOTES: Form = Form::Either(&[Form::Mapping(NOTE), Form::List(&Form::Mapping(NOTE))]);
+const CHANGES: Form = Form::Named(&Form::Expression);
 
 /// Keys of a file.
 pub(super) const FILE: &[Key] = &[
@@ -259,6 +265,19 @@ pub(super) const PROBE: &[Key] = &[
     ),
     Key::new("let", Form::Named(&Form::Expression), "[Named expressions](#let)."),
     Key::new(
+        "state",
+        Form::Named(&Form::Mapping(STATE)),
+        "[Values that events leave for others](#state), read as `state.NAME`.",
+    ),
+    Key::new(
+        "note",
+        NOTES,
+        "[Events that count nothing](#state) and only change the state: one, or a list.",
+    ),
+    Key::new("set", CHANGES, "With `at`, as in an [event](#events): what becomes of the [state](#state)."),
+    Key::new("add", CHANGES, "With `at`: what is added to the [state](#state)."),
+    Key::new("clear", TEXTS, "With `at`: which of the [state](#state) is given up."),
+    Key::new(
         "where",
         Form::Expression,
         "[Which events count](#where); with `at`, and with `function` of its returns. Else it is in the events.",
@@ -352,6 +371,9 @@ pub(super) const EVENT: &[Key] = &[
         Form::Mapping(EACH),
         "End only: runs the action once for each element of [a list](#each).",
     ),
+    SET,
+    ADD,
+    CLEAR,
 ];
 
 /// Keys of `each`.
@@ -487,6 +509,8 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("points", POINTS),
         ("single event", SINGLE),
         ("between", BETWEEN),
+        ("state", STATE),
+        ("note", NOTE),
         ("each", EACH),
         ("label", LABEL),
         ("enumeration", ENUMERATION),

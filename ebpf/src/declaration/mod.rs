@@ -16,6 +16,7 @@ mod point;
 mod reason;
 mod regexp;
 mod single;
+mod state;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};
 pub use keys::{schema, tables};
@@ -183,6 +184,8 @@ impl Reader {
         let mut ends = self.events(fields.get("end"), "end");
         let filter = fields.get("where").and_then(|node| self.expression(node, "where"));
         let each = fields.get("each").and_then(|node| self.each(node));
+        let states = fields.get("state").map(|node| self.states(node)).unwrap_or_default();
+        let mut notes = fields.get("note").map(|node| self.notes(node)).unwrap_or_default();
         let saves = fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default();
         if let (Some(save), None) = (fields.get("save"), fields.get("function")) {
             self.error_hint(save.span.clone(), "`save` belongs to `start`", "or beside `function`");
@@ -221,9 +224,15 @@ impl Reader {
                 );
             }
             (Some(at), None, None) => {
+                let changes = self.changes(&fields);
                 for points in self.attach_points(at) {
                     let event = Event::new(points, at.span.clone());
-                    ends.push(Event { filter: filter.clone(), each: each.clone(), ..event });
+                    ends.push(Event {
+                        filter: filter.clone(),
+                        each: each.clone(),
+                        changes: changes.clone(),
+                        ..event
+                    });
                 }
             }
             (None, Some(_), Some(_)) => {
@@ -265,7 +274,14 @@ impl Reader {
             }
             (None, _, _) => {}
         }
-        self.root(&fields, &mut starts, &mut ends);
+        if fields.lacks("at")
+            && let Some((word, node)) =
+                ["set", "add", "clear"].iter().find_map(|word| Some((word, fields.get(word)?)))
+        {
+            let message = format!("`{word}` stands beside `at` or in an event");
+            self.error_hint(node.span.clone(), message, "move it to `start`, `end` or `note`");
+        }
+        self.root(&fields, [&mut starts, &mut ends, &mut notes]);
         let has_events = fields.get("events").is_some();
         let mut labels = fields.get("labels").map(|node| self.labels(node, has_events)).unwrap_or_default();
         let (metrics, waiting) =
@@ -298,7 +314,9 @@ impl Reader {
         });
         let enabled = fields.get("enabled").and_then(|node| self.boolean(node, "enabled"));
         let enabled = enabled.unwrap_or_else(|| fields.key("enabled").default_truth());
-        self.without_effect(&fields, &starts, &ends, &metrics);
+        self.without_effect(&fields, &starts, &ends, &notes, &metrics);
+        let events: Vec<&Event> = notes.iter().chain(&starts).chain(&ends).collect();
+        self.state_is_used(&states, &events, &lets, (&labels, &metrics), before);
         let probe = Probe {
             file: self.file.clone(),
             name: name?,
@@ -310,6 +328,8 @@ impl Reader {
             ends,
             between: is_between,
             left_out: Vec::new(),
+            notes,
+            states,
             labels,
             metrics,
             waiting,
@@ -325,7 +345,7 @@ impl Reader {
     }
 
     /// Reads `pid` and `container`: the root under which the binaries of all attach points are.
-    fn root(&mut self, fields: &Fields<'_>, starts: &mut [Event], ends: &mut [Event]) {
+    fn root(&mut self, fields: &Fields<'_>, events: [&mut Vec<Event>; 3]) {
         let root = match (fields.get("pid"), fields.get("container")) {
             (None, None) => return,
             (Some(_), Some(container)) => {
@@ -350,7 +370,7 @@ impl Reader {
             },
         };
         let Some((node, root)) = root else { return };
-        let mut points: Vec<_> = starts.iter_mut().chain(ends).flat_map(|event| &mut event.at).collect();
+        let mut points: Vec<_> = events.into_iter().flatten().flat_map(|event| &mut event.at).collect();
         if !points.is_empty() && points.iter().all(|point| point.value.binary().is_none()) {
             self.error_hint(
                 node.span.clone(),

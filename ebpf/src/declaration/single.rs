@@ -42,9 +42,11 @@ impl Reader {
         };
         let filter = fields.get("where").and_then(|node| self.expression(node, "where"));
         let each = fields.get("each").and_then(|node| self.each(node));
+        let changes = self.changes(&fields);
         self.with_points(&fields, |event| Event {
             filter: filter.clone(),
             each: each.clone(),
+            changes: changes.clone(),
             own: own.clone(),
             ..event
         })

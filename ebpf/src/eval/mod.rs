@@ -3,8 +3,10 @@
 //! [`evaluate`] computes a whole typed expression at an event from the definition of the language, independently of the
 //! lowering, so that tests can compare compiled programs with it.
 
+mod state;
 mod tree;
 
+pub use state::StateValues;
 pub use tree::{Inputs, Value, evaluate};
 
 use crate::{

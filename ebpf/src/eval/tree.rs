@@ -3,6 +3,7 @@
 //! [`super::binary`] defines what an operator does to two words; this module defines the operands: arguments, memory, texts.
 //! Memory that cannot be read, or is behind a null pointer, is 0, or an empty text.
 
+use super::StateValues;
 use crate::{
     typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator},
     vm::{Environment, Memory},
@@ -51,6 +52,8 @@ pub struct Inputs<'a> {
     pub duration: u64,
     /// The element of `each`.
     pub item: u64,
+    /// What events before this one left.
+    pub state: &'a StateValues,
 }
 
 /// Evaluates an expression at an event.
@@ -122,6 +125,7 @@ impl Evaluation<'_> {
             TypedKind::Builtin(builtin) => self.builtin(*builtin),
             TypedKind::Duration => self.event.duration,
             TypedKind::Saved(index) => self.event.saved.get(*index).map_or(0, Value::number),
+            TypedKind::State { state, key } => self.state(*state, key).number(),
             TypedKind::Item => self.event.item,
             TypedKind::Function(number) => number.map_or(self.event.machine.cookie, u64::from),
             TypedKind::Argument(offset) => little_endian(self.record(*offset, 8)),
@@ -223,6 +227,7 @@ impl Evaluation<'_> {
             TypedKind::Saved(index) => {
                 self.event.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
             }
+            TypedKind::State { state, key } => self.state(*state, key).text().to_vec(),
             TypedKind::Cut { text, most } => {
                 let mut bytes = of(text);
                 bytes.truncate(length(*most));
@@ -233,6 +238,11 @@ impl Evaluation<'_> {
             }
             _ => Vec::new(),
         }
+    }
+
+    fn state(&self, state: usize, key: &[Typed]) -> Value {
+        let key: Vec<Value> = key.iter().map(|part| self.value(part)).collect();
+        self.event.state.read(state, &key, self.event)
     }
 
     fn builtin(&self, builtin: Builtin) -> u64 {

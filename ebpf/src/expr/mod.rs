@@ -68,6 +68,11 @@ impl Expr {
         Self { kind, span: 0..0 }
     }
 
+    /// Whether `found` is true of it or of any part of it.
+    pub fn any(&self, found: &impl Fn(&Self) -> bool) -> bool {
+        found(self) || self.children().into_iter().any(|part| part.any(found))
+    }
+
     /// The operands, in the order written.
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {

@@ -77,6 +77,8 @@ impl Helper {
             Self::ReadKernelStr => "probe_read_kernel_str",
             Self::RingReserve => "ringbuf_reserve",
             Self::RingSubmit => "ringbuf_submit",
+            Self::TaskStorageGet => "task_storage_get",
+            Self::TaskBtf => "get_current_task_btf",
             Self::AttachCookie => "get_attach_cookie",
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     layout::{Copies, DropReason, StartLayout},
     probe::KernelVersion,
     program::{ROWS, UNWANTED, ZERO, map_named},
-    typed::{AccessMode, Role, Typed, TypedEach, TypedKind},
+    typed::{AccessMode, Role, Typed, TypedChange, TypedEach, TypedKind},
 };
 use std::collections::BTreeSet;
 
@@ -34,10 +34,16 @@ impl Lowering<'_> {
         }
         let is_clock = |typed: &Typed| typed.kind == TypedKind::Builtin(crate::typed::Builtin::Nsecs);
         let reads_clock = event.computes(&is_clock);
-        let stamped = self.probe.metrics.iter().any(|metric| metric.kind.has_time());
+        let stamped = match event.role {
+            Role::Note => false,
+            _ => self.probe.metrics.iter().any(|metric| metric.kind.has_time()),
+        };
+        let is_timed = |change: &TypedChange| self.probe.states[change.state].timeout_ns.is_some();
+        let stamped = stamped || event.changes.iter().any(is_timed);
         // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
         let late = event.role.keeps_start() && !reads_clock && event.each.is_none();
-        if !late && (event.role != Role::Single || reads_clock || stamped) {
+        let is_of_pair = matches!(event.role, Role::Start | Role::End | Role::Between);
+        if !late && (is_of_pair || reads_clock || stamped) {
             self.stamp();
         }
         let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) =
@@ -200,8 +206,13 @@ impl Lowering<'_> {
 
     /// Handles the event or an element of its list; jumps to `skip` if it does not count.
     fn body(&mut self, skip: JumpLabel) {
+        if self.event.role == Role::Note {
+            let ready = self.ready_changes();
+            self.write_changes(&ready);
+            return;
+        }
         let Some(start) = &self.layout.start else {
-            self.count(skip);
+            self.count_and_write(skip);
             return;
         };
         self.prepare(&self.event.key);
@@ -210,8 +221,10 @@ impl Lowering<'_> {
         self.store_parts(&self.event.key, &start.key, key);
         match self.event.role {
             Role::Start => {
+                let ready = self.ready_changes();
                 let value = self.start_value(start);
                 self.keep_start(start, key, value);
+                self.write_changes(&ready);
             }
             Role::Between => {
                 // Before the ways part: what the next event needs is kept on all of them.
@@ -221,7 +234,7 @@ impl Lowering<'_> {
                 self.asm.place(begin);
                 self.keep_start(start, key, value);
             }
-            Role::End | Role::Single => self.end(start, key, skip),
+            Role::End | Role::Single | Role::Note => self.end(start, key, skip),
         }
     }
 
@@ -233,7 +246,19 @@ impl Lowering<'_> {
             self.asm.comment("where");
             self.tidied(|this| this.branch(filter, false, skip, 0));
         }
-        self.count(skip);
+        self.count_and_write(skip);
+    }
+    /// Counts the event; what it leaves for others is written whether or not there is room for its row.
+    fn count_and_write(&mut self, skip: JumpLabel) {
+        if self.event.changes.is_empty() {
+            self.count(skip);
+            return;
+        }
+        let ready = self.ready_changes();
+        let counted = self.asm.label();
+        self.count(counted);
+        self.asm.place(counted);
+        self.write_changes(&ready);
     }
 
     fn count(&mut self, skip: JumpLabel) {

@@ -19,6 +19,7 @@ fn calls(typed: &Typed) -> bool {
         | TypedKind::Comm
         | TypedKind::Stack { .. }
         | TypedKind::Contains { .. }
+        | TypedKind::State { .. }
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
         | TypedKind::TextField { .. }
@@ -53,6 +54,7 @@ impl Lowering<'_> {
                 let slot = self.lets.slot(*index);
                 self.load_value(dst, slot, &typed.ty);
             }
+            TypedKind::State { state, key } => self.read_state(*state, key, dst, &typed.ty),
             TypedKind::Item => {
                 self.mov(dst, R8);
                 self.unlink(dst, &typed.ty);

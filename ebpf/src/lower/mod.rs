@@ -13,6 +13,7 @@ mod metric;
 mod session;
 mod stack;
 mod start;
+mod state;
 mod text;
 
 use lets::LetSlots;
@@ -286,7 +287,8 @@ impl<'a> Lowering<'a> {
     /// Whether nothing else can write to a row before this program ends: the row is per CPU, no other program of the probe
     /// writes to it, and the kernel does not begin the program a second time on a CPU (it counts a missed run instead).
     fn is_alone(&self) -> bool {
-        let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
+        let writers =
+            self.probe.events.iter().filter(|event| matches!(event.role, Role::End | Role::Single)).count();
         writers == 1
             && self.layout.per_cpu
             && self.event.mechanism.link.is_raw_tracepoint()
@@ -387,6 +389,7 @@ fn chooses(typed: &Typed) -> bool {
         // Pointers other than the element are tested before.
         TypedKind::Load { base, .. } => !matches!(base.kind, TypedKind::Item),
         TypedKind::Stack { .. }
+        | TypedKind::State { .. }
         | TypedKind::Traced(_)
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }

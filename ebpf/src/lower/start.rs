@@ -253,7 +253,7 @@ impl Lowering<'_> {
     }
 
     /// Counts a failed update by the error in `r0`; 0 is success.
-    fn count_failure(&mut self, full: DropReason) {
+    pub(super) fn count_failure(&mut self, full: DropReason) {
         let (done, busy) = (self.asm.label(), self.asm.label());
         self.asm.jump_if(Cond::Eq, R0, 0, done);
         self.asm.jump_if(Cond::Ne, R0, FULL, busy);

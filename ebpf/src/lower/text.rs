@@ -106,6 +106,7 @@ impl Lowering<'_> {
                 let from = self.saved[*index];
                 self.copy(from, slot, &typed.ty, room);
             }
+            TypedKind::State { state, key } => self.copy_state(*state, key, slot, room),
             // Numbers are never asked for as a text: the checker refuses them.
             _ => self.zero(slot, 0, room),
         }

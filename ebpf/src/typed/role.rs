@@ -11,6 +11,8 @@ pub enum Role {
     Single,
     /// An end of what the event before it began, which it counts, and a start for the event after it.
     Between,
+    /// An event that only changes the state.
+    Note,
 }
 
 impl Role {

@@ -25,7 +25,7 @@ impl ProgramRun<'_> {
             Helper::MapLookup => self.map_lookup(),
             Helper::MapUpdate => self.map_update(),
             Helper::MapDelete => {
-                let (map, key) = (self.map_argument()?, self.key()?);
+                let (map, key) = (self.keyed_map()?, self.key()?);
                 Ok(code(self.memory.maps[map].remove(&key)))
             }
             Helper::KtimeNs => {
@@ -37,8 +37,9 @@ impl ProgramRun<'_> {
             Helper::PidTgid => Ok(self.env.pid_tgid),
             Helper::UidGid => Ok(self.env.uid_gid),
             Helper::Comm => self.comm(),
-            Helper::Task => Ok(self.env.task),
+            Helper::Task | Helper::TaskBtf => Ok(self.env.task),
             Helper::CgroupId => Ok(self.env.cgroup_id),
+            Helper::TaskStorageGet => self.task_storage(),
             Helper::AttachCookie => Ok(self.env.cookie),
             Helper::ReadUser => {
                 self.read(|run, address, size| Ok(environment::bytes(&run.env.user, address, size)))
@@ -65,6 +66,34 @@ impl ProgramRun<'_> {
         Ok(map)
     }
 
+    /// The map in `r1`, if it is one that programs use by key.
+    fn keyed_map(&self) -> Result<usize, Fault> {
+        let map = self.map_argument()?;
+        if self.memory.maps[map].is_with_tasks() { Err(Fault::NotMap(self.get(R1)?)) } else { Ok(map) }
+    }
+
+    /// `task_storage_get(map, task, value, flags)`: what is kept with the task, made of zeros with flag 1; 0 if there is none.
+    fn task_storage(&mut self) -> Result<u64, Fault> {
+        const CREATE: u64 = 1;
+        let (map, task, value, flags) = (self.map_argument()?, self.get(R2)?, self.get(R3)?, self.get(R4)?);
+        if !self.memory.maps[map].is_with_tasks() {
+            return Err(Fault::NotMap(self.get(R1)?));
+        }
+        if value != 0 || flags > CREATE {
+            return Ok(0);
+        }
+        let key = task.to_le_bytes();
+        if flags == CREATE && self.memory.maps[map].lookup(&key, self.env.cpu).is_none() {
+            let zeros = vec![0; self.memory.maps[map].value_size()];
+            let Environment { cpu, .. } = *self.env;
+            if self.memory.maps[map].update(&key, &zeros, 0, cpu).is_err() {
+                return Ok(0);
+            }
+        }
+        let cell = self.memory.maps[map].lookup(&key, self.env.cpu);
+        Ok(cell.map_or(0, |cell| self.memory.value_address(map, cell)))
+    }
+
     /// The key at `r2`.
     fn key(&self) -> Result<Vec<u8>, Fault> {
         self.bytes_for(R2, self.memory.maps[self.map_argument()?].key_size())
@@ -76,13 +105,13 @@ impl ProgramRun<'_> {
     }
 
     fn map_lookup(&self) -> Result<u64, Fault> {
-        let (map, key) = (self.map_argument()?, self.key()?);
+        let (map, key) = (self.keyed_map()?, self.key()?);
         let cell = self.memory.maps[map].lookup(&key, self.env.cpu);
         Ok(cell.map_or(0, |cell| self.memory.value_address(map, cell)))
     }
 
     fn map_update(&mut self) -> Result<u64, Fault> {
-        let (map, key, flags) = (self.map_argument()?, self.key()?, self.get(R4)?);
+        let (map, key, flags) = (self.keyed_map()?, self.key()?, self.get(R4)?);
         let value = self.bytes_for(R3, self.memory.maps[map].value_size())?;
         let Environment { cpu, .. } = *self.env;
         Ok(code(self.memory.maps[map].update(&key, &value, flags, cpu)))

@@ -13,6 +13,8 @@ pub enum VmMapKind {
     PercpuHash,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`
     PercpuArray,
+    /// `BPF_MAP_TYPE_TASK_STORAGE`; the key is the address of the task, 8 bytes, and there is room for all of them
+    TaskStorage,
 }
 
 impl VmMapKind {
@@ -34,7 +36,7 @@ pub struct VmMap {
     pub key_size: u32,
     /// Size of a value (on one CPU), bytes.
     pub value_size: u32,
-    /// Most elements; arrays have exactly this many.
+    /// Most elements; arrays have exactly this many, and values with tasks no limit.
     pub max_entries: u32,
 }
 
@@ -99,6 +101,10 @@ impl MapContents {
         self.declared.kind.is_percpu()
     }
 
+    pub(super) fn is_with_tasks(&self) -> bool {
+        self.declared.kind == VmMapKind::TaskStorage
+    }
+
     /// Whether the map has values for that CPU.
     pub(super) fn has_cpu(&self, cpu: u32) -> bool {
         !self.is_percpu() || size(cpu) < self.cpus
@@ -148,7 +154,9 @@ impl MapContents {
         match old {
             Some(_) if flags == NOEXIST => Err(EEXIST),
             None if flags == EXIST => Err(ENOENT),
-            None if self.elements.len() >= size(self.declared.max_entries) => Err(E2BIG),
+            None if !self.is_with_tasks() && self.elements.len() >= size(self.declared.max_entries) => {
+                Err(E2BIG)
+            }
             // A per-CPU element is updated in place, any other replaced (htab_map_update_elem).
             Some(first) if self.is_percpu() => Ok(first),
             old => {

@@ -5,7 +5,7 @@ use tapster_ebpf::{
     attach::Target,
     check, declaration,
     diagnostic::{Diagnostic, SourceFile},
-    eval::{Inputs, Value, evaluate},
+    eval::{Inputs, StateValues, Value, evaluate},
     host::HostFacts,
     lower,
     probe::Probe,
@@ -127,11 +127,13 @@ pub fn machine(program: &Program, environment: Environment) -> Vm {
         MapKind::Array | MapKind::SharedArray => vm::VmMapKind::Array,
         MapKind::PerCpuHash => vm::VmMapKind::PercpuHash,
         MapKind::PerCpuArray => vm::VmMapKind::PercpuArray,
+        MapKind::TaskStorage => vm::VmMapKind::TaskStorage,
         MapKind::Ring => unreachable!("no probe has a ring"),
     };
     let map = |map: &MapDef| VmMap {
         kind: kind(map.kind),
-        key_size: map.key_size,
+        // By the task's address.
+        key_size: if map.kind == MapKind::TaskStorage { 8 } else { map.key_size },
         value_size: map.value_size,
         max_entries: map.max_entries,
     };
@@ -178,6 +180,17 @@ impl Case {
 
     /// The expected rows after every program ran once on this context.
     pub fn expected(&self, machine: &Environment, context: &[u8], step_ns: u64) -> Rows {
+        self.expected_after(machine, context, step_ns, &mut StateValues::new(&self.typed.states))
+    }
+
+    /// The same where earlier events left `state`, which becomes what these leave.
+    pub fn expected_after(
+        &self,
+        machine: &Environment,
+        context: &[u8],
+        step_ns: u64,
+        state: &mut StateValues,
+    ) -> Rows {
         let mut saved: Vec<Value> = Vec::new();
         let mut machine = machine.clone();
         let mut rows = Rows::new();
@@ -191,8 +204,16 @@ impl Case {
         };
         let mut between: Option<(u64, Vec<Value>)> = None;
         for event in &self.typed.events {
-            let mut now =
-                Inputs { context, machine: &machine, lets: &event.lets, saved: &[], duration: 0, item: 0 };
+            let before = state.clone();
+            let mut now = Inputs {
+                context,
+                machine: &machine,
+                lets: &event.lets,
+                saved: &[],
+                duration: 0,
+                item: 0,
+                state: &before,
+            };
             let holds = |now: &Inputs<'_>, filters: &[tapster_ebpf::typed::Typed]| {
                 filters.iter().all(|filter| evaluate(filter, now).number() != 0)
             };
@@ -201,6 +222,14 @@ impl Case {
                     if holds(&now, &event.filters) {
                         saved = event.saves.iter().map(|save| evaluate(save, &now)).collect();
                         started = true;
+                        *state = before.after(&event.changes, &now);
+                    }
+                    machine.ktime_ns += step_ns;
+                    continue;
+                }
+                Role::Note => {
+                    if holds(&now, &event.filters) {
+                        *state = before.after(&event.changes, &now);
                     }
                     machine.ktime_ns += step_ns;
                     continue;
@@ -228,6 +257,9 @@ impl Case {
                 now.item = item;
                 if holds(&now, &event.filters) && holds(&now, &event.late_filters) {
                     feed(&mut rows, self.key(event, &now), fed(event, &now));
+                    if event.each.is_none() {
+                        *state = before.after(&event.changes, &now);
+                    }
                 }
             }
             if event.role == Role::Single {

@@ -23,7 +23,7 @@ const TEXT: usize = 96;
 const NUMBERS: usize = 112;
 
 /// Tracepoints `test:untyped`, which is not in BTF, `test:typed`, `test:task` with a `task_struct`, and `test:record` with a
-/// format; those of `alike` have formats of which two agree.
+/// format; those of `alike` have formats of which two agree; and the one at which a task is gone.
 #[derive(Debug)]
 pub struct World {
     pub btf: Btf,
@@ -70,6 +70,8 @@ const ALIKE: [(&str, &str); 3] = [
 ",
     ),
 ];
+/// `sched:sched_process_free`
+const FREE: &str = "format:\n\tfield:pid_t pid;\toffset:24;\tsize:4;\tsigned:1;\n";
 
 impl Tracepoints for World {
     fn format(&self, category: &str, name: &str) -> Option<String> {
@@ -78,13 +80,15 @@ impl Tracepoints for World {
         known.then(|| match (alike, name) {
             (Some((_, fields)), _) => (*fields).into(),
             (None, "record") => RECORD.into(),
+            (None, "sched_process_free") => FREE.into(),
             (None, _) => String::new(),
         })
     }
 
     fn all(&self) -> Vec<(String, String)> {
-        let test = ["untyped", "typed", "stop", "record", "task"].map(|name| ("test", name));
+        let test = ["untyped", "typed", "stop", "more", "record", "task"].map(|name| ("test", name));
         let all = test.into_iter().chain(ALIKE.map(|(name, _)| ("alike", name)));
+        let all = all.chain([("sched", "sched_process_free")]);
         all.map(|(category, name)| (category.into(), name.into())).collect()
     }
 }
