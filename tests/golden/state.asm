@@ -28,54 +28,50 @@ tracepoint:block:block_rq_complete (tracepoint):
     23: r2 = r10
     24: r2 += -32
     25: call map_lookup_elem#1
-    26: if r0 != 0 goto +19
-    27: r1 = *(u64 *)(r10 -40)
-    28: *(u64 *)(r10 -40) = r1
-    29: r1 = map[4] ll
-    31: r2 = r10
-    32: r2 += -32
-    33: r3 = r10
-    34: r3 += -48
-    35: r4 = 1
-    36: call map_update_elem#2
-    37: if r0 != -17 goto +13
-    38: r1 = *(u64 *)(r10 -40)
-    39: *(u64 *)(r10 -40) = r1
-    40: r1 = map[4] ll
-    42: r2 = r10
-    43: r2 += -32
-    44: call map_lookup_elem#1
-    45: if r0 == 0 goto +30
-    46: r1 = *(u64 *)(r10 -40)
-    47: lock *(u64 *)(r0 +8) += r1
-    48: r1 = *(u64 *)(r10 -48)
-    49: *(u64 *)(r0 +0) = r1
-    50: goto +25
-    51: if r0 == 0 goto +24
-    52: if r0 != -7 goto +12
-    53: r1 = 1
-    54: *(u64 *)(r10 -56) = r1
-    55: *(u64 *)(r10 -8) = 7
-    56: r1 = map[1] ll
-    58: r2 = r10
-    59: r2 += -8
-    60: call map_lookup_elem#1
-    61: if r0 == 0 goto +2
-    62: r1 = *(u64 *)(r10 -56)
-    63: lock *(u64 *)(r0 +0) += r1
-    64: goto +11
-    65: r1 = 1
-    66: *(u64 *)(r10 -56) = r1
-    67: *(u64 *)(r10 -8) = 2
-    68: r1 = map[1] ll
-    70: r2 = r10
-    71: r2 += -8
-    72: call map_lookup_elem#1
-    73: if r0 == 0 goto +2
-    74: r1 = *(u64 *)(r10 -56)
-    75: lock *(u64 *)(r0 +0) += r1
-    76: r0 = 0
-    77: exit
+    26: if r0 != 0 goto +15
+    27: r1 = map[4] ll
+    29: r2 = r10
+    30: r2 += -32
+    31: r3 = r10
+    32: r3 += -48
+    33: r4 = 1
+    34: call map_update_elem#2
+    35: if r0 != -17 goto +11
+    36: r1 = map[4] ll
+    38: r2 = r10
+    39: r2 += -32
+    40: call map_lookup_elem#1
+    41: if r0 == 0 goto +30
+    42: r1 = *(u64 *)(r10 -40)
+    43: lock *(u64 *)(r0 +8) += r1
+    44: r1 = *(u64 *)(r10 -48)
+    45: *(u64 *)(r0 +0) = r1
+    46: goto +25
+    47: if r0 == 0 goto +24
+    48: if r0 != -7 goto +12
+    49: r1 = 1
+    50: *(u64 *)(r10 -56) = r1
+    51: *(u64 *)(r10 -8) = 7
+    52: r1 = map[1] ll
+    54: r2 = r10
+    55: r2 += -8
+    56: call map_lookup_elem#1
+    57: if r0 == 0 goto +2
+    58: r1 = *(u64 *)(r10 -56)
+    59: lock *(u64 *)(r0 +0) += r1
+    60: goto +11
+    61: r1 = 1
+    62: *(u64 *)(r10 -56) = r1
+    63: *(u64 *)(r10 -8) = 2
+    64: r1 = map[1] ll
+    66: r2 = r10
+    67: r2 += -8
+    68: call map_lookup_elem#1
+    69: if r0 == 0 goto +2
+    70: r1 = *(u64 *)(r10 -56)
+    71: lock *(u64 *)(r0 +0) += r1
+    72: r0 = 0
+    73: exit
 
 tracepoint:sched:sched_wakeup (tracepoint):
      0: r6 = r1
