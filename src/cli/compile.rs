@@ -158,10 +158,14 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
                 )?;
             }
             for change in &event.changes {
-                let key: String = change.key.iter().map(|part| format!("[{}]", part.ast)).collect();
-                let value =
-                    change.effect.value().map_or_else(String::new, |value| format!(" = {}", value.ast));
-                writeln!(text, "    {} {}{key}{value}", change.effect.word(), change.name.value)?;
+                write!(text, "    {} {}", change.effect.word(), change.name.value)?;
+                for part in &change.key {
+                    write!(text, "[{}]", part.ast)?;
+                }
+                if let Some(value) = change.effect.value() {
+                    write!(text, " = {}", value.ast)?;
+                }
+                writeln!(text)?;
             }
         }
     }
