@@ -27,7 +27,7 @@ impl Reader {
                 }
                 vec![self.several_points(node, items)]
             }
-            _ => self.point(node).map(|point| vec![point]).into_iter().collect(),
+            Data::Scalar { .. } => self.point(node).map(|point| vec![point]).into_iter().collect(),
         }
     }
 
