@@ -263,15 +263,18 @@ fn calls(causes: &Causes) -> Outcome {
         Window::of("process/futex_waits.yaml", "futex_waits", || drop(causes.run("waits", 5, "10")));
     let waited = window.assert_times("futex_wait_seconds", &[COMM, ("result", "ETIMEDOUT")], 5);
     assert!((0.05..1.0).contains(&waited), "{waited} s");
-    let (window, ()) =
-        Window::of("process/syscalls.yaml", "syscalls,syscalls_by_command,syscall_errors", || {
+    let (window, ()) = Window::of(
+        "process/syscalls.yaml",
+        "system_calls,system_calls_by_command,system_call_errors",
+        || {
             causes.run("calls", 1000, "");
             causes.run("exhausts", 8, "");
-        });
-    assert!(window.count("syscalls_total", &[("syscall", "getppid")]) >= 1000);
-    let own = window.count("syscalls_by_command_total", &[COMM]);
+        },
+    );
+    assert!(window.count("system_calls_total", &[("syscall", "getppid")]) >= 1000);
+    let own = window.count("system_calls_by_command_total", &[COMM]);
     assert!((1008..1200).contains(&own), "{own} calls");
-    window.assert("syscall_errors_total", &[("syscall", "dup"), ("error", "EMFILE")], 8);
+    window.assert("system_call_errors_total", &[("syscall", "dup"), ("error", "EMFILE")], 8);
     let (window, ()) =
         Window::of("kernel/clock_changes.yaml", "clock_changes", || drop(causes.run("clocks", 4, "")));
     window.assert("clock_changes_total", &[COMM, ("call", "clock_adjtime"), ("error", "ok")], 4);

@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 /// Modules that have functions or tracepoints which probes name.
-const MODULES: [&str; 7] = ["ext4", "xfs", "btrfs", "ceph", "scsi_mod", "md_mod", "nf_defrag_ipv6"];
+const MODULES: [&str; 5] = ["ext4", "xfs", "btrfs", "scsi_mod", "md_mod"];
 
 /// The name of a result for a tracepoint.
 fn result(event: &str) -> String {

@@ -155,8 +155,12 @@ static void threads(int count)
 
 static void mallocs(int count)
 {
-    for (int index = 0; index < count; index++)
-        free(malloc(1234));
+    // Or the compiler leaves both calls out.
+    void *volatile bytes;
+    for (int index = 0; index < count; index++) {
+        bytes = malloc(1234);
+        free(bytes);
+    }
 }
 
 static void ends(int count)
