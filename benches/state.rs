@@ -10,6 +10,7 @@
     reason = "a benchmark stops where something is wrong"
 )]
 
+use std::fmt::Write;
 use tapster::{
     exporter::{Exporter, StartOptions},
     host::Host,
@@ -56,12 +57,11 @@ fn run_ns(yaml: &str, kernel: &Kernel) -> f64 {
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     let options = StartOptions { run_stats: true, attach: true, command: false };
     let (exporter, ..) = Exporter::start(&file.probes, kernel, &Host::default(), Vec::new(), options);
-    // SAFETY: the calls take and return numbers.
-    unsafe {
-        libc::getpgid(0);
-        for _ in 0..CALLS {
-            libc::syscall(libc::SYS_getppid);
-        }
+    // SAFETY: it takes and returns a number.
+    unsafe { libc::getpgid(0) };
+    for _ in 0..CALLS {
+        // SAFETY: it takes nothing and returns a number.
+        unsafe { libc::syscall(libc::SYS_getppid) };
     }
     let status = exporter.status().remove(0);
     assert!(status.down.is_none(), "{:?}", status.down);
@@ -94,7 +94,8 @@ fn main() {
             }
             let least = costs.iter().copied().fold(f64::MAX, f64::min);
             let mean = costs.iter().sum::<f64>() / f64::from(ROUNDS);
-            line += &format!("{:>16}", format!("{least:.1} {mean:.1}"));
+            let both = format!("{least:.1} {mean:.1}");
+            write!(line, "{both:>16}").unwrap();
         }
         println!("{line}");
     }

@@ -339,7 +339,7 @@ fn machine(random: &mut Random) -> (Environment, Vec<u64>) {
     const KERNEL: u64 = 0xffff_8880_0010_0000;
     let (bytes, places) = memory(random, KERNEL, 0x18);
     let mut environment = Environment {
-        pid_tgid: 0x3e8 << 32 | random.word() % 2,
+        pid_tgid: (0x3e8 << 32) | (random.word() % 2),
         comm: random.pick(&["test", "", "abcdefgh", "fifteen letters"]).as_bytes().to_vec(),
         cpu: u32::try_from(random.below(2)).unwrap(),
         ..Environment::default()
