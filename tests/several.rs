@@ -94,8 +94,12 @@ fn several() -> Outcome {
     let tapster = start(&probes);
     let before = tapster.scrape();
     let made: Vec<PathBuf> = (0..17).map(|number| directory.path().join(format!("d{number}"))).collect();
-    made.iter().for_each(|path| fs::create_dir(path).unwrap());
-    made[..5].iter().for_each(|path| fs::remove_dir(path).unwrap());
+    for path in &made {
+        fs::create_dir(path).unwrap();
+    }
+    for path in &made[..5] {
+        fs::remove_dir(path).unwrap();
+    }
     let file =
         File::options().read(true).write(true).create_new(true).open(directory.path().join("f")).unwrap();
     let sizes = [100, 2048, 5000];

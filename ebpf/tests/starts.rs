@@ -104,9 +104,9 @@ fn a_start_is_found_by_its_end_and_by_no_other() {
                 }
                 if first {
                 } else if vm.map(map(STARTS)).is_empty() {
-                    alone += 1
+                    alone += 1;
                 } else {
-                    collided += 1
+                    collided += 1;
                 }
             }
             for (key, value) in vm.map(map(ROWS)).iter() {
