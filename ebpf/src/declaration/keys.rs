@@ -517,6 +517,7 @@ mod tests {
                 (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
                 (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
                 (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
+                (Fallback::Text(_), Form::Text) => true,
                 (Fallback::Text(text), Form::Duration) => crate::key::duration(text).is_some(),
                 (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
                 _ => false,
