@@ -1,6 +1,7 @@
 //! Patterns of tracepoints, parts of texts, named structs and texts at entries and returns, against what a thread does itself.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 use tapster_testing as support;
 
@@ -91,21 +92,20 @@ fn open_by_untouched_name(directory: &Path) -> String {
 fn work(name: &str, directory: &Path) -> String {
     let directory = directory.to_owned();
     let body = move || {
-        // SAFETY: these only return numbers, and signal 0 is none.
-        unsafe {
-            for _ in 0..PPID {
-                libc::getppid();
+        let call = |times: u64, number: libc::c_long, arguments: [libc::c_long; 3]| {
+            let [a, b, c] = arguments;
+            for _ in 0..times {
+                // SAFETY: they take and return only numbers, and signal 0 is none.
+                assert!(unsafe { libc::syscall(number, a, b, c) } >= 0);
             }
-            for _ in 0..PGID {
-                libc::getpgid(0);
-            }
-            for _ in 0..KILLS {
-                assert_eq!(libc::kill(libc::getpid(), 0), 0);
-            }
-            for _ in 0..TGKILLS {
-                assert_eq!(libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), 0), 0);
-            }
-        }
+        };
+        let process = libc::c_long::from(process::id().cast_signed());
+        // SAFETY: it only returns a number.
+        let thread = libc::c_long::from(unsafe { libc::gettid() });
+        call(PPID, libc::SYS_getppid, [0; 3]);
+        call(PGID, libc::SYS_getpgid, [0; 3]);
+        call(KILLS, libc::SYS_kill, [process, 0, 0]);
+        call(TGKILLS, libc::SYS_tgkill, [process, thread, 0]);
         open_by_untouched_name(&directory)
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(body).unwrap().join().unwrap()

@@ -158,7 +158,7 @@ fn what_cannot_be_read_is_unknown_and_told_once() {
     fs::rename(machine.path("cpu"), machine.path("away")).unwrap();
     let cgroups = machine.open(LIMIT);
     cgroups.want().unwrap();
-    let foreign = 9 << ID_BITS | 77;
+    let foreign = 9 << ID_BITS | 0x4d;
     for _ in 0..3 {
         machine.look(&cgroups, &[service, old, foreign]);
         assert_eq!(path(&cgroups, service), "/a.service");

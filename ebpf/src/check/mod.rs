@@ -101,11 +101,12 @@ fn once(probe: &Probe, sites: &[(Option<FileId>, Site)], diagnostics: Vec<Diagno
         }
     }
     let told = known.into_iter().map(|(mut first, _, messages)| {
-        match messages.len() - 1 {
-            0 => {}
-            1 => first.message.push_str(" (and so at another event)"),
-            others => first.message.push_str(&format!(" (and so at {others} other events)")),
-        }
+        let message = match messages.len() - 1 {
+            0 => return first,
+            1 => format!("{} (and so at another event)", first.message),
+            others => format!("{} (and so at {others} other events)", first.message),
+        };
+        first.message = message;
         first
     });
     told.collect()
