@@ -14,7 +14,7 @@ use std::{
 impl Checker<'_> {
     /// A decoder whose enumerators are replaced by their numbers on this kernel. `own` are the enumerations that the label's value is
     /// declared as, one for each event.
-    pub(super) fn known(&mut self, decoder: &Spanned<Decoder>, own: BTreeSet<Option<TypeId>>) -> Decoder {
+    pub(super) fn known(&mut self, decoder: &Spanned<Decoder>, own: &BTreeSet<Option<TypeId>>) -> Decoder {
         let span = decoder.span.clone();
         match &decoder.value {
             Decoder::Table { rows, named, default } => Decoder::Table {
@@ -25,7 +25,7 @@ impl Checker<'_> {
             Decoder::Enumeration { name, strip, default } => {
                 let id = match name {
                     Some(name) => self.enumeration(&span, name),
-                    None => self.own(&span, &own),
+                    None => self.own(&span, own),
                 };
                 let rows = id.map(|id| self.names(id, strip.as_ref())).unwrap_or_default();
                 Decoder::Table { rows, named: Vec::new(), default: default.clone() }

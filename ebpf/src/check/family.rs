@@ -93,7 +93,7 @@ impl Checker<'_> {
                     }
                     self.reachable(&ty, decoder);
                     let values = ends.iter().map(|end| &end.labels[index]);
-                    self.known(decoder, values.map(|value| value.enumeration).collect())
+                    self.known(decoder, &values.map(|value| value.enumeration).collect())
                 }
                 None if is_function => self.function_names(),
                 None => match ty {

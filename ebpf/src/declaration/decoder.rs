@@ -17,7 +17,7 @@ const REGEXP: &str = "regexp";
 
 /// What a table says: number → text, enumerator → text, and the text for all other numbers.
 #[derive(Default)]
-struct Rows {
+struct WrittenTable {
     rows: BTreeMap<i64, String>,
     named: Vec<(String, String)>,
     default: Option<String>,
@@ -31,7 +31,7 @@ impl Reader {
             Data::Mapping(_) if has(node, FLAGS) => self.flags(node)?,
             Data::Mapping(_) if has(node, ENUM) || has(node, STRIP) => self.enumeration(node)?,
             Data::Mapping(_) => {
-                let Rows { rows, named, default } = self.rows(node)?;
+                let WrittenTable { rows, named, default } = self.rows(node)?;
                 Decoder::Table { rows, named, default }
             }
             Data::Sequence(_) => {
@@ -88,7 +88,7 @@ impl Reader {
                 let hint = "write the texts in the table as they are to be shown";
                 self.error_hint(strip.span, "there is nothing to strip from the texts of a table", hint);
             }
-            let Rows { rows, named, default } = self.rows(of)?;
+            let WrittenTable { rows, named, default } = self.rows(of)?;
             if default.is_some() {
                 let hint = "bits without a name are shown as `0x…`";
                 self.error_hint(of.span.clone(), "a table of flags has no `default`", hint);
@@ -103,13 +103,13 @@ impl Reader {
         self.text(node, STRIP).map(|text| Spanned::new(text, node.span.clone()))
     }
 
-    fn rows(&mut self, node: &Node) -> Option<Rows> {
+    fn rows(&mut self, node: &Node) -> Option<WrittenTable> {
         let Data::Mapping(entries) = &node.data else { return None };
         if entries.is_empty() {
             self.error_hint(node.span.clone(), "the table is empty", "a table is {0: read, 1: write}");
             return None;
         }
-        let mut table = Rows::default();
+        let mut table = WrittenTable::default();
         for (key, value) in entries {
             let (Some(number), Some(text)) = (self.text(key, "as"), self.text(value, "as")) else { continue };
             if number == "default" {

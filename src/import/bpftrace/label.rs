@@ -85,7 +85,9 @@ impl Scope<'_> {
                     let value = format!("start.{saved}");
                     match Decoder::named(decoder) {
                         // A saved value is 64 bits, and an address is not.
-                        Some(_) if decoder == "ip" => unsaid("an address whose type the script does not tell"),
+                        Some(_) if decoder == "ip" => {
+                            unsaid("an address whose type the script does not tell")
+                        }
                         Some(_) => Ok(label(value, Some(Written::text(decoder)))),
                         None => unsaid(&lacking(decoder)),
                     }
