@@ -2,6 +2,8 @@
 //! is neither, and of the examples in the documents.
 //!
 //! After a change: `TAPSTER_ACCEPT=1 cargo test --test import`, and read the diff as somebody would who moves to tapster.
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
+#![allow(clippy::format_collect, clippy::format_push_string, reason = "texts are short")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
 use tapster_testing as support;
@@ -26,7 +28,7 @@ use tapster_ebpf::{declaration, diagnostic::SourceFile};
 
 /// Files of a directory of `tests/import` with this end, sorted.
 fn files(directory: &str, end: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(fixture::file(&format!("import/{directory}"))).unwrap();
+    let entries = fs::read_dir(fixture::file(format!("import/{directory}"))).unwrap();
     let mut found: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| path.extension().is_some_and(|extension| extension == end));
     found.sort();
@@ -162,7 +164,10 @@ fn examples_of_the_document_are_imported() {
         let (between, behind) = behind.split_once("```yaml\n").unwrap();
         let (_, behind) = behind.split_once("```\n").unwrap();
         let name = script.lines().next().unwrap().trim_start_matches("// ");
-        assert!(name.ends_with(".bt"), "the first line of a script is its name: `{name}`");
+        assert!(
+            Path::new(name).extension().is_some_and(|end| end == "bt"),
+            "the first line of a script is its name: `{name}`"
+        );
         let file = SourceFile::new(name, script);
         let made = import(&file, ForeignFormat::Bpftrace, &ImportHints::default()).unwrap();
         new.push_str(&format!("{before}```bpftrace\n{script}```\n{between}```yaml\n{}```\n", made.text));
@@ -245,7 +250,7 @@ fn the_command_writes_probes_and_says_what_is_not() {
 fn compiled_here() -> Outcome {
     let mut number = 0;
     for name in ["runqueue", "opens", "calls", "forks", "cpus", "naps", "kills", "texts"] {
-        let path = fixture::file(&format!("import/scripts/{name}.bt"));
+        let path = fixture::file(format!("import/scripts/{name}.bt"));
         let (status, _, stderr) = with("", &["import", path.to_str().unwrap()], Path::new("."));
         assert_eq!(status, Some(0), "{name}: {stderr}");
         assert!(stderr.contains("`tapster check` here: "), "{stderr}");

@@ -1,5 +1,6 @@
 //! Probes that walk over what there is, beside what this process has and what `/proc` says of it: threads, sockets, files.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 use tapster_testing as support;
 

@@ -1,6 +1,7 @@
 //! The probe file that an import writes: probes and comments in the order of their source, and their YAML.
 
 use super::remark::plain;
+use std::fmt::Write as _;
 
 /// Widest line of a mapping or list that is written on one line.
 const WIDEST: usize = 110;
@@ -25,7 +26,7 @@ impl Written {
         Self::Text(text.into())
     }
 
-    pub(super) fn number(number: impl ToString) -> Self {
+    pub(super) fn number(number: &impl ToString) -> Self {
         Self::Bare(number.to_string())
     }
 
@@ -50,7 +51,7 @@ impl Written {
     fn write(&self, head: &str, indent: usize, out: &mut String) {
         let flow = self.flow();
         if matches!(self, Self::Text(_) | Self::Bare(_)) || indent + head.len() + 1 + flow.len() <= WIDEST {
-            out.push_str(&format!("{:indent$}{head} {flow}\n", ""));
+            let _ = writeln!(out, "{:indent$}{head} {flow}", "");
             return;
         }
         // Behind a dash the key itself stands two columns further.
@@ -58,8 +59,10 @@ impl Written {
         match self {
             Self::Text(_) | Self::Bare(_) => {}
             Self::List(items) => {
-                out.push_str(&format!("{:indent$}{head}\n", ""));
-                items.iter().for_each(|item| item.write("-", inner, out));
+                let _ = writeln!(out, "{:indent$}{head}", "");
+                for item in items {
+                    item.write("-", inner, out);
+                }
             }
             Self::Map(entries) if head == "-" => {
                 for (at, (key, value)) in entries.iter().enumerate() {
@@ -70,7 +73,7 @@ impl Written {
                 }
             }
             Self::Map(entries) => {
-                out.push_str(&format!("{:indent$}{head}\n", ""));
+                let _ = writeln!(out, "{:indent$}{head}", "");
                 for (key, value) in entries {
                     value.write(&format!("{}:", key_text(key)), inner, out);
                 }
@@ -91,10 +94,12 @@ pub(super) fn quoted(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
             // Not printable in YAML, or a byte order mark.
             '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
             }
             c => quoted.push(c),
         }
@@ -183,12 +188,16 @@ fn probe(keys: &[(String, Written)], out: &mut String) {
         match value {
             // One metric, one label or one event for each line is easier to change.
             Written::List(items) if matches!(items.first(), Some(Written::Map(_))) => {
-                out.push_str(&format!("{:indent$}{head}\n", ""));
-                items.iter().for_each(|item| item.write("-", 6, out));
+                let _ = writeln!(out, "{:indent$}{head}", "");
+                for item in items {
+                    item.write("-", 6, out);
+                }
             }
             Written::Map(entries) if entries.len() > 3 && key != "start" && key != "end" => {
-                out.push_str(&format!("{:indent$}{head}\n", ""));
-                entries.iter().for_each(|(name, value)| value.write(&format!("{}:", key_text(name)), 6, out));
+                let _ = writeln!(out, "{:indent$}{head}", "");
+                for (name, value) in entries {
+                    value.write(&format!("{}:", key_text(name)), 6, out);
+                }
             }
             value => value.write(&head, indent, out),
         }
@@ -200,7 +209,7 @@ fn comment(text: &str, indent: usize, out: &mut String) {
     let mut line = String::new();
     for word in plain(text).split(' ').filter(|word| !word.is_empty()) {
         if !line.is_empty() && indent + 2 + line.chars().count() + 1 + word.chars().count() > COMMENT {
-            out.push_str(&format!("{:indent$}# {line}\n", ""));
+            let _ = writeln!(out, "{:indent$}# {line}", "");
             line = String::from(" ");
         }
         if !line.is_empty() {
@@ -208,7 +217,7 @@ fn comment(text: &str, indent: usize, out: &mut String) {
         }
         line.push_str(word);
     }
-    out.push_str(&format!("{:indent$}#{}{line}\n", "", if line.is_empty() { "" } else { " " }));
+    let _ = writeln!(out, "{:indent$}#{}{line}", "", if line.is_empty() { "" } else { " " });
 }
 
 #[cfg(test)]
@@ -278,7 +287,8 @@ mod tests {
         ];
         let list = Written::List(texts.map(Written::text).to_vec());
         let map = Written::Map(texts.iter().map(|text| ((*text).to_owned(), Written::text(*text))).collect());
-        let numbers = Written::Map(vec![("-1".into(), Written::number(1)), ("0".into(), Written::text("x"))]);
+        let numbers =
+            Written::Map(vec![("-1".into(), Written::number(&1)), ("0".into(), Written::text("x"))]);
         let nested = Written::List(vec![
             Written::Map(vec![
                 ("at".into(), list.clone()),

@@ -560,8 +560,8 @@ mod tests {
             let fits = match (fallback, form) {
                 (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
                 (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
-                (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
-                (Fallback::Text(_), Form::Text) => true,
+                (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..]))
+                | (Fallback::Text(_), Form::Text) => true,
                 (Fallback::Text(text), Form::Duration) => crate::key::duration(text).is_some(),
                 (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
                 _ => false,

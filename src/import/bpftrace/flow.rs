@@ -117,11 +117,11 @@ impl Walker<'_> {
     fn step(&mut self, step: &Step, values: &mut Values, conditions: Vec<Term>) -> Option<Vec<Term>> {
         match &step.kind {
             StepKind::Set { target, operator, value } => {
-                let value = self.resolved(value, values);
+                let value = resolved(value, values);
                 self.set(step, target, *operator, value, values, &conditions);
             }
             StepKind::Value(term) => {
-                let term = self.resolved(term, values);
+                let term = resolved(term, values);
                 self.call(step, &term, &conditions);
             }
             StepKind::Block(steps) => return self.steps(steps, values, conditions),
@@ -149,7 +149,7 @@ impl Walker<'_> {
         values: &mut Values,
         conditions: Vec<Term>,
     ) -> Option<Vec<Term>> {
-        let condition = self.resolved(condition, values);
+        let condition = resolved(condition, values);
         if let Some(number) = constant(&condition) {
             return self.steps(if number == 0 { no } else { yes }, values, conditions);
         }
@@ -172,35 +172,8 @@ impl Walker<'_> {
                 Some(with(fails))
             }
             (Some(_), Some(_)) => {
-                self.merge(&condition, &before, values, values_if_not);
+                merge(&condition, &before, values, &values_if_not);
                 Some(conditions)
-            }
-        }
-    }
-
-    /// Joins the values of two branches into `values`, those of the first.
-    fn merge(&mut self, condition: &Term, before: &Values, values: &mut Values, others: Values) {
-        let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
-        for name in names {
-            let joined = match (values.get(&name), others.get(&name)) {
-                (Some(one), Some(other)) if one.spelling() == other.spelling() => continue,
-                (Some(one), Some(other)) => {
-                    let kind = TermKind::Choice(
-                        Rc::new(condition.clone()),
-                        Rc::new(one.clone()),
-                        Rc::new(other.clone()),
-                    );
-                    Term::new(kind, one.span.clone())
-                }
-                // Declared within a branch: it has no value outside of it.
-                (Some(one), None) if !before.contains_key(&name) => one.clone(),
-                (None, Some(other)) if !before.contains_key(&name) => other.clone(),
-                _ => continue,
-            };
-            if joined.size(MAX_SIZE) >= MAX_SIZE {
-                values.remove(&name);
-            } else {
-                values.insert(name, joined);
             }
         }
     }
@@ -240,7 +213,7 @@ impl Walker<'_> {
                 }
             }
             TermKind::Map { name, keys } => {
-                let keys: Vec<Term> = keys.iter().map(|key| self.resolved(key, values)).collect();
+                let keys: Vec<Term> = keys.iter().map(|key| resolved(key, values)).collect();
                 let (map, keys) = (name.clone(), flat_keys(&keys));
                 let gathers = value.as_call().filter(|(function, _)| GATHERING.contains(function));
                 let act = match (operator, gathers) {
@@ -282,8 +255,7 @@ impl Walker<'_> {
         };
         let act = match (function, arguments) {
             ("printf" | "print" | "join", _)
-                if function != "print"
-                    || !arguments.first().is_some_and(|first| first.as_map().is_some()) =>
+                if function != "print" || arguments.first().is_none_or(|first| first.as_map().is_none()) =>
             {
                 // What `join` prints is a list of texts, and no value.
                 let arguments = if function == "join" { Vec::new() } else { arguments.to_vec() };
@@ -317,27 +289,6 @@ impl Walker<'_> {
             self.flow.remarks.push(Remark::loss(span, said));
         } else if self.flow.deeds.len() < MAX_DEEDS {
             self.flow.deeds.push(Deed { conditions: conditions.to_vec(), act, span });
-        }
-    }
-
-    /// The expression with the values of its variables.
-    fn resolved(&mut self, term: &Term, values: &Values) -> Term {
-        match &term.kind {
-            TermKind::Variable(name) => match values.get(name) {
-                Some(value) => Term::new(value.kind.clone(), term.span.clone()),
-                None => term.clone(),
-            },
-            // `$tuple.1`
-            TermKind::Field(of, member) => {
-                let of = self.resolved(of, values);
-                if let (TermKind::Tuple(parts), Ok(at)) = (&of.kind, member.parse::<usize>())
-                    && let Some(part) = parts.get(at)
-                {
-                    return part.clone();
-                }
-                Term::new(TermKind::Field(Rc::new(of), member.clone()), term.span.clone())
-            }
-            _ => term.map(|part| self.resolved(part, values)),
         }
     }
 
@@ -429,5 +380,53 @@ fn constant(term: &Term) -> Option<u64> {
             }
         }
         _ => term.as_number(),
+    }
+}
+
+/// Joins the values of two branches into `values`, those of the first.
+fn merge(condition: &Term, before: &Values, values: &mut Values, others: &Values) {
+    let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
+    for name in names {
+        let joined = match (values.get(&name), others.get(&name)) {
+            (Some(one), Some(other)) if one.spelling() == other.spelling() => continue,
+            (Some(one), Some(other)) => {
+                let kind = TermKind::Choice(
+                    Rc::new(condition.clone()),
+                    Rc::new(one.clone()),
+                    Rc::new(other.clone()),
+                );
+                Term::new(kind, one.span.clone())
+            }
+            // Declared within a branch: it has no value outside of it.
+            (Some(one), None) if !before.contains_key(&name) => one.clone(),
+            (None, Some(other)) if !before.contains_key(&name) => other.clone(),
+            _ => continue,
+        };
+        if joined.size(MAX_SIZE) >= MAX_SIZE {
+            values.remove(&name);
+        } else {
+            values.insert(name, joined);
+        }
+    }
+}
+
+/// The expression with the values of its variables.
+fn resolved(term: &Term, values: &Values) -> Term {
+    match &term.kind {
+        TermKind::Variable(name) => match values.get(name) {
+            Some(value) => Term::new(value.kind.clone(), term.span.clone()),
+            None => term.clone(),
+        },
+        // `$tuple.1`
+        TermKind::Field(of, member) => {
+            let of = resolved(of, values);
+            if let (TermKind::Tuple(parts), Ok(at)) = (&of.kind, member.parse::<usize>())
+                && let Some(part) = parts.get(at)
+            {
+                return part.clone();
+            }
+            Term::new(TermKind::Field(Rc::new(of), member.clone()), term.span.clone())
+        }
+        _ => term.map(|part| resolved(part, values)),
     }
 }

@@ -167,10 +167,9 @@ fn lacking(decoder: &str) -> String {
 /// A name for the label of a term.
 pub(super) fn name_of(term: &Term) -> String {
     let name = match &term.kind {
-        TermKind::Name(name) | TermKind::Variable(name) => name.clone(),
         TermKind::Let(named) => named.name.clone(),
         TermKind::Field(of, name) if name.starts_with(|c: char| c.is_ascii_digit()) => name_of(of),
-        TermKind::Field(_, name) => name.clone(),
+        TermKind::Name(name) | TermKind::Variable(name) | TermKind::Field(_, name) => name.clone(),
         // A table is named by its key, unless that is a value of the start, which has the better name.
         TermKind::Map { name, keys } => match keys.first() {
             Some(key) if key.as_map().is_some() => name_of(key),
@@ -178,7 +177,7 @@ pub(super) fn name_of(term: &Term) -> String {
         },
         TermKind::Call { name, arguments } => match arguments.last() {
             Some(argument) if !matches!(argument.kind, TermKind::Number(_)) => name_of(argument),
-            _ => arguments.first().map_or_else(|| name.clone(), |first| name_of(first)),
+            _ => arguments.first().map_or_else(|| name.clone(), name_of),
         },
         TermKind::Unary(_, inner) | TermKind::Cast(_, inner) | TermKind::Index(inner, _) => name_of(inner),
         TermKind::Binary(_, a, b) => {

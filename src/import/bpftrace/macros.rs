@@ -95,7 +95,9 @@ impl<'s> Substitution<'s> {
             let inner = self.bind(found, arguments, bound, depth);
             // What the macro says is said of the place where it is called.
             let mut steps = self.steps(&found.body, &inner, depth + 1);
-            steps.iter_mut().for_each(|step| step.span = term.span.clone());
+            for step in &mut steps {
+                step.span = term.span.clone();
+            }
             return StepKind::Block(steps);
         }
         StepKind::Value(self.term(term, bound, depth))

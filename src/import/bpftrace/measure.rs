@@ -119,7 +119,7 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
             // When it was is no label.
             ShownValue::Text(term) if term.as_call().is_some_and(|(name, _)| name == "strftime") => {}
             ShownValue::Text(term) if !keys.iter().any(|key| key.spelling() == term.spelling()) => {
-                keys.push(term)
+                keys.push(term);
             }
             ShownValue::Number(term) if latency.is_none() && is_latency(&term, roles) => latency = Some(term),
             ShownValue::Number(term) if !is_time(&term) => drop(unlabelled.insert(label::name_of(&term))),
@@ -352,12 +352,12 @@ fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result
     if value.suffix == "_seconds" {
         let bounds = (1..=count).map(|number| {
             let ns = u128::from(min + number * step) * u128::from(value.scale);
-            Written::number(seconds(ns))
+            Written::number(&seconds(ns))
         });
         return Ok(Written::List(bounds.collect()));
     }
     let scheme = [("start", min + step - 1), ("width", step), ("count", count)];
-    let scheme = scheme.into_iter().map(|(key, number)| (key.to_owned(), Written::number(number)));
+    let scheme = scheme.into_iter().map(|(key, number)| (key.to_owned(), Written::number(&number)));
     Ok(Written::Map(vec![("linear".into(), Written::Map(scheme.collect()))]))
 }
 

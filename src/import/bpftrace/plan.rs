@@ -146,7 +146,8 @@ impl<'p> Planner<'p> {
         let names_probe = (rest.keys.len() < measure.keys.len()).then_some("probe");
         let head = several::events(&action.points, condition, self.passes_missing, names_probe)
             .map_err(|text| Unsaid { span: measure.span.clone(), text })?;
-        self.probe(action, &rest, &mut scope, head)
+        self.probe(action, &rest, &mut scope, head);
+        Ok(())
     }
 
     /// A measure of an end, with the events that kept what it reads.
@@ -210,7 +211,7 @@ impl<'p> Planner<'p> {
             return Err(unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends")));
         }
         let head = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
-        self.probe(action, measure, &mut scope, head)?;
+        self.probe(action, measure, &mut scope, head);
         let forgets =
             |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
         if !action.deeds.iter().any(forgets) {
@@ -290,13 +291,7 @@ impl<'p> Planner<'p> {
     }
 
     /// Writes a probe: what it is attached to, with its labels and metrics.
-    fn probe(
-        &mut self,
-        action: &Played,
-        measure: &Measure,
-        scope: &mut Scope<'_>,
-        head: Keys,
-    ) -> Result<(), Unsaid> {
+    fn probe(&mut self, action: &Played, measure: &Measure, scope: &mut Scope<'_>, head: Keys) {
         // Lines of several actions are told apart by what they are about.
         let first = action.points.first().map_or("", |point| point.target.as_str());
         let words = if measure.is_shown && self.several_lines { vec![first] } else { Vec::new() };
@@ -317,7 +312,7 @@ impl<'p> Planner<'p> {
             }
         }
         if metrics.is_empty() {
-            return Ok(());
+            return;
         }
         for (span, text) in notes {
             self.note(&span, text);
@@ -342,7 +337,6 @@ impl<'p> Planner<'p> {
         }
         keys.push(("metrics".into(), Written::List(metrics)));
         self.planned.items.push((action.span.clone(), SheetItem::Probe(keys)));
-        Ok(())
     }
 
     fn labels(&mut self, measure: &Measure, scope: &mut Scope<'_>) -> Vec<SaidLabel> {

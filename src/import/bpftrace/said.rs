@@ -93,8 +93,9 @@ impl Scope<'_> {
             }
             TermKind::Text(text) => Ok(Said::new(1, literal(text))),
             TermKind::Name(name) => self.word(name, term),
-            TermKind::Variable(name) => unsaid(format!("`${name}` has no value here")),
-            TermKind::Parameter(name) => unsaid(format!("`${name}` has no value here")),
+            TermKind::Variable(name) | TermKind::Parameter(name) => {
+                unsaid(format!("`${name}` has no value here"))
+            }
             TermKind::Let(named) => self.named(named),
             TermKind::Map { name, keys } => self.map(name, keys, term),
             TermKind::Field(of, member) => {

@@ -178,11 +178,10 @@ impl Term {
             TermKind::Number(number) => number.to_string(),
             TermKind::Text(text) => format!("{text:?}"),
             TermKind::Name(name) => name.clone(),
-            TermKind::Variable(name) => format!("${name}"),
             TermKind::Let(named) => format!("${}", named.name),
             TermKind::Map { name, keys } if keys.is_empty() => format!("@{name}"),
             TermKind::Map { name, keys } => format!("@{name}[{}]", all(keys)),
-            TermKind::Parameter(name) => format!("${name}"),
+            TermKind::Variable(name) | TermKind::Parameter(name) => format!("${name}"),
             TermKind::Field(a, name) => format!("{}.{name}", a.spelling()),
             TermKind::Index(a, b) => format!("{}[{}]", a.spelling(), b.spelling()),
             TermKind::Call { name, arguments } => format!("{name}({})", all(arguments)),
@@ -250,7 +249,7 @@ pub(super) fn assigned(steps: &[Step]) -> Vec<String> {
     for step in steps {
         match &step.kind {
             StepKind::Set { target: Term { kind: TermKind::Variable(name), .. }, .. } => {
-                names.push(name.clone())
+                names.push(name.clone());
             }
             StepKind::If { yes, no, .. } => names.extend([assigned(yes), assigned(no)].concat()),
             StepKind::Loop { changes, .. } => names.extend(changes.clone()),

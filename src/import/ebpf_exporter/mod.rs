@@ -12,6 +12,7 @@ use super::{
     remark::Remark,
     sheet::{SheetItem, Written},
 };
+use std::fmt::Write as _;
 use std::{collections::BTreeSet, sync::Arc};
 use tapster_ebpf::{
     diagnostic::{Diagnostic, SourceFile, Span},
@@ -230,11 +231,12 @@ impl Skeletons {
         }
         match (has_labels, is_histogram) {
             (true, true) => {
-                wanting.push("what labels and the value are, for which `0` and the like stand".into())
+                wanting.push("what labels and the value are, for which `0` and the like stand".into());
             }
             (true, false) => wanting.push("what labels are, for which `0` and the like stand".into()),
             (false, true) => {
-                wanting.push("what the value is, for which `0` stands: `duration` of a pair is a time".into())
+                wanting
+                    .push("what the value is, for which `0` stands: `duration` of a pair is a time".into());
             }
             (false, false) => wanting.push("which events count, as `where`".into()),
         }
@@ -242,7 +244,7 @@ impl Skeletons {
             format!("the C code says {}; put it in and remove `enabled: false`", wanting.join(" and "));
         let events = self.events.told();
         if !events.is_empty() {
-            said.push_str(&format!(". Its programs are at {events}"));
+            let _ = write!(said, ". Its programs are at {events}");
         }
         self.pieces.remarks.push(Remark::loss(span.clone(), said));
     }
