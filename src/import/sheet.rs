@@ -231,7 +231,7 @@ mod tests {
     fn same(node: &Node, written: &Written) {
         match (&node.data, written) {
             (Data::Scalar { text, .. }, Written::Text(wanted) | Written::Bare(wanted)) => {
-                assert_eq!(text, wanted)
+                assert_eq!(text, wanted);
             }
             (Data::Sequence(items), Written::List(wanted)) => {
                 assert_eq!(items.len(), wanted.len());
