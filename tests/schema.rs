@@ -167,6 +167,10 @@ fn the_reader_takes_every_key_of_the_schema_and_no_other() {
                 "{path:?} {key}"
             );
         }
+        // Any other key below `as` is that of a table; `tests/errors` has what its other forms refuse.
+        if path.last().is_some_and(|step| step == "as") {
+            continue;
+        }
         assert!(unknown(&path, "no_such_key"), "{path:?}: the reader takes any key");
     }
 }

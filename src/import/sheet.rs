@@ -10,18 +10,18 @@ const COMMENT: usize = 118;
 
 /// A value of YAML that is to be written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Written {
+pub(super) enum WrittenNode {
     /// A text or an expression: quoted where YAML would read it otherwise.
     Text(String),
     /// A number or `true`, as it is.
     Bare(String),
     /// `[a, b]`
-    List(Vec<Written>),
+    List(Vec<WrittenNode>),
     /// `{ a: b }`, in this order.
-    Map(Vec<(String, Written)>),
+    Map(Vec<(String, WrittenNode)>),
 }
 
-impl Written {
+impl WrittenNode {
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }
@@ -132,7 +132,7 @@ pub(super) enum SheetItem {
     /// A comment, wrapped where it is written.
     Comment(String),
     /// A probe: its keys in the order of the reference.
-    Probe(Vec<(String, Written)>),
+    Probe(Vec<(String, WrittenNode)>),
 }
 
 /// The file: a comment at its head, then probes and comments.
@@ -182,18 +182,18 @@ impl Sheet {
 }
 
 /// Writes a probe: each key on a line of its own.
-fn probe(keys: &[(String, Written)], out: &mut String) {
+fn probe(keys: &[(String, WrittenNode)], out: &mut String) {
     for (at, (key, value)) in keys.iter().enumerate() {
         let (head, indent) = if at == 0 { (format!("- {key}:"), 2) } else { (format!("{key}:"), 4) };
         match value {
             // One metric, one label or one event for each line is easier to change.
-            Written::List(items) if matches!(items.first(), Some(Written::Map(_))) => {
+            WrittenNode::List(items) if matches!(items.first(), Some(WrittenNode::Map(_))) => {
                 let _ = writeln!(out, "{:indent$}{head}", "");
                 for item in items {
                     item.write("-", 6, out);
                 }
             }
-            Written::Map(entries) if entries.len() > 3 && key != "start" && key != "end" => {
+            WrittenNode::Map(entries) if entries.len() > 3 && key != "start" && key != "end" => {
                 let _ = writeln!(out, "{:indent$}{head}", "");
                 for (name, value) in entries {
                     value.write(&format!("{}:", key_text(name)), 6, out);
@@ -228,19 +228,19 @@ mod tests {
         yaml::{self, Data, Node},
     };
 
-    fn same(node: &Node, written: &Written) {
+    fn same(node: &Node, written: &WrittenNode) {
         match (&node.data, written) {
-            (Data::Scalar { text, .. }, Written::Text(wanted) | Written::Bare(wanted)) => {
+            (Data::Scalar { text, .. }, WrittenNode::Text(wanted) | WrittenNode::Bare(wanted)) => {
                 assert_eq!(text, wanted);
             }
-            (Data::Sequence(items), Written::List(wanted)) => {
+            (Data::Sequence(items), WrittenNode::List(wanted)) => {
                 assert_eq!(items.len(), wanted.len());
                 items.iter().zip(wanted).for_each(|(item, wanted)| same(item, wanted));
             }
-            (Data::Mapping(entries), Written::Map(wanted)) => {
+            (Data::Mapping(entries), WrittenNode::Map(wanted)) => {
                 assert_eq!(entries.len(), wanted.len());
                 for ((key, value), (name, wanted)) in entries.iter().zip(wanted) {
-                    same(key, &Written::text(name));
+                    same(key, &WrittenNode::text(name));
                     same(value, wanted);
                 }
             }
@@ -248,7 +248,7 @@ mod tests {
         }
     }
 
-    /// Values of all forms, as wide as they are not written on one line, and texts that mean something to YAML.
+    /// VariableValues of all forms, as wide as they are not written on one line, and texts that mean something to YAML.
     #[test]
     fn what_is_written_is_read_back() {
         let texts = [
@@ -285,25 +285,30 @@ mod tests {
             "null",
             "(a + b) * 2",
         ];
-        let list = Written::List(texts.map(Written::text).to_vec());
-        let map = Written::Map(texts.iter().map(|text| ((*text).to_owned(), Written::text(*text))).collect());
-        let numbers =
-            Written::Map(vec![("-1".into(), Written::number(&1)), ("0".into(), Written::text("x"))]);
-        let nested = Written::List(vec![
-            Written::Map(vec![
+        let list = WrittenNode::List(texts.map(WrittenNode::text).to_vec());
+        let map = WrittenNode::Map(
+            texts.iter().map(|text| ((*text).to_owned(), WrittenNode::text(*text))).collect(),
+        );
+        let numbers = WrittenNode::Map(vec![
+            ("-1".into(), WrittenNode::number(&1)),
+            ("0".into(), WrittenNode::text("x")),
+        ]);
+        let nested = WrittenNode::List(vec![
+            WrittenNode::Map(vec![
                 ("at".into(), list.clone()),
                 ("key".into(), numbers.clone()),
                 ("b".into(), map.clone()),
             ]),
-            Written::Map(vec![("at".into(), map.clone()), ("key".into(), Written::text("tid"))]),
-            Written::List(vec![list.clone(), Written::text("c")]),
+            WrittenNode::Map(vec![("at".into(), map.clone()), ("key".into(), WrittenNode::text("tid"))]),
+            WrittenNode::List(vec![list.clone(), WrittenNode::text("c")]),
         ]);
         let keys = [("list", list), ("map", map), ("numbers", numbers), ("nested", nested)];
-        let keys: Vec<(String, Written)> = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        let keys: Vec<(String, WrittenNode)> = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let items = vec![SheetItem::Comment("a\nb".into()), SheetItem::Probe(keys.clone())];
         let written = Sheet { head: vec!["word ".repeat(60)], items }.write();
         let root = yaml::parse(&SourceFile::new("a", written.text.clone())).unwrap().unwrap();
-        let wanted = Written::Map(vec![("probes".into(), Written::List(vec![Written::Map(keys)]))]);
+        let wanted =
+            WrittenNode::Map(vec![("probes".into(), WrittenNode::List(vec![WrittenNode::Map(keys)]))]);
         same(&root, &wanted);
         assert!(written.text.lines().take(3).all(|line| line.starts_with("# ") && line.len() < 120));
         assert_eq!(written.begins, [5, 6]);

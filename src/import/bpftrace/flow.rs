@@ -50,7 +50,7 @@ pub(super) enum Act {
 
 /// What an action comes to.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
+pub(super) struct ScriptFlow {
     pub(super) deeds: Vec<Deed>,
     pub(super) remarks: Vec<Remark>,
     /// Places of printing that needs no counterpart.
@@ -58,19 +58,19 @@ pub(super) struct Flow {
 }
 
 /// A variable's value, by name.
-type Values = BTreeMap<String, Term>;
+type VariableValues = BTreeMap<String, Term>;
 
 struct Walker<'w> {
-    flow: Flow,
+    flow: ScriptFlow,
     lets: usize,
     /// Names of `let`s of the whole script → the values they have.
     names: &'w mut BTreeMap<String, String>,
 }
 
 /// Walks through an action. `names` are the `let`s of the script so far: one name is one value in all of them.
-pub(super) fn walk(action: &Action, names: &mut BTreeMap<String, String>) -> Flow {
-    let mut walker = Walker { flow: Flow::default(), lets: 0, names };
-    let mut values = Values::new();
+pub(super) fn walk(action: &Action, names: &mut BTreeMap<String, String>) -> ScriptFlow {
+    let mut walker = Walker { flow: ScriptFlow::default(), lets: 0, names };
+    let mut values = VariableValues::new();
     let conditions = action.filter.iter().flat_map(conjuncts).collect();
     walker.steps(&action.body, &mut values, conditions);
     walker.flow
@@ -107,14 +107,19 @@ fn negated(sign: &str) -> Option<&'static str> {
 
 impl Walker<'_> {
     /// Returns the conditions that hold behind the steps; `None` if nothing is reached there.
-    fn steps(&mut self, steps: &[Step], values: &mut Values, mut conditions: Vec<Term>) -> Option<Vec<Term>> {
+    fn steps(
+        &mut self,
+        steps: &[Step],
+        values: &mut VariableValues,
+        mut conditions: Vec<Term>,
+    ) -> Option<Vec<Term>> {
         for step in steps {
             conditions = self.step(step, values, conditions)?;
         }
         Some(conditions)
     }
 
-    fn step(&mut self, step: &Step, values: &mut Values, conditions: Vec<Term>) -> Option<Vec<Term>> {
+    fn step(&mut self, step: &Step, values: &mut VariableValues, conditions: Vec<Term>) -> Option<Vec<Term>> {
         match &step.kind {
             StepKind::Set { target, operator, value } => {
                 let value = resolved(value, values);
@@ -146,7 +151,7 @@ impl Walker<'_> {
         condition: &Term,
         yes: &[Step],
         no: &[Step],
-        values: &mut Values,
+        values: &mut VariableValues,
         conditions: Vec<Term>,
     ) -> Option<Vec<Term>> {
         let condition = resolved(condition, values);
@@ -184,7 +189,7 @@ impl Walker<'_> {
         target: &Term,
         operator: Option<&'static str>,
         value: Term,
-        values: &mut Values,
+        values: &mut VariableValues,
         conditions: &[Term],
     ) {
         let span = step.span.clone();
@@ -384,7 +389,7 @@ fn constant(term: &Term) -> Option<u64> {
 }
 
 /// Joins the values of two branches into `values`, those of the first.
-fn merge(condition: &Term, before: &Values, values: &mut Values, others: &Values) {
+fn merge(condition: &Term, before: &VariableValues, values: &mut VariableValues, others: &VariableValues) {
     let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
     for name in names {
         let joined = match (values.get(&name), others.get(&name)) {
@@ -411,7 +416,7 @@ fn merge(condition: &Term, before: &Values, values: &mut Values, others: &Values
 }
 
 /// The expression with the values of its variables.
-fn resolved(term: &Term, values: &Values) -> Term {
+fn resolved(term: &Term, values: &VariableValues) -> Term {
     match &term.kind {
         TermKind::Variable(name) => match values.get(name) {
             Some(value) => Term::new(value.kind.clone(), term.span.clone()),

@@ -8,9 +8,9 @@ mod label;
 mod section;
 
 use super::{
-    Pieces,
+    ScriptPieces,
     remark::Remark,
-    sheet::{SheetItem, Written},
+    sheet::{SheetItem, WrittenNode},
 };
 use std::fmt::Write as _;
 use std::{collections::BTreeSet, sync::Arc};
@@ -66,7 +66,7 @@ fn number(node: &Node, key: &str) -> Option<f64> {
 }
 
 /// Translates a file; `code` is the C code beside it.
-pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Pieces, Diagnostic> {
+pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<ScriptPieces, Diagnostic> {
     let hint = "it has `metrics:` with `counters:` and `histograms:`";
     let Some(root) = yaml::parse(file)? else {
         return Err(Diagnostic::error(file, 0..0, "the file is empty").hint(hint));
@@ -77,7 +77,7 @@ pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Pi
         );
     }
     let mut skeletons =
-        Skeletons { pieces: Pieces::default(), names: BTreeSet::new(), events: section::events(code) };
+        Skeletons { pieces: ScriptPieces::default(), names: BTreeSet::new(), events: section::events(code) };
     for (key, value) in entries(&root) {
         let span = key.span.clone();
         match text(key).unwrap_or_default() {
@@ -111,7 +111,7 @@ pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Pi
 
 /// What is being made of a file.
 struct Skeletons {
-    pieces: Pieces,
+    pieces: ScriptPieces,
     names: BTreeSet<String>,
     events: section::CodeEvents,
 }
@@ -163,15 +163,15 @@ impl Skeletons {
             }
         }
         let mut metric =
-            vec![(if is_histogram { "histogram" } else { "counter" }.to_owned(), Written::text(&name))];
+            vec![(if is_histogram { "histogram" } else { "counter" }.to_owned(), WrittenNode::text(&name))];
         if !help.is_empty() {
-            metric.push(("help".into(), Written::text(help)));
+            metric.push(("help".into(), WrittenNode::text(help)));
         }
         if is_histogram {
-            metric.push(("value".into(), Written::text("0")));
+            metric.push(("value".into(), WrittenNode::text("0")));
             match bucket::buckets(node) {
                 Ok(found) => {
-                    metric.push(("unit".into(), Written::text(found.unit)));
+                    metric.push(("unit".into(), WrittenNode::text(found.unit)));
                     metric.push(("buckets".into(), found.buckets));
                 }
                 Err(said) => return self.loss(span, &said),
@@ -179,14 +179,14 @@ impl Skeletons {
         }
         self.explain(&span, !labels.is_empty(), is_histogram);
         let mut keys = vec![
-            ("name".to_owned(), Written::text(name.trim_end_matches("_total"))),
-            ("enabled".to_owned(), Written::Bare("false".into())),
-            ("at".to_owned(), Written::text(self.events.only().unwrap_or(NO_EVENT))),
+            ("name".to_owned(), WrittenNode::text(name.trim_end_matches("_total"))),
+            ("enabled".to_owned(), WrittenNode::Bare("false".into())),
+            ("at".to_owned(), WrittenNode::text(self.events.only().unwrap_or(NO_EVENT))),
         ];
         if !labels.is_empty() {
-            keys.push(("labels".into(), Written::Map(labels)));
+            keys.push(("labels".into(), WrittenNode::Map(labels)));
         }
-        keys.push(("metrics".into(), Written::List(vec![Written::Map(metric)])));
+        keys.push(("metrics".into(), WrittenNode::List(vec![WrittenNode::Map(metric)])));
         self.pieces.items.push((node.span.clone(), SheetItem::Probe(keys)));
     }
 
