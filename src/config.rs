@@ -278,7 +278,7 @@ fn is_path(word: &str) -> bool {
 
 /// Reads everything that was requested, or fails.
 pub fn load(selection: &ProbeSelection) -> Result<Config, ConfigError> {
-    survey(selection)?.whole()
+    gather(selection)?.something()?.whole()
 }
 
 /// Reads as much of what was requested as can be read. Probes that are all off are no mistake: that they are is what is told.

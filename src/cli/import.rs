@@ -147,7 +147,9 @@ fn checked(args: &ImportArgs, imported: &Imported) -> u8 {
     if let Some(path) = &args.output {
         // The places are the same, and the name is that of the file.
         let text = SourceFile::new(path.display().to_string(), imported.text.clone());
-        diagnostics.iter_mut().for_each(|diagnostic| diagnostic.file = Arc::clone(&text));
+        for diagnostic in &mut diagnostics {
+            diagnostic.file = Arc::clone(&text);
+        }
     }
     let is_wrong = report(&diagnostics);
     tell!("`tapster check` here: {compiled} of {} compiled for Linux {}", tried.len(), kernel.release);

@@ -50,7 +50,7 @@ pub(super) enum Act {
 
 /// What an action comes to.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
+pub(super) struct ActionFlow {
     pub(super) deeds: Vec<Deed>,
     pub(super) remarks: Vec<Remark>,
     /// Places of printing that needs no counterpart.
@@ -58,19 +58,19 @@ pub(super) struct Flow {
 }
 
 /// A variable's value, by name.
-type Values = BTreeMap<String, Term>;
+type VariableValues = BTreeMap<String, Term>;
 
 struct Walker<'w> {
-    flow: Flow,
+    flow: ActionFlow,
     lets: usize,
     /// Names of `let`s of the whole script → the values they have.
     names: &'w mut BTreeMap<String, String>,
 }
 
 /// Walks through an action. `names` are the `let`s of the script so far: one name is one value in all of them.
-pub(super) fn walk(action: &Action, names: &mut BTreeMap<String, String>) -> Flow {
-    let mut walker = Walker { flow: Flow::default(), lets: 0, names };
-    let mut values = Values::new();
+pub(super) fn walk(action: &Action, names: &mut BTreeMap<String, String>) -> ActionFlow {
+    let mut walker = Walker { flow: ActionFlow::default(), lets: 0, names };
+    let mut values = VariableValues::new();
     let conditions = action.filter.iter().flat_map(conjuncts).collect();
     walker.steps(&action.body, &mut values, conditions);
     walker.flow
@@ -107,21 +107,26 @@ fn negated(sign: &str) -> Option<&'static str> {
 
 impl Walker<'_> {
     /// Returns the conditions that hold behind the steps; `None` if nothing is reached there.
-    fn steps(&mut self, steps: &[Step], values: &mut Values, mut conditions: Vec<Term>) -> Option<Vec<Term>> {
+    fn steps(
+        &mut self,
+        steps: &[Step],
+        values: &mut VariableValues,
+        mut conditions: Vec<Term>,
+    ) -> Option<Vec<Term>> {
         for step in steps {
             conditions = self.step(step, values, conditions)?;
         }
         Some(conditions)
     }
 
-    fn step(&mut self, step: &Step, values: &mut Values, conditions: Vec<Term>) -> Option<Vec<Term>> {
+    fn step(&mut self, step: &Step, values: &mut VariableValues, conditions: Vec<Term>) -> Option<Vec<Term>> {
         match &step.kind {
             StepKind::Set { target, operator, value } => {
-                let value = self.resolved(value, values);
+                let value = resolved(value, values);
                 self.set(step, target, *operator, value, values, &conditions);
             }
             StepKind::Value(term) => {
-                let term = self.resolved(term, values);
+                let term = resolved(term, values);
                 self.call(step, &term, &conditions);
             }
             StepKind::Block(steps) => return self.steps(steps, values, conditions),
@@ -146,10 +151,10 @@ impl Walker<'_> {
         condition: &Term,
         yes: &[Step],
         no: &[Step],
-        values: &mut Values,
+        values: &mut VariableValues,
         conditions: Vec<Term>,
     ) -> Option<Vec<Term>> {
-        let condition = self.resolved(condition, values);
+        let condition = resolved(condition, values);
         if let Some(number) = constant(&condition) {
             return self.steps(if number == 0 { no } else { yes }, values, conditions);
         }
@@ -172,35 +177,8 @@ impl Walker<'_> {
                 Some(with(fails))
             }
             (Some(_), Some(_)) => {
-                self.merge(&condition, &before, values, values_if_not);
+                merge(&condition, &before, values, &values_if_not);
                 Some(conditions)
-            }
-        }
-    }
-
-    /// Joins the values of two branches into `values`, those of the first.
-    fn merge(&mut self, condition: &Term, before: &Values, values: &mut Values, others: Values) {
-        let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
-        for name in names {
-            let joined = match (values.get(&name), others.get(&name)) {
-                (Some(one), Some(other)) if one.spelling() == other.spelling() => continue,
-                (Some(one), Some(other)) => {
-                    let kind = TermKind::Choice(
-                        Rc::new(condition.clone()),
-                        Rc::new(one.clone()),
-                        Rc::new(other.clone()),
-                    );
-                    Term::new(kind, one.span.clone())
-                }
-                // Declared within a branch: it has no value outside of it.
-                (Some(one), None) if !before.contains_key(&name) => one.clone(),
-                (None, Some(other)) if !before.contains_key(&name) => other.clone(),
-                _ => continue,
-            };
-            if joined.size(MAX_SIZE) >= MAX_SIZE {
-                values.remove(&name);
-            } else {
-                values.insert(name, joined);
             }
         }
     }
@@ -211,7 +189,7 @@ impl Walker<'_> {
         target: &Term,
         operator: Option<&'static str>,
         value: Term,
-        values: &mut Values,
+        values: &mut VariableValues,
         conditions: &[Term],
     ) {
         let span = step.span.clone();
@@ -240,7 +218,7 @@ impl Walker<'_> {
                 }
             }
             TermKind::Map { name, keys } => {
-                let keys: Vec<Term> = keys.iter().map(|key| self.resolved(key, values)).collect();
+                let keys: Vec<Term> = keys.iter().map(|key| resolved(key, values)).collect();
                 let (map, keys) = (name.clone(), flat_keys(&keys));
                 let gathers = value.as_call().filter(|(function, _)| GATHERING.contains(function));
                 let act = match (operator, gathers) {
@@ -282,8 +260,7 @@ impl Walker<'_> {
         };
         let act = match (function, arguments) {
             ("printf" | "print" | "join", _)
-                if function != "print"
-                    || !arguments.first().is_some_and(|first| first.as_map().is_some()) =>
+                if function != "print" || arguments.first().is_none_or(|first| first.as_map().is_none()) =>
             {
                 // What `join` prints is a list of texts, and no value.
                 let arguments = if function == "join" { Vec::new() } else { arguments.to_vec() };
@@ -317,27 +294,6 @@ impl Walker<'_> {
             self.flow.remarks.push(Remark::loss(span, said));
         } else if self.flow.deeds.len() < MAX_DEEDS {
             self.flow.deeds.push(Deed { conditions: conditions.to_vec(), act, span });
-        }
-    }
-
-    /// The expression with the values of its variables.
-    fn resolved(&mut self, term: &Term, values: &Values) -> Term {
-        match &term.kind {
-            TermKind::Variable(name) => match values.get(name) {
-                Some(value) => Term::new(value.kind.clone(), term.span.clone()),
-                None => term.clone(),
-            },
-            // `$tuple.1`
-            TermKind::Field(of, member) => {
-                let of = self.resolved(of, values);
-                if let (TermKind::Tuple(parts), Ok(at)) = (&of.kind, member.parse::<usize>())
-                    && let Some(part) = parts.get(at)
-                {
-                    return part.clone();
-                }
-                Term::new(TermKind::Field(Rc::new(of), member.clone()), term.span.clone())
-            }
-            _ => term.map(|part| self.resolved(part, values)),
         }
     }
 
@@ -375,6 +331,54 @@ impl Walker<'_> {
         self.lets += 1;
         let span = value.span.clone();
         Term::new(TermKind::Let(Rc::new(NamedTerm { name: free, term: value })), span)
+    }
+}
+
+/// Joins the values of two branches into `values`, those of the first.
+fn merge(condition: &Term, before: &VariableValues, values: &mut VariableValues, others: &VariableValues) {
+    let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
+    for name in names {
+        let joined = match (values.get(&name), others.get(&name)) {
+            (Some(one), Some(other)) if one.spelling() == other.spelling() => continue,
+            (Some(one), Some(other)) => {
+                let kind = TermKind::Choice(
+                    Rc::new(condition.clone()),
+                    Rc::new(one.clone()),
+                    Rc::new(other.clone()),
+                );
+                Term::new(kind, one.span.clone())
+            }
+            // Declared within a branch: it has no value outside of it.
+            (Some(one), None) if !before.contains_key(&name) => one.clone(),
+            (None, Some(other)) if !before.contains_key(&name) => other.clone(),
+            _ => continue,
+        };
+        if joined.size(MAX_SIZE) >= MAX_SIZE {
+            values.remove(&name);
+        } else {
+            values.insert(name, joined);
+        }
+    }
+}
+
+/// The expression with the values of its variables.
+fn resolved(term: &Term, values: &VariableValues) -> Term {
+    match &term.kind {
+        TermKind::Variable(name) => match values.get(name) {
+            Some(value) => Term::new(value.kind.clone(), term.span.clone()),
+            None => term.clone(),
+        },
+        // `$tuple.1`
+        TermKind::Field(of, member) => {
+            let of = resolved(of, values);
+            if let (TermKind::Tuple(parts), Ok(at)) = (&of.kind, member.parse::<usize>())
+                && let Some(part) = parts.get(at)
+            {
+                return part.clone();
+            }
+            Term::new(TermKind::Field(Rc::new(of), member.clone()), term.span.clone())
+        }
+        _ => term.map(|part| resolved(part, values)),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Keys of maps, and what is printed → labels and their decoders.
 
-use super::super::sheet::Written;
+use super::super::sheet::YamlValue;
 use super::{
     maps::{ConstantValue, MapRole},
-    said::{Kept, Scope, Unsaid},
+    said::{Kept, SayingScope, Unsaid},
     script::{Term, TermKind},
 };
 use std::collections::BTreeSet;
@@ -26,15 +26,15 @@ const DECODED: [(&str, &str); 8] = [
 pub(super) struct SaidLabel {
     pub(super) name: String,
     pub(super) value: String,
-    pub(super) decoder: Option<Written>,
+    pub(super) decoder: Option<YamlValue>,
 }
 
 impl SaidLabel {
-    pub(super) fn written(&self) -> Written {
+    pub(super) fn written(&self) -> YamlValue {
         match &self.decoder {
-            None => Written::text(&self.value),
-            Some(decoder) => Written::Map(vec![
-                ("value".into(), Written::text(&self.value)),
+            None => YamlValue::text(&self.value),
+            Some(decoder) => YamlValue::Map(vec![
+                ("value".into(), YamlValue::text(&self.value)),
                 ("as".into(), decoder.clone()),
             ]),
         }
@@ -49,12 +49,12 @@ pub(super) fn decoded(term: &Term) -> Option<(&'static str, &Term)> {
     arguments.last().map(|value| (*decoder, value))
 }
 
-impl Scope<'_> {
+impl SayingScope<'_> {
     /// A term as the label `name`.
     pub(super) fn label(&mut self, name: &str, term: &Term) -> Result<SaidLabel, Unsaid> {
         let unsaid = |text: &str| Err(Unsaid { span: term.span.clone(), text: text.to_owned() });
         let label =
-            |value: String, decoder: Option<Written>| SaidLabel { name: name.to_owned(), value, decoder };
+            |value: String, decoder: Option<YamlValue>| SaidLabel { name: name.to_owned(), value, decoder };
         if let Some((decoder, value)) = decoded(term) {
             return self.by_decoder(name, decoder, value, term);
         }
@@ -67,7 +67,7 @@ impl Scope<'_> {
                 unsaid("a time is no label: each event would be a series of its own")
             }
             TermKind::Name(word) if word == "cgroup" => {
-                Ok(label("cgroup".into(), Some(Written::text("cgroup"))))
+                Ok(label("cgroup".into(), Some(YamlValue::text("cgroup"))))
             }
             TermKind::Name(word) if word == "username" => self.by_decoder(name, "user", term, term),
             TermKind::Map { name: map, keys } => match (self.roles.of(map).clone(), self.kept.get(map)) {
@@ -75,8 +75,8 @@ impl Scope<'_> {
                     let Some(key) = keys.first() else { return unsaid("the table is read without a key") };
                     // `@table[x & 0xffffffff]` is how scripts cut a number to its width.
                     let value = self.value(key)?.text;
-                    let rows = texts.iter().map(|(number, text)| (number.to_string(), Written::text(text)));
-                    Ok(label(value, Some(Written::Map(rows.collect()))))
+                    let rows = texts.iter().map(|(number, text)| (number.to_string(), YamlValue::text(text)));
+                    Ok(label(value, Some(YamlValue::Map(rows.collect()))))
                 }
                 (MapRole::Constant(ConstantValue::Text(_)), _) | (_, None) => {
                     Ok(label(self.value(term)?.text, None))
@@ -85,8 +85,10 @@ impl Scope<'_> {
                     let value = format!("start.{saved}");
                     match Decoder::named(decoder) {
                         // A saved value is 64 bits, and an address is not.
-                        Some(_) if decoder == "ip" => unsaid("an address whose type the script does not tell"),
-                        Some(_) => Ok(label(value, Some(Written::text(decoder)))),
+                        Some(_) if decoder == "ip" => {
+                            unsaid("an address whose type the script does not tell")
+                        }
+                        Some(_) => Ok(label(value, Some(YamlValue::text(decoder)))),
                         None => unsaid(&lacking(decoder)),
                     }
                 }
@@ -97,7 +99,7 @@ impl Scope<'_> {
             },
             TermKind::Choice(condition, yes, no) => {
                 let (yes, no) = (self.label(name, yes)?, self.label(name, no)?);
-                let is_ip = yes.decoder == Some(Written::text("ip"));
+                let is_ip = yes.decoder == Some(YamlValue::text("ip"));
                 if is_ip && yes.value.starts_with("bytes(") != no.value.starts_with("bytes(") {
                     return unsaid(
                         "it is an address of IPv4 or of IPv6: take each in a probe of its own, by `where`",
@@ -116,7 +118,7 @@ impl Scope<'_> {
                     _ if name_of(term).ends_with("errno") => Some("errno"),
                     _ => None,
                 };
-                Ok(label(value, decoder.map(Written::text)))
+                Ok(label(value, decoder.map(YamlValue::text)))
             }
         }
     }
@@ -146,7 +148,7 @@ impl Scope<'_> {
             }
             _ => text,
         };
-        Ok(SaidLabel { name: name.to_owned(), value, decoder: Some(Written::text(decoder)) })
+        Ok(SaidLabel { name: name.to_owned(), value, decoder: Some(YamlValue::text(decoder)) })
     }
 }
 
@@ -176,7 +178,7 @@ pub(super) fn name_of(term: &Term) -> String {
         },
         TermKind::Call { name, arguments } => match arguments.last() {
             Some(argument) if !matches!(argument.kind, TermKind::Number(_)) => name_of(argument),
-            _ => arguments.first().map_or_else(|| name.clone(), |first| name_of(first)),
+            _ => arguments.first().map_or_else(|| name.clone(), name_of),
         },
         TermKind::Unary(_, inner) | TermKind::Cast(_, inner) | TermKind::Index(inner, _) => name_of(inner),
         TermKind::Binary(_, a, b) => {

@@ -14,7 +14,7 @@ const MAX_SIZE: usize = 200;
 /// What a script's names stand for.
 pub(super) struct Substitution<'s> {
     pub(super) macros: &'s [ScriptMacro],
-    /// Values of `#define`s.
+    /// VariableValues of `#define`s.
     pub(super) constants: BTreeMap<String, Term>,
     /// What `$1` and so on are.
     pub(super) parameters: &'s [String],
@@ -95,7 +95,9 @@ impl<'s> Substitution<'s> {
             let inner = self.bind(found, arguments, bound, depth);
             // What the macro says is said of the place where it is called.
             let mut steps = self.steps(&found.body, &inner, depth + 1);
-            steps.iter_mut().for_each(|step| step.span = term.span.clone());
+            for step in &mut steps {
+                step.span = term.span.clone();
+            }
             return StepKind::Block(steps);
         }
         StepKind::Value(self.term(term, bound, depth))

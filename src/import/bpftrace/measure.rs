@@ -1,12 +1,12 @@
 //! What an action does → metrics: those of its maps, and where it only prints, a count of what it prints.
 
-use super::super::sheet::Written;
+use super::super::sheet::YamlValue;
 use super::{
     flow::{Act, Deed},
     label,
     maps::{MapRole, Roles, StateRead},
     names::FileNames,
-    said::{Scope, Unsaid},
+    said::{SayingScope, Unsaid},
     script::{Term, TermKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ const MAX_BOUNDS: u64 = 512;
 
 /// What one set of keys and conditions measures.
 #[derive(Clone, Debug)]
-pub(super) struct Measure {
+pub(super) struct ScriptMeasure {
     pub(super) conditions: Vec<Term>,
     pub(super) keys: Vec<Term>,
     pub(super) gauged: Vec<Gauged>,
@@ -40,8 +40,8 @@ pub(super) struct Gauged {
 }
 
 /// The measures of an action.
-pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<Measure> {
-    let mut found: Vec<Measure> = Vec::new();
+pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<ScriptMeasure> {
+    let mut found: Vec<ScriptMeasure> = Vec::new();
     // By what is the same of all metrics of one probe.
     let mut known = BTreeMap::new();
     for deed in deeds {
@@ -69,7 +69,7 @@ pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<Measure> {
         let at = *known.entry(same).or_insert(found.len());
         match found.get_mut(at) {
             Some(measure) => measure.gauged.push(gauged),
-            None => found.push(Measure {
+            None => found.push(ScriptMeasure {
                 conditions: deed.conditions.clone(),
                 keys: keys.clone(),
                 gauged: vec![gauged],
@@ -96,7 +96,7 @@ fn maps(states: &[StateRead]) -> BTreeSet<String> {
 }
 
 /// An action that prints lines: each is counted, by what it shows of texts; a time that it shows is a distribution.
-fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
+fn shown(deeds: &[Deed], roles: &Roles) -> Option<ScriptMeasure> {
     let lines: Vec<(&Deed, &[Term])> = deeds
         .iter()
         .filter_map(|deed| match &deed.act {
@@ -135,7 +135,7 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<Measure> {
     let read: Vec<&Term> = conditions.iter().chain(&keys).chain(&gauged.arguments).collect();
     let states = states(roles, read);
     let span = first.span.start..lines.last().map_or(first.span.end, |(last, _)| last.span.end);
-    Some(Measure { conditions, keys, gauged: vec![gauged], states, is_shown: true, unlabelled, span })
+    Some(ScriptMeasure { conditions, keys, gauged: vec![gauged], states, is_shown: true, unlabelled, span })
 }
 
 /// A value in a printed line.
@@ -190,7 +190,7 @@ fn is_latency(term: &Term, roles: &Roles) -> bool {
 
 /// A metric as it is written, and what it is not.
 pub(super) struct SaidMetric {
-    pub(super) metrics: Vec<Written>,
+    pub(super) metrics: Vec<YamlValue>,
     pub(super) notes: Vec<String>,
 }
 
@@ -207,14 +207,14 @@ pub(super) struct SaidValue {
 /// The metrics for one of a measure. `help` says where it is from.
 pub(super) fn metric(
     gauged: &Gauged,
-    scope: &mut Scope<'_>,
+    scope: &mut SayingScope<'_>,
     names: &mut FileNames,
     words: &[&str],
     help: &str,
 ) -> Result<SaidMetric, Unsaid> {
     let mut notes = Vec::new();
     let words: Vec<&str> = words.iter().copied().chain([gauged.map.as_str()]).collect();
-    let help = |what: &str| ("help".to_owned(), Written::text(format!("{what}{help}.")));
+    let help = |what: &str| ("help".to_owned(), YamlValue::text(format!("{what}{help}.")));
     let value = match gauged.arguments.first() {
         Some(value) if gauged.function != "count" => Some(measured(value, scope)?),
         _ => None,
@@ -222,15 +222,16 @@ pub(super) fn metric(
     let needed =
         || Unsaid { span: gauged.span.clone(), text: format!("`{}()` needs a value", gauged.function) };
     let mut metrics = Vec::new();
-    let mut metric = |kind: &str, name: String, help: (String, Written), value: Option<&SaidValue>, more| {
-        let mut keys = vec![(kind.to_owned(), Written::text(name)), help];
-        if let Some(value) = value {
-            keys.push(("value".into(), Written::text(&value.text)));
-            keys.extend(value.unit.map(|unit| ("unit".to_owned(), Written::text(unit))));
-        }
-        keys.extend::<Option<(String, Written)>>(more);
-        metrics.push(Written::Map(keys));
-    };
+    let mut metric =
+        |kind: &str, name: String, help: (String, YamlValue), value: Option<&SaidValue>, more| {
+            let mut keys = vec![(kind.to_owned(), YamlValue::text(name)), help];
+            if let Some(value) = value {
+                keys.push(("value".into(), YamlValue::text(&value.text)));
+                keys.extend(value.unit.map(|unit| ("unit".to_owned(), YamlValue::text(unit))));
+            }
+            keys.extend::<Option<(String, YamlValue)>>(more);
+            metrics.push(YamlValue::Map(keys));
+        };
     match gauged.function.as_str() {
         "count" => metric("counter", names.metric(&words, "_total"), help("Count"), None, None),
         "sum" => {
@@ -293,7 +294,7 @@ pub(super) fn metric(
 }
 
 /// A value and its unit. Divisions that only change the unit of a time are left out: metrics are in seconds.
-pub(super) fn measured(term: &Term, scope: &mut Scope<'_>) -> Result<SaidValue, Unsaid> {
+pub(super) fn measured(term: &Term, scope: &mut SayingScope<'_>) -> Result<SaidValue, Unsaid> {
     let (mut core, mut divisor) = (term, 1_u64);
     loop {
         match &core.kind {
@@ -333,7 +334,7 @@ pub(super) fn measured(term: &Term, scope: &mut Scope<'_>) -> Result<SaidValue, 
 }
 
 /// `lhist(value, min, max, step)`: its intervals begin with a value and end before one; bounds belong to what is below them.
-fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result<Written, Unsaid> {
+fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result<YamlValue, Unsaid> {
     let unsaid = |text: &str| Unsaid { span: gauged.span.clone(), text: text.to_owned() };
     let numbers: Vec<Option<u64>> = gauged.arguments.iter().skip(1).map(number_of).collect();
     let [Some(min), Some(max), Some(step)] = numbers[..] else {
@@ -352,13 +353,13 @@ fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result
     if value.suffix == "_seconds" {
         let bounds = (1..=count).map(|number| {
             let ns = u128::from(min + number * step) * u128::from(value.scale);
-            Written::number(seconds(ns))
+            YamlValue::number(seconds(ns))
         });
-        return Ok(Written::List(bounds.collect()));
+        return Ok(YamlValue::List(bounds.collect()));
     }
     let scheme = [("start", min + step - 1), ("width", step), ("count", count)];
-    let scheme = scheme.into_iter().map(|(key, number)| (key.to_owned(), Written::number(number)));
-    Ok(Written::Map(vec![("linear".into(), Written::Map(scheme.collect()))]))
+    let scheme = scheme.into_iter().map(|(key, number)| (key.to_owned(), YamlValue::number(number)));
+    Ok(YamlValue::Map(vec![("linear".into(), YamlValue::Map(scheme.collect()))]))
 }
 
 fn number_of(term: &Term) -> Option<u64> {
@@ -373,7 +374,7 @@ fn seconds(ns: u128) -> String {
 }
 
 /// The same measure with a value put for a map of state: what the end reads by `start.NAME` has no keys.
-pub(super) fn used_maps(measure: &Measure) -> BTreeMap<&str, &StateRead> {
+pub(super) fn used_maps(measure: &ScriptMeasure) -> BTreeMap<&str, &StateRead> {
     measure.states.iter().map(|read| (read.map.as_str(), read)).collect()
 }
 

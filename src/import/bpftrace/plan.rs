@@ -2,16 +2,16 @@
 
 use super::super::{
     remark::Remark,
-    sheet::{SheetItem, Written},
+    sheet::{SheetItem, YamlValue},
 };
 use super::{
     flow::{Act, Deed},
     label::{self, SaidLabel, decoded},
     maps::Roles,
-    measure::{self, Measure, metric},
+    measure::{self, ScriptMeasure, metric},
     names::FileNames,
     points::CarriedPoint,
-    said::{Kept, Scope, Unsaid},
+    said::{Kept, SayingScope, Unsaid},
     script::Term,
     several,
 };
@@ -55,7 +55,7 @@ pub(super) struct Planner<'p> {
 }
 
 /// Keys of a mapping, in their order.
-pub(super) type Keys = Vec<(String, Written)>;
+pub(super) type Keys = Vec<(String, YamlValue)>;
 
 /// A start of a pair.
 struct PairStart<'p> {
@@ -82,7 +82,7 @@ impl<'p> Planner<'p> {
         let actions = self.actions;
         let mut tried = 0;
         let mut joined = BTreeSet::new();
-        let measures: Vec<(&Played, Measure)> = actions
+        let measures: Vec<(&Played, ScriptMeasure)> = actions
             .iter()
             .filter(|action| !action.points.is_empty())
             .flat_map(|action| {
@@ -90,7 +90,7 @@ impl<'p> Planner<'p> {
             })
             .collect();
         self.several_lines = measures.iter().filter(|(_, one)| one.is_shown).count() > 1;
-        let mut by_map: BTreeMap<&str, Vec<(&Played, Measure)>> = BTreeMap::new();
+        let mut by_map: BTreeMap<&str, Vec<(&Played, ScriptMeasure)>> = BTreeMap::new();
         for (action, one) in measures.iter().filter(|(_, one)| !one.is_shown) {
             for gauged in &one.gauged {
                 by_map.entry(&gauged.map).or_default().push((*action, one.clone()));
@@ -128,15 +128,15 @@ impl<'p> Planner<'p> {
     }
 
     /// The scope of an event; of several the point is not known.
-    pub(super) fn scope<'s>(&self, point: Option<&'s CarriedPoint>) -> Scope<'s>
+    pub(super) fn scope<'s>(&self, point: Option<&'s CarriedPoint>) -> SayingScope<'s>
     where
         Self: 's,
     {
-        Scope { roles: self.roles, kept: BTreeMap::new(), point, lets: Vec::new(), has_func: false }
+        SayingScope { roles: self.roles, kept: BTreeMap::new(), point, lets: Vec::new(), has_func: false }
     }
 
     /// A measure of one event, or of each of several.
-    fn single(&mut self, action: &Played, measure: &Measure) -> Result<(), Unsaid> {
+    fn single(&mut self, action: &Played, measure: &ScriptMeasure) -> Result<(), Unsaid> {
         let is_several = action.points.len() > 1;
         let mut scope = self.scope(action.points.first().filter(|_| !is_several));
         let condition = scope.condition(&measure.conditions)?;
@@ -146,11 +146,12 @@ impl<'p> Planner<'p> {
         let names_probe = (rest.keys.len() < measure.keys.len()).then_some("probe");
         let head = several::events(&action.points, condition, self.passes_missing, names_probe)
             .map_err(|text| Unsaid { span: measure.span.clone(), text })?;
-        self.probe(action, &rest, &mut scope, head)
+        self.probe(action, &rest, &mut scope, head);
+        Ok(())
     }
 
     /// A measure of an end, with the events that kept what it reads.
-    fn pair(&mut self, action: &Played, measure: &Measure) -> Result<(), Unsaid> {
+    fn pair(&mut self, action: &Played, measure: &ScriptMeasure) -> Result<(), Unsaid> {
         let reads = measure::used_maps(measure);
         let span = measure.span.clone();
         let unsaid = |text: String| Unsaid { span: span.clone(), text };
@@ -204,13 +205,13 @@ impl<'p> Planner<'p> {
         scope.lets = lets;
         let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
         let heads = several::heads(&action.points, self.passes_missing).into_iter();
-        let ends: Vec<Written> =
+        let ends: Vec<YamlValue> =
             heads.map(|head| event(head, key.clone(), condition.clone(), Vec::new())).collect();
         if events.len() > MAX_EVENTS || ends.len() > MAX_EVENTS {
             return Err(unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends")));
         }
         let head = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
-        self.probe(action, measure, &mut scope, head)?;
+        self.probe(action, measure, &mut scope, head);
         let forgets =
             |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
         if !action.deeds.iter().any(forgets) {
@@ -264,7 +265,7 @@ impl<'p> Planner<'p> {
         &self,
         start: &PairStart<'_>,
         kept: &BTreeMap<String, Kept>,
-    ) -> Result<(Vec<Written>, Vec<(String, String)>), Unsaid> {
+    ) -> Result<(Vec<YamlValue>, Vec<(String, String)>), Unsaid> {
         let point = start.action.points.first().filter(|_| start.action.points.len() == 1);
         let mut scope = self.scope(point);
         let is_own =
@@ -276,13 +277,13 @@ impl<'p> Planner<'p> {
         for (map, value) in &start.writes {
             let Some(Kept::Value { name, .. }) = kept.get(*map) else { continue };
             let value = decoded(value).map_or(*value, |(_, inner)| inner);
-            saves.push((name.clone(), Written::text(scope.value(value)?.text)));
+            saves.push((name.clone(), YamlValue::text(scope.value(value)?.text)));
         }
         let is_first = conditions.len() < start.conditions.len();
         let heads = several::heads(&start.action.points, self.passes_missing).into_iter();
         let events = heads.map(|mut head| {
             if is_first {
-                head.push(("first".into(), Written::Bare("true".into())));
+                head.push(("first".into(), YamlValue::Bare("true".into())));
             }
             event(head, key.clone(), condition.clone(), saves.clone())
         });
@@ -290,13 +291,7 @@ impl<'p> Planner<'p> {
     }
 
     /// Writes a probe: what it is attached to, with its labels and metrics.
-    fn probe(
-        &mut self,
-        action: &Played,
-        measure: &Measure,
-        scope: &mut Scope<'_>,
-        head: Keys,
-    ) -> Result<(), Unsaid> {
+    fn probe(&mut self, action: &Played, measure: &ScriptMeasure, scope: &mut SayingScope<'_>, head: Keys) {
         // Lines of several actions are told apart by what they are about.
         let first = action.points.first().map_or("", |point| point.target.as_str());
         let words = if measure.is_shown && self.several_lines { vec![first] } else { Vec::new() };
@@ -317,7 +312,7 @@ impl<'p> Planner<'p> {
             }
         }
         if metrics.is_empty() {
-            return Ok(());
+            return;
         }
         for (span, text) in notes {
             self.note(&span, text);
@@ -329,7 +324,7 @@ impl<'p> Planner<'p> {
         }
         let map = measure.gauged.first().map_or("", |first| first.map.as_str());
         let name = self.names.probe(&[&[map], &words[..]].concat());
-        let mut keys: Keys = vec![("name".into(), Written::text(name))];
+        let mut keys: Keys = vec![("name".into(), YamlValue::text(name))];
         let lets = written_lets(&scope.lets);
         // The reference has `let` between the event and its condition.
         let (at, condition): (Keys, Keys) = head.into_iter().partition(|(key, _)| key != "where");
@@ -338,14 +333,13 @@ impl<'p> Planner<'p> {
         keys.extend(condition);
         if !labels.is_empty() {
             let labels = labels.iter().map(|label| (label.name.clone(), label.written()));
-            keys.push(("labels".into(), Written::Map(labels.collect())));
+            keys.push(("labels".into(), YamlValue::Map(labels.collect())));
         }
-        keys.push(("metrics".into(), Written::List(metrics)));
+        keys.push(("metrics".into(), YamlValue::List(metrics)));
         self.planned.items.push((action.span.clone(), SheetItem::Probe(keys)));
-        Ok(())
     }
 
-    fn labels(&mut self, measure: &Measure, scope: &mut Scope<'_>) -> Vec<SaidLabel> {
+    fn labels(&mut self, measure: &ScriptMeasure, scope: &mut SayingScope<'_>) -> Vec<SaidLabel> {
         let (mut labels, mut taken) = (Vec::<SaidLabel>::new(), BTreeSet::new());
         for key in &measure.keys {
             if labels.len() == MAX_LABELS {
@@ -376,44 +370,44 @@ impl<'p> Planner<'p> {
 }
 
 /// The `let`s of a probe or an event: each once, though both events of a pair may use one.
-pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, Written)> {
+pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, YamlValue)> {
     let mut known = BTreeSet::new();
     let lets = lets.iter().filter(|(name, _)| known.insert(name.as_str()));
-    let lets: Keys = lets.map(|(name, text)| (name.clone(), Written::text(text))).collect();
-    (!lets.is_empty()).then(|| ("let".to_owned(), Written::Map(lets)))
+    let lets: Keys = lets.map(|(name, text)| (name.clone(), YamlValue::text(text))).collect();
+    (!lets.is_empty()).then(|| ("let".to_owned(), YamlValue::Map(lets)))
 }
 
-fn event(mut keys: Keys, key: Written, condition: Option<String>, saves: Keys) -> Written {
+fn event(mut keys: Keys, key: YamlValue, condition: Option<String>, saves: Keys) -> YamlValue {
     keys.push(("key".into(), key));
-    keys.extend(condition.map(|condition| ("where".to_owned(), Written::text(condition))));
+    keys.extend(condition.map(|condition| ("where".to_owned(), YamlValue::text(condition))));
     if !saves.is_empty() {
-        keys.push(("save".into(), Written::Map(saves)));
+        keys.push(("save".into(), YamlValue::Map(saves)));
     }
-    Written::Map(keys)
+    YamlValue::Map(keys)
 }
 
 /// The key of an event; that of a map without one is the same always.
-fn key_of(keys: &[Term], scope: &mut Scope<'_>) -> Result<Written, Unsaid> {
+fn key_of(keys: &[Term], scope: &mut SayingScope<'_>) -> Result<YamlValue, Unsaid> {
     let mut said = Vec::new();
     for key in keys.iter().take(MAX_KEYS) {
-        said.push(Written::text(scope.value(key)?.text));
+        said.push(YamlValue::text(scope.value(key)?.text));
     }
     Ok(match (said.len(), said.pop()) {
-        (_, None) => Written::text("0"),
+        (_, None) => YamlValue::text("0"),
         (1, Some(only)) => only,
         (_, Some(last)) => {
             said.push(last);
-            Written::List(said)
+            YamlValue::List(said)
         }
     })
 }
 
-fn one_or_list(mut events: Vec<Written>) -> Written {
+fn one_or_list(mut events: Vec<YamlValue>) -> YamlValue {
     match (events.len(), events.pop()) {
         (1, Some(only)) => only,
         (_, last) => {
             events.extend(last);
-            Written::List(events)
+            YamlValue::List(events)
         }
     }
 }

@@ -20,12 +20,12 @@ pub(super) struct Unsaid {
 
 /// An expression of a probe, and how tightly its outermost operator binds: less is tighter.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(super) struct SaidTerm {
     pub(super) text: String,
     level: u8,
 }
 
-impl Said {
+impl SaidTerm {
     pub(super) fn new(level: u8, text: impl Into<String>) -> Self {
         Self { text: text.into(), level }
     }
@@ -46,7 +46,7 @@ pub(super) enum Kept {
 }
 
 /// Where an expression is said: at which event, with what from its start.
-pub(super) struct Scope<'s> {
+pub(super) struct SayingScope<'s> {
     pub(super) roles: &'s Roles,
     /// Maps of the start; none at a start and at a single event.
     pub(super) kept: BTreeMap<String, Kept>,
@@ -82,24 +82,25 @@ const DEFINED: [(&str, u64); 15] = [
     ("EPERM", 1),
 ];
 
-impl Scope<'_> {
+impl SayingScope<'_> {
     /// The value of a term.
-    pub(super) fn value(&mut self, term: &Term) -> Result<Said, Unsaid> {
+    pub(super) fn value(&mut self, term: &Term) -> Result<SaidTerm, Unsaid> {
         let unsaid = |text: String| Err(Unsaid { span: term.span.clone(), text });
         match &term.kind {
-            TermKind::Number(number) => Ok(Said::new(1, number.to_string())),
+            TermKind::Number(number) => Ok(SaidTerm::new(1, number.to_string())),
             TermKind::Text(text) if text.chars().count() > MAX_TEXT => {
                 unsaid(format!("a text has at most {MAX_TEXT} characters"))
             }
-            TermKind::Text(text) => Ok(Said::new(1, literal(text))),
+            TermKind::Text(text) => Ok(SaidTerm::new(1, literal(text))),
             TermKind::Name(name) => self.word(name, term),
-            TermKind::Variable(name) => unsaid(format!("`${name}` has no value here")),
-            TermKind::Parameter(name) => unsaid(format!("`${name}` has no value here")),
+            TermKind::Variable(name) | TermKind::Parameter(name) => {
+                unsaid(format!("`${name}` has no value here"))
+            }
             TermKind::Let(named) => self.named(named),
             TermKind::Map { name, keys } => self.map(name, keys, term),
             TermKind::Field(of, member) => {
                 if of.is_name("args") {
-                    return Ok(Said::new(1, format!("args.{member}")));
+                    return Ok(SaidTerm::new(1, format!("args.{member}")));
                 }
                 if member.starts_with(|c: char| c.is_ascii_digit()) {
                     return unsaid("a part of a tuple has no counterpart".into());
@@ -110,11 +111,11 @@ impl Scope<'_> {
                     _ => of,
                 };
                 let of = self.value(of)?.within(1);
-                Ok(Said::new(1, format!("{of}.{member}")))
+                Ok(SaidTerm::new(1, format!("{of}.{member}")))
             }
             TermKind::Index(of, at) => {
                 let (of, at) = (self.value(of)?.within(1), self.value(at)?.text);
-                Ok(Said::new(1, format!("{of}[{at}]")))
+                Ok(SaidTerm::new(1, format!("{of}[{at}]")))
             }
             TermKind::Call { name, arguments } => self.call(name, arguments, term),
             TermKind::Unary("&", _) => unsaid("the address of a value has no counterpart".into()),
@@ -125,20 +126,20 @@ impl Scope<'_> {
                 let inner = self.value(inner)?.within(2);
                 // `--x` would be something else.
                 let blank = if inner.starts_with(sign) { " " } else { "" };
-                Ok(Said::new(2, format!("{sign}{blank}{inner}")))
+                Ok(SaidTerm::new(2, format!("{sign}{blank}{inner}")))
             }
             TermKind::Binary(sign, a, b) => self.binary(sign, a, b),
             TermKind::Choice(condition, yes, no) => {
                 let condition = self.value(condition)?.within(12);
                 let (yes, no) = (self.value(yes)?.within(12), self.value(no)?.within(14));
-                Ok(Said::new(14, format!("{condition} ? {yes} : {no}")))
+                Ok(SaidTerm::new(14, format!("{condition} ? {yes} : {no}")))
             }
             TermKind::Cast(to, inner) => {
                 let Some(to) = type_name(to) else {
                     return unsaid(format!("`{to}` is no type to cast to: a pointer or an integer is"));
                 };
                 let inner = self.value(inner)?.within(2);
-                Ok(Said::new(2, format!("({to}){inner}")))
+                Ok(SaidTerm::new(2, format!("({to}){inner}")))
             }
             TermKind::Tuple(_) => unsaid("a tuple is several values".into()),
         }
@@ -171,21 +172,21 @@ impl Scope<'_> {
         }
     }
 
-    fn word(&self, name: &str, term: &Term) -> Result<Said, Unsaid> {
+    fn word(&self, name: &str, term: &Term) -> Result<SaidTerm, Unsaid> {
         if SAME.contains(&name) || is_argument(name) {
-            return Ok(Said::new(1, name));
+            return Ok(SaidTerm::new(1, name));
         }
         if let Some((_, number)) = DEFINED.iter().find(|(known, _)| *known == name) {
-            return Ok(Said::new(1, number.to_string()));
+            return Ok(SaidTerm::new(1, number.to_string()));
         }
         match name {
-            "true" => return Ok(Said::new(1, "1")),
-            "false" => return Ok(Said::new(1, "0")),
-            "ppid" => return Ok(Said::new(1, "curtask.real_parent.tgid")),
-            "pcomm" => return Ok(Said::new(1, "curtask.real_parent.comm")),
+            "true" => return Ok(SaidTerm::new(1, "1")),
+            "false" => return Ok(SaidTerm::new(1, "0")),
+            "ppid" => return Ok(SaidTerm::new(1, "curtask.real_parent.tgid")),
+            "pcomm" => return Ok(SaidTerm::new(1, "curtask.real_parent.comm")),
             "probe" => {
                 if let Some(point) = self.point {
-                    return Ok(Said::new(1, literal(&point.written)));
+                    return Ok(SaidTerm::new(1, literal(&point.written)));
                 }
             }
             _ => {}
@@ -193,7 +194,7 @@ impl Scope<'_> {
         let is_enumerator = name.starts_with(|c: char| c.is_ascii_uppercase())
             && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
         if is_enumerator {
-            return Ok(Said::new(1, name));
+            return Ok(SaidTerm::new(1, name));
         }
         let text = match name {
             "args" => "`args` is all arguments: name one".to_owned(),
@@ -203,26 +204,26 @@ impl Scope<'_> {
         Err(Unsaid { span: term.span.clone(), text })
     }
 
-    fn named(&mut self, named: &NamedTerm) -> Result<Said, Unsaid> {
+    fn named(&mut self, named: &NamedTerm) -> Result<SaidTerm, Unsaid> {
         if !self.lets.iter().any(|(known, _)| *known == named.name) {
             let said = self.value(&named.term)?.text;
             self.lets.push((named.name.clone(), said));
         }
-        Ok(Said::new(1, named.name.clone()))
+        Ok(SaidTerm::new(1, named.name.clone()))
     }
 
-    fn map(&self, name: &str, keys: &[Term], term: &Term) -> Result<Said, Unsaid> {
+    fn map(&self, name: &str, keys: &[Term], term: &Term) -> Result<SaidTerm, Unsaid> {
         match self.kept.get(name) {
-            Some(Kept::Time) => return Ok(Said::new(4, "nsecs - duration")),
-            Some(Kept::Value { name, .. }) => return Ok(Said::new(1, format!("start.{name}"))),
+            Some(Kept::Time) => return Ok(SaidTerm::new(4, "nsecs - duration")),
+            Some(Kept::Value { name, .. }) => return Ok(SaidTerm::new(1, format!("start.{name}"))),
             None => {}
         }
         let text = match self.roles.of(name) {
             MapRole::Constant(ConstantValue::Number(number)) if keys.is_empty() => {
-                return Ok(Said::new(1, number.to_string()));
+                return Ok(SaidTerm::new(1, number.to_string()));
             }
             MapRole::Constant(ConstantValue::Text(text)) if keys.is_empty() => {
-                return Ok(Said::new(1, literal(text)));
+                return Ok(SaidTerm::new(1, literal(text)));
             }
             MapRole::Unwritten => format!("nothing in the script writes `@{name}`"),
             MapRole::Table(_) | MapRole::Constant(_) => {
@@ -236,9 +237,9 @@ impl Scope<'_> {
         Err(Unsaid { span: term.span.clone(), text })
     }
 
-    fn binary(&mut self, sign: &str, a: &Term, b: &Term) -> Result<Said, Unsaid> {
+    fn binary(&mut self, sign: &str, a: &Term, b: &Term) -> Result<SaidTerm, Unsaid> {
         if sign == "-" && a.is_name("nsecs") && self.is_start_time(b) {
-            return Ok(Said::new(1, "duration"));
+            return Ok(SaidTerm::new(1, "duration"));
         }
         if let ("==" | "!=", Some(0)) = (sign, b.as_number())
             && let Some(compared) = self.prefix(a, sign)?
@@ -266,7 +267,7 @@ impl Scope<'_> {
         } else {
             (a.within(inner), b.within(inner.min(level - 1)))
         };
-        Ok(Said::new(level, format!("{a} {sign} {b}")))
+        Ok(SaidTerm::new(level, format!("{a} {sign} {b}")))
     }
 
     /// Whether a term is the time of this end's start.
@@ -275,12 +276,12 @@ impl Scope<'_> {
     }
 
     /// `strncmp(a, b, n)`, compared with 0.
-    fn prefix(&mut self, term: &Term, sign: &str) -> Result<Option<Said>, Unsaid> {
+    fn prefix(&mut self, term: &Term, sign: &str) -> Result<Option<SaidTerm>, Unsaid> {
         let Some((function @ ("strncmp" | "strcmp"), [a, b, rest @ ..])) = term.as_call() else {
             return Ok(None);
         };
         let length = rest.first().and_then(Term::as_number);
-        let cut = |said: Said, term: &Term| match (length, &term.kind) {
+        let cut = |said: SaidTerm, term: &Term| match (length, &term.kind) {
             (Some(length), TermKind::Text(text)) => {
                 let length = usize::try_from(length).unwrap_or(MAX_TEXT);
                 literal(&text.chars().take(length).collect::<String>())
@@ -294,37 +295,40 @@ impl Scope<'_> {
         }
         let (first, second) = (self.value(a)?, self.value(b)?);
         let (first, second) = (cut(first, a), cut(second, b));
-        Ok(Some(Said::new(7, format!("{first} {sign} {second}"))))
+        Ok(Some(SaidTerm::new(7, format!("{first} {sign} {second}"))))
     }
 
-    fn call(&mut self, name: &str, arguments: &[Term], term: &Term) -> Result<Said, Unsaid> {
+    fn call(&mut self, name: &str, arguments: &[Term], term: &Term) -> Result<SaidTerm, Unsaid> {
         let unsaid = |text: String| Err(Unsaid { span: term.span.clone(), text });
         match (name, arguments) {
             // Newer spellings of builtins.
             (name, []) if SAME.contains(&name) || matches!(name, "ppid" | "pcomm" | "probe") => {
                 self.word(name, term)
             }
-            ("nsecs", _) => Ok(Said::new(1, "nsecs")),
+            ("nsecs", _) => Ok(SaidTerm::new(1, "nsecs")),
             ("pid" | "tid" | "ppid", [_]) => self.word(name, term),
             ("str", [text]) => {
                 let text = self.value(text)?.text;
-                Ok(Said::new(1, format!("str({text})")))
+                Ok(SaidTerm::new(1, format!("str({text})")))
             }
             ("str", [text, length]) => {
                 let Some(length) = length.as_number() else {
                     return unsaid("the length of a text must be a number".into());
                 };
                 let text = self.value(text)?.text;
-                Ok(Said::new(1, format!("str({text}, {})", length.clamp(2, 256))))
+                Ok(SaidTerm::new(1, format!("str({text}, {})", length.clamp(2, 256))))
             }
             ("kstack" | "ustack", _) => {
                 let frames = arguments.iter().find_map(Term::as_number).map(|frames| frames.clamp(1, 127));
-                Ok(Said::new(1, frames.map_or_else(|| name.to_owned(), |frames| format!("{name}({frames})"))))
+                Ok(SaidTerm::new(
+                    1,
+                    frames.map_or_else(|| name.to_owned(), |frames| format!("{name}({frames})")),
+                ))
             }
             ("kptr" | "uptr", [pointer]) => self.value(pointer),
             ("min" | "max", [a, b]) => {
                 let (a, b) = (self.value(a)?.text, self.value(b)?.text);
-                Ok(Said::new(1, format!("{name}({a}, {b})")))
+                Ok(SaidTerm::new(1, format!("{name}({a}, {b})")))
             }
             ("strncmp" | "strcmp", _) => match self.prefix(term, "!=")? {
                 Some(said) => Ok(said),
@@ -333,7 +337,7 @@ impl Scope<'_> {
             // Of 16 bits: what else is turned around in a script is a port, and that is one.
             ("bswap", [port]) if is_port(port) => {
                 let port = self.value(port)?.within(2);
-                Ok(Said::new(10, format!("(({port} & 0xff) << 8) | ({port} >> 8)")))
+                Ok(SaidTerm::new(10, format!("(({port} & 0xff) << 8) | ({port} >> 8)")))
             }
             ("has_key", [map, keys @ ..]) if map.as_map().is_some() => {
                 let (name, own) = map.as_map().unwrap_or_default();

@@ -2,15 +2,15 @@
 
 use super::super::{
     remark::Remark,
-    sheet::{SheetItem, Written},
+    sheet::{SheetItem, YamlValue},
 };
 use super::{
     flow::conjuncts,
     label::{self, SaidLabel, free_name},
-    measure::{Measure, measured},
+    measure::{ScriptMeasure, measured},
     plan::{Keys, Planner, Played, written_lets},
     points::CarriedPoint,
-    said::{Said, Unsaid, literal},
+    said::{SaidTerm, Unsaid, literal},
 };
 use std::collections::BTreeSet;
 
@@ -24,15 +24,15 @@ pub(super) fn heads(points: &[CarriedPoint], passes_missing: bool) -> Vec<Keys> 
     let is_optional = passes_missing && points.len() > 1;
     let head = |points: &[CarriedPoint]| {
         let at = match points {
-            [only] => Written::text(&only.at),
+            [only] => YamlValue::text(&only.at),
             all => {
-                let all = all.iter().map(|point| Written::text(&point.at)).collect();
-                Written::Map(vec![("all_of".into(), Written::List(all))])
+                let all = all.iter().map(|point| YamlValue::text(&point.at)).collect();
+                YamlValue::Map(vec![("all_of".into(), YamlValue::List(all))])
             }
         };
         let mut keys = vec![("at".to_owned(), at)];
         if is_optional {
-            keys.push(("optional".into(), Written::Bare("true".into())));
+            keys.push(("optional".into(), YamlValue::Bare("true".into())));
         }
         keys
     };
@@ -50,43 +50,43 @@ pub(super) fn events(
     if points.len() > MAX_EVENTS {
         return Err(format!("a probe has at most {MAX_EVENTS} events"));
     }
-    let condition = condition.map(|condition| ("where".to_owned(), Written::text(condition)));
+    let condition = condition.map(|condition| ("where".to_owned(), YamlValue::text(condition)));
     let Some(label) = names_probe else {
         let mut heads = heads(points, passes_missing);
         if heads.len() == 1 && heads.iter().flatten().count() == 1 {
             return Ok(heads.remove(0).into_iter().chain(condition).collect());
         }
         let events =
-            heads.into_iter().map(|head| Written::Map(head.into_iter().chain(condition.clone()).collect()));
-        return Ok(vec![("events".into(), Written::List(events.collect()))]);
+            heads.into_iter().map(|head| YamlValue::Map(head.into_iter().chain(condition.clone()).collect()));
+        return Ok(vec![("events".into(), YamlValue::List(events.collect()))]);
     };
     let events = points.iter().map(|point| {
-        let mut keys = vec![("at".to_owned(), Written::text(&point.at))];
+        let mut keys = vec![("at".to_owned(), YamlValue::text(&point.at))];
         if passes_missing {
-            keys.push(("optional".into(), Written::Bare("true".into())));
+            keys.push(("optional".into(), YamlValue::Bare("true".into())));
         }
         keys.extend(condition.clone());
-        let text = Written::text(literal(&point.written));
-        keys.push(("labels".into(), Written::Map(vec![(label.to_owned(), text)])));
-        Written::Map(keys)
+        let text = YamlValue::text(literal(&point.written));
+        keys.push(("labels".into(), YamlValue::Map(vec![(label.to_owned(), text)])));
+        YamlValue::Map(keys)
     });
-    Ok(vec![("events".into(), Written::List(events.collect()))])
+    Ok(vec![("events".into(), YamlValue::List(events.collect()))])
 }
 
 /// Whether measures of several actions can be one metric: each adds to the same map.
-pub(super) fn are_sums(measures: &[(&Played, Measure)]) -> bool {
-    let adds = |measure: &Measure| match &measure.gauged[..] {
+pub(super) fn are_sums(measures: &[(&Played, ScriptMeasure)]) -> bool {
+    let adds = |measure: &ScriptMeasure| match &measure.gauged[..] {
         [only] => matches!(only.function.as_str(), "count" | "sum" | "minus"),
         _ => false,
     };
-    let parts = |measure: &Measure| measure.keys.len();
+    let parts = |measure: &ScriptMeasure| measure.keys.len();
     let Some((_, first)) = measures.first() else { return false };
     measures.iter().all(|(_, one)| one.states.is_empty() && adds(one) && parts(one) == parts(first))
 }
 
 impl Planner<'_> {
     /// One metric that several actions add to.
-    pub(super) fn several(&mut self, map: &str, measures: &[(&Played, Measure)]) -> Result<(), Unsaid> {
+    pub(super) fn several(&mut self, map: &str, measures: &[(&Played, ScriptMeasure)]) -> Result<(), Unsaid> {
         let Some((begin, first)) = measures.first() else { return Ok(()) };
         let falls = measures.iter().any(|(_, one)| one.gauged.iter().any(|one| one.function == "minus"));
         let mut taken = BTreeSet::new();
@@ -106,7 +106,7 @@ impl Planner<'_> {
                         let text = "this label becomes text in another way elsewhere".to_owned();
                         return Err(Unsaid { span: key.span.clone(), text });
                     }
-                    own.push((name.clone(), Written::text(&said.value)));
+                    own.push((name.clone(), YamlValue::text(&said.value)));
                     shared.get_or_insert(said);
                 }
                 let mut value = "1".to_owned();
@@ -118,17 +118,17 @@ impl Planner<'_> {
                     let said = measured(term, &mut scope)?;
                     (suffix, unit) = (said.suffix, said.unit);
                     let level = if term.as_number().is_some() { 1 } else { 14 };
-                    let plain = Said::new(level, &said.text).within(2);
+                    let plain = SaidTerm::new(level, &said.text).within(2);
                     value = if gauged.function == "minus" { format!("-{plain}") } else { said.text };
                 }
-                let mut keys: Keys = vec![("at".into(), Written::text(&point.at))];
+                let mut keys: Keys = vec![("at".into(), YamlValue::text(&point.at))];
                 if self.passes_missing {
-                    keys.push(("optional".into(), Written::Bare("true".into())));
+                    keys.push(("optional".into(), YamlValue::Bare("true".into())));
                 }
                 keys.extend(written_lets(&scope.lets));
-                keys.extend(condition.map(|condition| ("where".to_owned(), Written::text(condition))));
+                keys.extend(condition.map(|condition| ("where".to_owned(), YamlValue::text(condition))));
                 if !own.is_empty() {
-                    keys.push(("labels".into(), Written::Map(own)));
+                    keys.push(("labels".into(), YamlValue::Map(own)));
                 }
                 events.push((keys, value));
             }
@@ -140,26 +140,27 @@ impl Planner<'_> {
         let suffix = if falls { suffix.to_owned() } else { format!("{suffix}_total") };
         let name = self.names.metric(&[map], &suffix);
         let events = events.into_iter().map(|(mut keys, value)| {
-            let values = Written::Map(vec![(name.clone(), Written::text(value))]);
+            let values = YamlValue::Map(vec![(name.clone(), YamlValue::text(value))]);
             keys.push(("values".into(), values));
-            Written::Map(keys)
+            YamlValue::Map(keys)
         });
         let mut keys: Keys = vec![
-            ("name".into(), Written::text(self.names.probe(&[map]))),
-            ("events".into(), Written::List(events.collect())),
+            ("name".into(), YamlValue::text(self.names.probe(&[map]))),
+            ("events".into(), YamlValue::List(events.collect())),
         ];
         let decoded =
             labels.iter().flatten().filter_map(|label| Some((label.name.clone(), label.decoder.clone()?)));
         let decoded: Keys =
-            decoded.map(|(name, decoder)| (name, Written::Map(vec![("as".into(), decoder)]))).collect();
+            decoded.map(|(name, decoder)| (name, YamlValue::Map(vec![("as".into(), decoder)]))).collect();
         if !decoded.is_empty() {
-            keys.push(("labels".into(), Written::Map(decoded)));
+            keys.push(("labels".into(), YamlValue::Map(decoded)));
         }
         let kind = if falls { "sum" } else { "counter" };
         let help = format!("Sum, `@{map}` of {}.", self.file);
-        let mut metric: Keys = vec![(kind.into(), Written::text(name)), ("help".into(), Written::text(help))];
-        metric.extend(unit.map(|unit: &str| ("unit".to_owned(), Written::text(unit))));
-        keys.push(("metrics".into(), Written::List(vec![Written::Map(metric)])));
+        let mut metric: Keys =
+            vec![(kind.into(), YamlValue::text(name)), ("help".into(), YamlValue::text(help))];
+        metric.extend(unit.map(|unit: &str| ("unit".to_owned(), YamlValue::text(unit))));
+        keys.push(("metrics".into(), YamlValue::List(vec![YamlValue::Map(metric)])));
         self.planned.items.push((begin.span.clone(), SheetItem::Probe(keys)));
         if falls {
             let said = "what goes down as well is a `sum`, which begins at 0 when the probe does";
