@@ -233,7 +233,7 @@ mod tests {
     fn same(node: &Node, written: &YamlValue) {
         match (&node.data, written) {
             (Data::Scalar { text, .. }, YamlValue::Text(wanted) | YamlValue::Bare(wanted)) => {
-                assert_eq!(text, wanted)
+                assert_eq!(text, wanted);
             }
             (Data::Sequence(items), YamlValue::List(wanted)) => {
                 assert_eq!(items.len(), wanted.len());

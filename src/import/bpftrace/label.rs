@@ -167,10 +167,13 @@ fn lacking(decoder: &str) -> String {
 /// A name for the label of a term.
 pub(super) fn name_of(term: &Term) -> String {
     let name = match &term.kind {
-        TermKind::Name(name) | TermKind::Variable(name) => name.clone(),
+        TermKind::Name(name) | TermKind::Variable(name) | TermKind::Field(_, name)
+            if !name.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            name.clone()
+        }
         TermKind::Let(named) => named.name.clone(),
-        TermKind::Field(of, name) if name.starts_with(|c: char| c.is_ascii_digit()) => name_of(of),
-        TermKind::Field(_, name) => name.clone(),
+        TermKind::Field(of, _) => name_of(of),
         // A table is named by its key, unless that is a value of the start, which has the better name.
         TermKind::Map { name, keys } => match keys.first() {
             Some(key) if key.as_map().is_some() => name_of(key),
@@ -195,7 +198,12 @@ pub(super) fn name_of(term: &Term) -> String {
                 name_of(yes)
             }
         }
-        TermKind::Number(_) | TermKind::Text(_) | TermKind::Parameter(_) | TermKind::Tuple(_) => "key".into(),
+        TermKind::Name(_)
+        | TermKind::Variable(_)
+        | TermKind::Number(_)
+        | TermKind::Text(_)
+        | TermKind::Parameter(_)
+        | TermKind::Tuple(_) => "key".into(),
     };
     name.strip_prefix("skc_").map(str::to_owned).unwrap_or(name)
 }

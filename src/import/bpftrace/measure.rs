@@ -119,7 +119,7 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<ScriptMeasure> {
             // When it was is no label.
             ShownValue::Text(term) if term.as_call().is_some_and(|(name, _)| name == "strftime") => {}
             ShownValue::Text(term) if !keys.iter().any(|key| key.spelling() == term.spelling()) => {
-                keys.push(term)
+                keys.push(term);
             }
             ShownValue::Number(term) if latency.is_none() && is_latency(&term, roles) => latency = Some(term),
             ShownValue::Number(term) if !is_time(&term) => drop(unlabelled.insert(label::name_of(&term))),

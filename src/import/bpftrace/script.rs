@@ -249,7 +249,7 @@ pub(super) fn assigned(steps: &[Step]) -> Vec<String> {
     for step in steps {
         match &step.kind {
             StepKind::Set { target: Term { kind: TermKind::Variable(name), .. }, .. } => {
-                names.push(name.clone())
+                names.push(name.clone());
             }
             StepKind::If { yes, no, .. } => names.extend([assigned(yes), assigned(no)].concat()),
             StepKind::Loop { changes, .. } => names.extend(changes.clone()),

@@ -233,11 +233,12 @@ impl Skeletons {
         }
         match (has_labels, is_histogram) {
             (true, true) => {
-                wanting.push("what labels and the value are, for which `0` and the like stand".into())
+                wanting.push("what labels and the value are, for which `0` and the like stand".into());
             }
             (true, false) => wanting.push("what labels are, for which `0` and the like stand".into()),
             (false, true) => {
-                wanting.push("what the value is, for which `0` stands: `duration` of a pair is a time".into())
+                wanting
+                    .push("what the value is, for which `0` stands: `duration` of a pair is a time".into());
             }
             (false, false) => wanting.push("which events count, as `where`".into()),
         }
