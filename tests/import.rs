@@ -2,8 +2,6 @@
 //! is neither, and of the examples in the documents.
 //!
 //! After a change: `TAPSTER_ACCEPT=1 cargo test --test import`, and read the diff as somebody would who moves to tapster.
-#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
-#![allow(clippy::format_collect, clippy::format_push_string, reason = "texts are short")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
 use tapster_testing as support;
@@ -50,8 +48,8 @@ fn imported(path: &Path) -> (Arc<SourceFile>, Imported) {
 
 /// The file that comes of it, behind what is said of it.
 fn shown(file: &SourceFile, made: &Imported) -> String {
-    let said: String = made.remarks.iter().map(|remark| format!("## {}\n", remark.told(file))).collect();
-    format!("{said}{}", made.text)
+    let said: Vec<String> = made.remarks.iter().map(|remark| format!("## {}", remark.told(file))).collect();
+    [said, vec![made.text.clone()]].concat().join("\n")
 }
 
 fn all() -> Vec<PathBuf> {
@@ -82,15 +80,10 @@ fn what_is_made_is_well_declared() {
         let said: String = diagnostics.iter().map(ToString::to_string).collect();
         assert!(diagnostics.is_empty(), "{}: {said}{}", path.display(), made.text);
         assert_eq!(parsed.probes.len(), made.probes.len(), "{}", path.display());
-        let comments: String = made
-            .text
-            .lines()
-            .filter_map(|line| line.trim_start().strip_prefix('#'))
-            .flat_map(str::split_whitespace)
-            .map(|word| format!("{word} "))
-            .collect();
+        let comments = made.text.lines().filter_map(|line| line.trim_start().strip_prefix('#'));
+        let comments = comments.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
         for remark in &made.remarks {
-            let words = remark.text.split_whitespace().map(|word| format!("{word} ")).collect::<String>();
+            let words = remark.text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(comments.contains(&words), "{}: `{}` is no comment", path.display(), remark.text);
             let told = remark.told(&file).to_string();
             assert!(told.starts_with(&file.name) && !told.ends_with('.'), "{told}");
@@ -165,12 +158,12 @@ fn examples_of_the_document_are_imported() {
         let (_, behind) = behind.split_once("```\n").unwrap();
         let name = script.lines().next().unwrap().trim_start_matches("// ");
         assert!(
-            Path::new(name).extension().is_some_and(|end| end == "bt"),
+            name.rsplit_once('.').is_some_and(|(_, end)| end == "bt"),
             "the first line of a script is its name: `{name}`"
         );
         let file = SourceFile::new(name, script);
         let made = import(&file, ForeignFormat::Bpftrace, &ImportHints::default()).unwrap();
-        new.push_str(&format!("{before}```bpftrace\n{script}```\n{between}```yaml\n{}```\n", made.text));
+        new = format!("{new}{before}```bpftrace\n{script}```\n{between}```yaml\n{}```\n", made.text);
         (rest, number) = (behind, number + 1);
     }
     new.push_str(rest);
@@ -247,6 +240,7 @@ fn the_command_writes_probes_and_says_what_is_not() {
 }
 
 /// Scripts whose events every kernel has compile here, and the import says so; what a kernel lacks is status 1.
+#[expect(clippy::unnecessary_wraps, reason = "cases are alike")]
 fn compiled_here() -> Outcome {
     let mut number = 0;
     for name in ["runqueue", "opens", "calls", "forks", "cpus", "naps", "kills", "texts"] {

@@ -77,7 +77,7 @@ pub struct Imported {
 
 /// Parts of the new file with the places that they are from.
 #[derive(Debug, Default)]
-struct ScriptPieces {
+struct ImportedPieces {
     items: Vec<(Span, SheetItem)>,
     remarks: Vec<Remark>,
     /// Places whose parts stay together: the remarks about one stand before its probes.
@@ -97,7 +97,7 @@ pub fn import(
     let pieces = match format {
         ForeignFormat::Bpftrace => {
             let made = bpftrace::translate(file, &hints.parameters)?;
-            ScriptPieces { items: made.items, remarks: made.remarks, groups: made.actions }
+            ImportedPieces { items: made.items, remarks: made.remarks, groups: made.actions }
         }
         ForeignFormat::EbpfExporter => ebpf_exporter::translate(file, hints.code.as_deref())?,
     };
@@ -105,7 +105,7 @@ pub fn import(
 }
 
 /// Writes the file; a probe that is not well declared is taken out, and what is wrong with it is said.
-fn accepted(file: &Arc<SourceFile>, mut pieces: ScriptPieces) -> Imported {
+fn accepted(file: &Arc<SourceFile>, mut pieces: ImportedPieces) -> Imported {
     let name = file.name.rsplit('/').next().unwrap_or(&file.name).to_owned();
     loop {
         let (sheet, spans) = lay_out(file, &name, &mut pieces);
@@ -147,7 +147,7 @@ fn accepted(file: &Arc<SourceFile>, mut pieces: ScriptPieces) -> Imported {
 }
 
 /// Remarks and probes in the order of their places; for each item of the sheet which of the pieces it is.
-fn lay_out(file: &SourceFile, name: &str, pieces: &mut ScriptPieces) -> (Sheet, Vec<Option<usize>>) {
+fn lay_out(file: &SourceFile, name: &str, pieces: &mut ImportedPieces) -> (Sheet, Vec<Option<usize>>) {
     pieces
         .remarks
         .sort_by(|a, b| (a.span.start, a.span.end, &a.text).cmp(&(b.span.start, b.span.end, &b.text)));

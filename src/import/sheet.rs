@@ -1,7 +1,6 @@
 //! The probe file that an import writes: probes and comments in the order of their source, and their YAML.
 
 use super::remark::plain;
-use std::fmt::Write as _;
 
 /// Widest line of a mapping or list that is written on one line.
 const WIDEST: usize = 110;
@@ -10,24 +9,24 @@ const COMMENT: usize = 118;
 
 /// A value of YAML that is to be written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum WrittenNode {
+pub(super) enum YamlValue {
     /// A text or an expression: quoted where YAML would read it otherwise.
     Text(String),
     /// A number or `true`, as it is.
     Bare(String),
     /// `[a, b]`
-    List(Vec<WrittenNode>),
+    List(Vec<YamlValue>),
     /// `{ a: b }`, in this order.
-    Map(Vec<(String, WrittenNode)>),
+    Map(Vec<(String, YamlValue)>),
 }
 
-impl WrittenNode {
+impl YamlValue {
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }
 
-    pub(super) fn number(number: &impl ToString) -> Self {
-        Self::Bare(number.to_string())
+    pub(super) fn number(number: impl std::fmt::Display) -> Self {
+        Self::Bare(format!("{number}"))
     }
 
     /// The value on one line.
@@ -51,7 +50,7 @@ impl WrittenNode {
     fn write(&self, head: &str, indent: usize, out: &mut String) {
         let flow = self.flow();
         if matches!(self, Self::Text(_) | Self::Bare(_)) || indent + head.len() + 1 + flow.len() <= WIDEST {
-            let _ = writeln!(out, "{:indent$}{head} {flow}", "");
+            line(out, indent, &format!("{head} {flow}"));
             return;
         }
         // Behind a dash the key itself stands two columns further.
@@ -59,7 +58,7 @@ impl WrittenNode {
         match self {
             Self::Text(_) | Self::Bare(_) => {}
             Self::List(items) => {
-                let _ = writeln!(out, "{:indent$}{head}", "");
+                line(out, indent, head);
                 for item in items {
                     item.write("-", inner, out);
                 }
@@ -73,7 +72,7 @@ impl WrittenNode {
                 }
             }
             Self::Map(entries) => {
-                let _ = writeln!(out, "{:indent$}{head}", "");
+                line(out, indent, head);
                 for (key, value) in entries {
                     value.write(&format!("{}:", key_text(key)), inner, out);
                 }
@@ -94,12 +93,10 @@ pub(super) fn quoted(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
-            }
+            c if c.is_control() => quoted = format!("{quoted}\\u{:04x}", u32::from(c)),
             // Not printable in YAML, or a byte order mark.
             '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+                quoted = format!("{quoted}\\u{:04x}", u32::from(c));
             }
             c => quoted.push(c),
         }
@@ -132,7 +129,7 @@ pub(super) enum SheetItem {
     /// A comment, wrapped where it is written.
     Comment(String),
     /// A probe: its keys in the order of the reference.
-    Probe(Vec<(String, WrittenNode)>),
+    Probe(Vec<(String, YamlValue)>),
 }
 
 /// The file: a comment at its head, then probes and comments.
@@ -182,19 +179,19 @@ impl Sheet {
 }
 
 /// Writes a probe: each key on a line of its own.
-fn probe(keys: &[(String, WrittenNode)], out: &mut String) {
+fn probe(keys: &[(String, YamlValue)], out: &mut String) {
     for (at, (key, value)) in keys.iter().enumerate() {
         let (head, indent) = if at == 0 { (format!("- {key}:"), 2) } else { (format!("{key}:"), 4) };
         match value {
             // One metric, one label or one event for each line is easier to change.
-            WrittenNode::List(items) if matches!(items.first(), Some(WrittenNode::Map(_))) => {
-                let _ = writeln!(out, "{:indent$}{head}", "");
+            YamlValue::List(items) if matches!(items.first(), Some(YamlValue::Map(_))) => {
+                line(out, indent, &head);
                 for item in items {
                     item.write("-", 6, out);
                 }
             }
-            WrittenNode::Map(entries) if entries.len() > 3 && key != "start" && key != "end" => {
-                let _ = writeln!(out, "{:indent$}{head}", "");
+            YamlValue::Map(entries) if entries.len() > 3 && key != "start" && key != "end" => {
+                line(out, indent, &head);
                 for (name, value) in entries {
                     value.write(&format!("{}:", key_text(name)), 6, out);
                 }
@@ -204,20 +201,25 @@ fn probe(keys: &[(String, WrittenNode)], out: &mut String) {
     }
 }
 
+/// Writes a line.
+fn line(out: &mut String, indent: usize, text: &str) {
+    out.extend(std::iter::repeat_n(' ', indent));
+    out.push_str(text);
+    out.push('\n');
+}
+
 /// Writes a comment, wrapped at words.
 fn comment(text: &str, indent: usize, out: &mut String) {
-    let mut line = String::new();
+    let mut written = String::from("#");
     for word in plain(text).split(' ').filter(|word| !word.is_empty()) {
-        if !line.is_empty() && indent + 2 + line.chars().count() + 1 + word.chars().count() > COMMENT {
-            let _ = writeln!(out, "{:indent$}# {line}", "");
-            line = String::from(" ");
+        if written.len() > 1 && indent + written.chars().count() + 1 + word.chars().count() > COMMENT {
+            line(out, indent, &written);
+            written = String::from("#  ");
         }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
+        written.push(' ');
+        written.push_str(word);
     }
-    let _ = writeln!(out, "{:indent$}#{}{line}", "", if line.is_empty() { "" } else { " " });
+    line(out, indent, &written);
 }
 
 #[cfg(test)]
@@ -228,19 +230,19 @@ mod tests {
         yaml::{self, Data, Node},
     };
 
-    fn same(node: &Node, written: &WrittenNode) {
+    fn same(node: &Node, written: &YamlValue) {
         match (&node.data, written) {
-            (Data::Scalar { text, .. }, WrittenNode::Text(wanted) | WrittenNode::Bare(wanted)) => {
+            (Data::Scalar { text, .. }, YamlValue::Text(wanted) | YamlValue::Bare(wanted)) => {
                 assert_eq!(text, wanted);
             }
-            (Data::Sequence(items), WrittenNode::List(wanted)) => {
+            (Data::Sequence(items), YamlValue::List(wanted)) => {
                 assert_eq!(items.len(), wanted.len());
                 items.iter().zip(wanted).for_each(|(item, wanted)| same(item, wanted));
             }
-            (Data::Mapping(entries), WrittenNode::Map(wanted)) => {
+            (Data::Mapping(entries), YamlValue::Map(wanted)) => {
                 assert_eq!(entries.len(), wanted.len());
                 for ((key, value), (name, wanted)) in entries.iter().zip(wanted) {
-                    same(key, &WrittenNode::text(name));
+                    same(key, &YamlValue::text(name));
                     same(value, wanted);
                 }
             }
@@ -248,7 +250,7 @@ mod tests {
         }
     }
 
-    /// VariableValues of all forms, as wide as they are not written on one line, and texts that mean something to YAML.
+    /// Values of all forms, as wide as they are not written on one line, and texts that mean something to YAML.
     #[test]
     fn what_is_written_is_read_back() {
         let texts = [
@@ -285,30 +287,26 @@ mod tests {
             "null",
             "(a + b) * 2",
         ];
-        let list = WrittenNode::List(texts.map(WrittenNode::text).to_vec());
-        let map = WrittenNode::Map(
-            texts.iter().map(|text| ((*text).to_owned(), WrittenNode::text(*text))).collect(),
-        );
-        let numbers = WrittenNode::Map(vec![
-            ("-1".into(), WrittenNode::number(&1)),
-            ("0".into(), WrittenNode::text("x")),
-        ]);
-        let nested = WrittenNode::List(vec![
-            WrittenNode::Map(vec![
+        let list = YamlValue::List(texts.map(YamlValue::text).to_vec());
+        let map =
+            YamlValue::Map(texts.iter().map(|text| ((*text).to_owned(), YamlValue::text(*text))).collect());
+        let numbers =
+            YamlValue::Map(vec![("-1".into(), YamlValue::number(1)), ("0".into(), YamlValue::text("x"))]);
+        let nested = YamlValue::List(vec![
+            YamlValue::Map(vec![
                 ("at".into(), list.clone()),
                 ("key".into(), numbers.clone()),
                 ("b".into(), map.clone()),
             ]),
-            WrittenNode::Map(vec![("at".into(), map.clone()), ("key".into(), WrittenNode::text("tid"))]),
-            WrittenNode::List(vec![list.clone(), WrittenNode::text("c")]),
+            YamlValue::Map(vec![("at".into(), map.clone()), ("key".into(), YamlValue::text("tid"))]),
+            YamlValue::List(vec![list.clone(), YamlValue::text("c")]),
         ]);
         let keys = [("list", list), ("map", map), ("numbers", numbers), ("nested", nested)];
-        let keys: Vec<(String, WrittenNode)> = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        let keys: Vec<(String, YamlValue)> = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let items = vec![SheetItem::Comment("a\nb".into()), SheetItem::Probe(keys.clone())];
         let written = Sheet { head: vec!["word ".repeat(60)], items }.write();
         let root = yaml::parse(&SourceFile::new("a", written.text.clone())).unwrap().unwrap();
-        let wanted =
-            WrittenNode::Map(vec![("probes".into(), WrittenNode::List(vec![WrittenNode::Map(keys)]))]);
+        let wanted = YamlValue::Map(vec![("probes".into(), YamlValue::List(vec![YamlValue::Map(keys)]))]);
         same(&root, &wanted);
         assert!(written.text.lines().take(3).all(|line| line.starts_with("# ") && line.len() < 120));
         assert_eq!(written.begins, [5, 6]);

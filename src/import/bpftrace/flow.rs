@@ -50,7 +50,7 @@ pub(super) enum Act {
 
 /// What an action comes to.
 #[derive(Debug, Default)]
-pub(super) struct ScriptFlow {
+pub(super) struct ActionFlow {
     pub(super) deeds: Vec<Deed>,
     pub(super) remarks: Vec<Remark>,
     /// Places of printing that needs no counterpart.
@@ -61,15 +61,15 @@ pub(super) struct ScriptFlow {
 type VariableValues = BTreeMap<String, Term>;
 
 struct Walker<'w> {
-    flow: ScriptFlow,
+    flow: ActionFlow,
     lets: usize,
     /// Names of `let`s of the whole script → the values they have.
     names: &'w mut BTreeMap<String, String>,
 }
 
 /// Walks through an action. `names` are the `let`s of the script so far: one name is one value in all of them.
-pub(super) fn walk(action: &Action, names: &mut BTreeMap<String, String>) -> ScriptFlow {
-    let mut walker = Walker { flow: ScriptFlow::default(), lets: 0, names };
+pub(super) fn walk(action: &Action, names: &mut BTreeMap<String, String>) -> ActionFlow {
+    let mut walker = Walker { flow: ActionFlow::default(), lets: 0, names };
     let mut values = VariableValues::new();
     let conditions = action.filter.iter().flat_map(conjuncts).collect();
     walker.steps(&action.body, &mut values, conditions);
@@ -334,6 +334,54 @@ impl Walker<'_> {
     }
 }
 
+/// Joins the values of two branches into `values`, those of the first.
+fn merge(condition: &Term, before: &VariableValues, values: &mut VariableValues, others: &VariableValues) {
+    let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
+    for name in names {
+        let joined = match (values.get(&name), others.get(&name)) {
+            (Some(one), Some(other)) if one.spelling() == other.spelling() => continue,
+            (Some(one), Some(other)) => {
+                let kind = TermKind::Choice(
+                    Rc::new(condition.clone()),
+                    Rc::new(one.clone()),
+                    Rc::new(other.clone()),
+                );
+                Term::new(kind, one.span.clone())
+            }
+            // Declared within a branch: it has no value outside of it.
+            (Some(one), None) if !before.contains_key(&name) => one.clone(),
+            (None, Some(other)) if !before.contains_key(&name) => other.clone(),
+            _ => continue,
+        };
+        if joined.size(MAX_SIZE) >= MAX_SIZE {
+            values.remove(&name);
+        } else {
+            values.insert(name, joined);
+        }
+    }
+}
+
+/// The expression with the values of its variables.
+fn resolved(term: &Term, values: &VariableValues) -> Term {
+    match &term.kind {
+        TermKind::Variable(name) => match values.get(name) {
+            Some(value) => Term::new(value.kind.clone(), term.span.clone()),
+            None => term.clone(),
+        },
+        // `$tuple.1`
+        TermKind::Field(of, member) => {
+            let of = resolved(of, values);
+            if let (TermKind::Tuple(parts), Ok(at)) = (&of.kind, member.parse::<usize>())
+                && let Some(part) = parts.get(at)
+            {
+                return part.clone();
+            }
+            Term::new(TermKind::Field(Rc::new(of), member.clone()), term.span.clone())
+        }
+        _ => term.map(|part| resolved(part, values)),
+    }
+}
+
 /// Whether a name has a meaning of its own in expressions, or is none.
 fn is_reserved(name: &str) -> bool {
     const WORDS: &[&str] = &[
@@ -385,53 +433,5 @@ fn constant(term: &Term) -> Option<u64> {
             }
         }
         _ => term.as_number(),
-    }
-}
-
-/// Joins the values of two branches into `values`, those of the first.
-fn merge(condition: &Term, before: &VariableValues, values: &mut VariableValues, others: &VariableValues) {
-    let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
-    for name in names {
-        let joined = match (values.get(&name), others.get(&name)) {
-            (Some(one), Some(other)) if one.spelling() == other.spelling() => continue,
-            (Some(one), Some(other)) => {
-                let kind = TermKind::Choice(
-                    Rc::new(condition.clone()),
-                    Rc::new(one.clone()),
-                    Rc::new(other.clone()),
-                );
-                Term::new(kind, one.span.clone())
-            }
-            // Declared within a branch: it has no value outside of it.
-            (Some(one), None) if !before.contains_key(&name) => one.clone(),
-            (None, Some(other)) if !before.contains_key(&name) => other.clone(),
-            _ => continue,
-        };
-        if joined.size(MAX_SIZE) >= MAX_SIZE {
-            values.remove(&name);
-        } else {
-            values.insert(name, joined);
-        }
-    }
-}
-
-/// The expression with the values of its variables.
-fn resolved(term: &Term, values: &VariableValues) -> Term {
-    match &term.kind {
-        TermKind::Variable(name) => match values.get(name) {
-            Some(value) => Term::new(value.kind.clone(), term.span.clone()),
-            None => term.clone(),
-        },
-        // `$tuple.1`
-        TermKind::Field(of, member) => {
-            let of = resolved(of, values);
-            if let (TermKind::Tuple(parts), Ok(at)) = (&of.kind, member.parse::<usize>())
-                && let Some(part) = parts.get(at)
-            {
-                return part.clone();
-            }
-            Term::new(TermKind::Field(Rc::new(of), member.clone()), term.span.clone())
-        }
-        _ => term.map(|part| resolved(part, values)),
     }
 }

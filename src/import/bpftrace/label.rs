@@ -1,9 +1,9 @@
 //! Keys of maps, and what is printed → labels and their decoders.
 
-use super::super::sheet::WrittenNode;
+use super::super::sheet::YamlValue;
 use super::{
     maps::{ConstantValue, MapRole},
-    said::{Kept, ScriptScope, Unsaid},
+    said::{Kept, SayingScope, Unsaid},
     script::{Term, TermKind},
 };
 use std::collections::BTreeSet;
@@ -26,15 +26,15 @@ const DECODED: [(&str, &str); 8] = [
 pub(super) struct SaidLabel {
     pub(super) name: String,
     pub(super) value: String,
-    pub(super) decoder: Option<WrittenNode>,
+    pub(super) decoder: Option<YamlValue>,
 }
 
 impl SaidLabel {
-    pub(super) fn written(&self) -> WrittenNode {
+    pub(super) fn written(&self) -> YamlValue {
         match &self.decoder {
-            None => WrittenNode::text(&self.value),
-            Some(decoder) => WrittenNode::Map(vec![
-                ("value".into(), WrittenNode::text(&self.value)),
+            None => YamlValue::text(&self.value),
+            Some(decoder) => YamlValue::Map(vec![
+                ("value".into(), YamlValue::text(&self.value)),
                 ("as".into(), decoder.clone()),
             ]),
         }
@@ -49,12 +49,12 @@ pub(super) fn decoded(term: &Term) -> Option<(&'static str, &Term)> {
     arguments.last().map(|value| (*decoder, value))
 }
 
-impl ScriptScope<'_> {
+impl SayingScope<'_> {
     /// A term as the label `name`.
     pub(super) fn label(&mut self, name: &str, term: &Term) -> Result<SaidLabel, Unsaid> {
         let unsaid = |text: &str| Err(Unsaid { span: term.span.clone(), text: text.to_owned() });
         let label =
-            |value: String, decoder: Option<WrittenNode>| SaidLabel { name: name.to_owned(), value, decoder };
+            |value: String, decoder: Option<YamlValue>| SaidLabel { name: name.to_owned(), value, decoder };
         if let Some((decoder, value)) = decoded(term) {
             return self.by_decoder(name, decoder, value, term);
         }
@@ -67,7 +67,7 @@ impl ScriptScope<'_> {
                 unsaid("a time is no label: each event would be a series of its own")
             }
             TermKind::Name(word) if word == "cgroup" => {
-                Ok(label("cgroup".into(), Some(WrittenNode::text("cgroup"))))
+                Ok(label("cgroup".into(), Some(YamlValue::text("cgroup"))))
             }
             TermKind::Name(word) if word == "username" => self.by_decoder(name, "user", term, term),
             TermKind::Map { name: map, keys } => match (self.roles.of(map).clone(), self.kept.get(map)) {
@@ -75,9 +75,8 @@ impl ScriptScope<'_> {
                     let Some(key) = keys.first() else { return unsaid("the table is read without a key") };
                     // `@table[x & 0xffffffff]` is how scripts cut a number to its width.
                     let value = self.value(key)?.text;
-                    let rows =
-                        texts.iter().map(|(number, text)| (number.to_string(), WrittenNode::text(text)));
-                    Ok(label(value, Some(WrittenNode::Map(rows.collect()))))
+                    let rows = texts.iter().map(|(number, text)| (number.to_string(), YamlValue::text(text)));
+                    Ok(label(value, Some(YamlValue::Map(rows.collect()))))
                 }
                 (MapRole::Constant(ConstantValue::Text(_)), _) | (_, None) => {
                     Ok(label(self.value(term)?.text, None))
@@ -89,7 +88,7 @@ impl ScriptScope<'_> {
                         Some(_) if decoder == "ip" => {
                             unsaid("an address whose type the script does not tell")
                         }
-                        Some(_) => Ok(label(value, Some(WrittenNode::text(decoder)))),
+                        Some(_) => Ok(label(value, Some(YamlValue::text(decoder)))),
                         None => unsaid(&lacking(decoder)),
                     }
                 }
@@ -100,7 +99,7 @@ impl ScriptScope<'_> {
             },
             TermKind::Choice(condition, yes, no) => {
                 let (yes, no) = (self.label(name, yes)?, self.label(name, no)?);
-                let is_ip = yes.decoder == Some(WrittenNode::text("ip"));
+                let is_ip = yes.decoder == Some(YamlValue::text("ip"));
                 if is_ip && yes.value.starts_with("bytes(") != no.value.starts_with("bytes(") {
                     return unsaid(
                         "it is an address of IPv4 or of IPv6: take each in a probe of its own, by `where`",
@@ -119,7 +118,7 @@ impl ScriptScope<'_> {
                     _ if name_of(term).ends_with("errno") => Some("errno"),
                     _ => None,
                 };
-                Ok(label(value, decoder.map(WrittenNode::text)))
+                Ok(label(value, decoder.map(YamlValue::text)))
             }
         }
     }
@@ -149,7 +148,7 @@ impl ScriptScope<'_> {
             }
             _ => text,
         };
-        Ok(SaidLabel { name: name.to_owned(), value, decoder: Some(WrittenNode::text(decoder)) })
+        Ok(SaidLabel { name: name.to_owned(), value, decoder: Some(YamlValue::text(decoder)) })
     }
 }
 
@@ -168,9 +167,13 @@ fn lacking(decoder: &str) -> String {
 /// A name for the label of a term.
 pub(super) fn name_of(term: &Term) -> String {
     let name = match &term.kind {
+        TermKind::Name(name) | TermKind::Variable(name) | TermKind::Field(_, name)
+            if !name.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            name.clone()
+        }
         TermKind::Let(named) => named.name.clone(),
-        TermKind::Field(of, name) if name.starts_with(|c: char| c.is_ascii_digit()) => name_of(of),
-        TermKind::Name(name) | TermKind::Variable(name) | TermKind::Field(_, name) => name.clone(),
+        TermKind::Field(of, _) => name_of(of),
         // A table is named by its key, unless that is a value of the start, which has the better name.
         TermKind::Map { name, keys } => match keys.first() {
             Some(key) if key.as_map().is_some() => name_of(key),
@@ -195,7 +198,12 @@ pub(super) fn name_of(term: &Term) -> String {
                 name_of(yes)
             }
         }
-        TermKind::Number(_) | TermKind::Text(_) | TermKind::Parameter(_) | TermKind::Tuple(_) => "key".into(),
+        TermKind::Name(_)
+        | TermKind::Variable(_)
+        | TermKind::Number(_)
+        | TermKind::Text(_)
+        | TermKind::Parameter(_)
+        | TermKind::Tuple(_) => "key".into(),
     };
     name.strip_prefix("skc_").map(str::to_owned).unwrap_or(name)
 }

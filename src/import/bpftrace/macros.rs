@@ -14,7 +14,7 @@ const MAX_SIZE: usize = 200;
 /// What a script's names stand for.
 pub(super) struct Substitution<'s> {
     pub(super) macros: &'s [ScriptMacro],
-    /// VariableValues of `#define`s.
+    /// Values of `#define`s.
     pub(super) constants: BTreeMap<String, Term>,
     /// What `$1` and so on are.
     pub(super) parameters: &'s [String],

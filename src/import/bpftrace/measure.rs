@@ -1,12 +1,12 @@
 //! What an action does → metrics: those of its maps, and where it only prints, a count of what it prints.
 
-use super::super::sheet::WrittenNode;
+use super::super::sheet::YamlValue;
 use super::{
     flow::{Act, Deed},
     label,
     maps::{MapRole, Roles, StateRead},
     names::FileNames,
-    said::{ScriptScope, Unsaid},
+    said::{SayingScope, Unsaid},
     script::{Term, TermKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,7 +190,7 @@ fn is_latency(term: &Term, roles: &Roles) -> bool {
 
 /// A metric as it is written, and what it is not.
 pub(super) struct SaidMetric {
-    pub(super) metrics: Vec<WrittenNode>,
+    pub(super) metrics: Vec<YamlValue>,
     pub(super) notes: Vec<String>,
 }
 
@@ -207,14 +207,14 @@ pub(super) struct SaidValue {
 /// The metrics for one of a measure. `help` says where it is from.
 pub(super) fn metric(
     gauged: &Gauged,
-    scope: &mut ScriptScope<'_>,
+    scope: &mut SayingScope<'_>,
     names: &mut FileNames,
     words: &[&str],
     help: &str,
 ) -> Result<SaidMetric, Unsaid> {
     let mut notes = Vec::new();
     let words: Vec<&str> = words.iter().copied().chain([gauged.map.as_str()]).collect();
-    let help = |what: &str| ("help".to_owned(), WrittenNode::text(format!("{what}{help}.")));
+    let help = |what: &str| ("help".to_owned(), YamlValue::text(format!("{what}{help}.")));
     let value = match gauged.arguments.first() {
         Some(value) if gauged.function != "count" => Some(measured(value, scope)?),
         _ => None,
@@ -223,14 +223,14 @@ pub(super) fn metric(
         || Unsaid { span: gauged.span.clone(), text: format!("`{}()` needs a value", gauged.function) };
     let mut metrics = Vec::new();
     let mut metric =
-        |kind: &str, name: String, help: (String, WrittenNode), value: Option<&SaidValue>, more| {
-            let mut keys = vec![(kind.to_owned(), WrittenNode::text(name)), help];
+        |kind: &str, name: String, help: (String, YamlValue), value: Option<&SaidValue>, more| {
+            let mut keys = vec![(kind.to_owned(), YamlValue::text(name)), help];
             if let Some(value) = value {
-                keys.push(("value".into(), WrittenNode::text(&value.text)));
-                keys.extend(value.unit.map(|unit| ("unit".to_owned(), WrittenNode::text(unit))));
+                keys.push(("value".into(), YamlValue::text(&value.text)));
+                keys.extend(value.unit.map(|unit| ("unit".to_owned(), YamlValue::text(unit))));
             }
-            keys.extend::<Option<(String, WrittenNode)>>(more);
-            metrics.push(WrittenNode::Map(keys));
+            keys.extend::<Option<(String, YamlValue)>>(more);
+            metrics.push(YamlValue::Map(keys));
         };
     match gauged.function.as_str() {
         "count" => metric("counter", names.metric(&words, "_total"), help("Count"), None, None),
@@ -294,7 +294,7 @@ pub(super) fn metric(
 }
 
 /// A value and its unit. Divisions that only change the unit of a time are left out: metrics are in seconds.
-pub(super) fn measured(term: &Term, scope: &mut ScriptScope<'_>) -> Result<SaidValue, Unsaid> {
+pub(super) fn measured(term: &Term, scope: &mut SayingScope<'_>) -> Result<SaidValue, Unsaid> {
     let (mut core, mut divisor) = (term, 1_u64);
     loop {
         match &core.kind {
@@ -334,7 +334,7 @@ pub(super) fn measured(term: &Term, scope: &mut ScriptScope<'_>) -> Result<SaidV
 }
 
 /// `lhist(value, min, max, step)`: its intervals begin with a value and end before one; bounds belong to what is below them.
-fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result<WrittenNode, Unsaid> {
+fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result<YamlValue, Unsaid> {
     let unsaid = |text: &str| Unsaid { span: gauged.span.clone(), text: text.to_owned() };
     let numbers: Vec<Option<u64>> = gauged.arguments.iter().skip(1).map(number_of).collect();
     let [Some(min), Some(max), Some(step)] = numbers[..] else {
@@ -353,13 +353,13 @@ fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result
     if value.suffix == "_seconds" {
         let bounds = (1..=count).map(|number| {
             let ns = u128::from(min + number * step) * u128::from(value.scale);
-            WrittenNode::number(&seconds(ns))
+            YamlValue::number(seconds(ns))
         });
-        return Ok(WrittenNode::List(bounds.collect()));
+        return Ok(YamlValue::List(bounds.collect()));
     }
     let scheme = [("start", min + step - 1), ("width", step), ("count", count)];
-    let scheme = scheme.into_iter().map(|(key, number)| (key.to_owned(), WrittenNode::number(&number)));
-    Ok(WrittenNode::Map(vec![("linear".into(), WrittenNode::Map(scheme.collect()))]))
+    let scheme = scheme.into_iter().map(|(key, number)| (key.to_owned(), YamlValue::number(number)));
+    Ok(YamlValue::Map(vec![("linear".into(), YamlValue::Map(scheme.collect()))]))
 }
 
 fn number_of(term: &Term) -> Option<u64> {

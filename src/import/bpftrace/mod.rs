@@ -21,7 +21,7 @@ mod script;
 mod several;
 
 use super::{remark::Remark, sheet::SheetItem};
-use flow::{Act, ScriptFlow};
+use flow::{Act, ActionFlow};
 use macros::Substitution;
 use names::FileNames;
 use plan::{Planner, Played};
@@ -94,7 +94,7 @@ pub(super) fn translate(file: &Arc<SourceFile>, parameters: &[String]) -> Result
 }
 
 /// The begin and the end of a script measure nothing.
-fn quiet(action: &Action, flow: ScriptFlow, said: &str, remarks: &mut Vec<Remark>) {
+fn quiet(action: &Action, flow: ActionFlow, said: &str, remarks: &mut Vec<Remark>) {
     let prints =
         !flow.printing.is_empty() || flow.deeds.iter().any(|deed| matches!(deed.act, Act::Show { .. }));
     if prints {
@@ -104,7 +104,7 @@ fn quiet(action: &Action, flow: ScriptFlow, said: &str, remarks: &mut Vec<Remark
 }
 
 /// A tick that prints: maps are read by scrapes, and other values are lost.
-fn tick(action: &Action, flow: ScriptFlow, remarks: &mut Vec<Remark>) {
+fn tick(action: &Action, flow: ActionFlow, remarks: &mut Vec<Remark>) {
     let is_read =
         |term: &script::Term| term.parts().is_empty() && !matches!(term.kind, script::TermKind::Name(_));
     let lost = flow.deeds.iter().find_map(|deed| match &deed.act {

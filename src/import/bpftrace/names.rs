@@ -55,7 +55,7 @@ impl FileNames {
         let stem = name.split('.').next().unwrap_or(name);
         let mut base = word(stem);
         if base.is_empty() || base.starts_with(|c: char| c.is_ascii_digit()) {
-            format!("script_{base}").trim_end_matches('_').clone_into(&mut base);
+            base = if base.is_empty() { "script".into() } else { format!("script_{base}") };
         }
         if RESERVED.iter().any(|begin| format!("{base}_").starts_with(begin)) {
             base = format!("script_{base}");

@@ -26,10 +26,10 @@ pub(super) struct ScriptParser<'t> {
     nodes: usize,
 }
 
-type ParsedScript<T> = Result<T, Diagnostic>;
+type OrMistake<T> = Result<T, Diagnostic>;
 
 /// Parses a script whose text is `text`, with the places of `file`.
-pub(super) fn parse(file: &Arc<SourceFile>, text: &str) -> ParsedScript<(Script, Vec<Remark>)> {
+pub(super) fn parse(file: &Arc<SourceFile>, text: &str) -> OrMistake<(Script, Vec<Remark>)> {
     let mut parser = ScriptParser::new(file, text);
     let script = parser.script()?;
     Ok((script, parser.remarks))
@@ -49,7 +49,7 @@ impl<'t> ScriptParser<'t> {
     }
 
     /// Runs a part of the parser one level deeper, within the limits.
-    pub(super) fn deeper<T>(&mut self, part: impl FnOnce(&mut Self) -> ParsedScript<T>) -> ParsedScript<T> {
+    pub(super) fn deeper<T>(&mut self, part: impl FnOnce(&mut Self) -> OrMistake<T>) -> OrMistake<T> {
         self.nodes += 1;
         if self.depth == MAX_DEPTH || self.nodes > MAX_NODES {
             let (_, span) = self.cursor.peek()?;
@@ -67,12 +67,12 @@ impl<'t> ScriptParser<'t> {
     }
 
     /// Whether the next lexeme is this sign.
-    pub(super) fn is_next(&self, sign: &str) -> ParsedScript<bool> {
+    pub(super) fn is_next(&self, sign: &str) -> OrMistake<bool> {
         Ok(matches!(self.cursor.peek()?.0, Lexeme::Sign(next) if next == sign))
     }
 
     /// Reads this sign if it is next.
-    pub(super) fn takes(&mut self, sign: &str) -> ParsedScript<bool> {
+    pub(super) fn takes(&mut self, sign: &str) -> OrMistake<bool> {
         let is_next = self.is_next(sign)?;
         if is_next {
             self.cursor.take()?;
@@ -81,7 +81,7 @@ impl<'t> ScriptParser<'t> {
     }
 
     /// Reads this sign, which must be next; returns its place.
-    pub(super) fn expects(&mut self, sign: &str, after: &str) -> ParsedScript<Span> {
+    pub(super) fn expects(&mut self, sign: &str, after: &str) -> OrMistake<Span> {
         let (lexeme, span) = self.cursor.take()?;
         match lexeme {
             Lexeme::Sign(next) if next == sign => Ok(span),
@@ -102,7 +102,7 @@ impl<'t> ScriptParser<'t> {
         self.cursor.error(span, format!("expected {wanted}, found {found}"))
     }
 
-    fn script(&mut self) -> ParsedScript<Script> {
+    fn script(&mut self) -> OrMistake<Script> {
         let mut script = Script::default();
         loop {
             self.cursor.skip_blanks()?;
@@ -160,7 +160,7 @@ impl<'t> ScriptParser<'t> {
     }
 
     /// Passes what stands before and within the next braces; returns the text in them.
-    fn braces(&mut self) -> ParsedScript<String> {
+    fn braces(&mut self) -> OrMistake<String> {
         let mut depth = 0;
         let mut begin = self.cursor.at;
         loop {
@@ -186,7 +186,7 @@ impl<'t> ScriptParser<'t> {
         }
     }
 
-    fn macro_definition(&mut self) -> ParsedScript<ScriptMacro> {
+    fn macro_definition(&mut self) -> OrMistake<ScriptMacro> {
         self.cursor.take()?;
         let name = match self.cursor.take()? {
             (Lexeme::Name(name), _) => name,
@@ -215,7 +215,7 @@ impl<'t> ScriptParser<'t> {
         Ok(ScriptMacro { name, parameters, body })
     }
 
-    fn action(&mut self) -> ParsedScript<Action> {
+    fn action(&mut self) -> OrMistake<Action> {
         let points = self.points()?;
         let begin = points.first().map_or(self.cursor.at, |point| point.span.start);
         let filter = if self.takes("/")? {
@@ -233,7 +233,7 @@ impl<'t> ScriptParser<'t> {
     }
 
     /// Attach points, separated by commas: these are not made of lexemes.
-    fn points(&mut self) -> ParsedScript<Vec<Spanned<String>>> {
+    fn points(&mut self) -> OrMistake<Vec<Spanned<String>>> {
         let mut points = Vec::new();
         loop {
             self.cursor.skip_blanks()?;
@@ -274,7 +274,7 @@ impl<'t> ScriptParser<'t> {
         }
     }
 
-    fn block(&mut self) -> ParsedScript<Vec<Step>> {
+    fn block(&mut self) -> OrMistake<Vec<Step>> {
         self.expects("{", "this")?;
         let mut steps = Vec::new();
         loop {
@@ -291,7 +291,7 @@ impl<'t> ScriptParser<'t> {
         }
     }
 
-    fn step(&mut self) -> ParsedScript<StepKind> {
+    fn step(&mut self) -> OrMistake<StepKind> {
         let (lexeme, _) = self.cursor.peek()?;
         let Lexeme::Name(word) = &lexeme else {
             if lexeme == Lexeme::Sign("{") {
@@ -359,7 +359,7 @@ impl<'t> ScriptParser<'t> {
     }
 
     /// An assignment, a step by one, or a value such as a call.
-    fn simple(&mut self) -> ParsedScript<StepKind> {
+    fn simple(&mut self) -> OrMistake<StepKind> {
         for sign in ["++", "--"] {
             if self.takes(sign)? {
                 let target = self.operand()?;
@@ -410,7 +410,7 @@ impl<'t> ScriptParser<'t> {
     }
 
     /// A statement ends with `;`, or the block does.
-    fn ends(&mut self) -> ParsedScript<()> {
+    fn ends(&mut self) -> OrMistake<()> {
         if self.takes(";")? || self.is_next("}")? {
             return Ok(());
         }

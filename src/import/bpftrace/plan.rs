@@ -2,7 +2,7 @@
 
 use super::super::{
     remark::Remark,
-    sheet::{SheetItem, WrittenNode},
+    sheet::{SheetItem, YamlValue},
 };
 use super::{
     flow::{Act, Deed},
@@ -11,7 +11,7 @@ use super::{
     measure::{self, ScriptMeasure, metric},
     names::FileNames,
     points::CarriedPoint,
-    said::{Kept, ScriptScope, Unsaid},
+    said::{Kept, SayingScope, Unsaid},
     script::Term,
     several,
 };
@@ -55,7 +55,7 @@ pub(super) struct Planner<'p> {
 }
 
 /// Keys of a mapping, in their order.
-pub(super) type Keys = Vec<(String, WrittenNode)>;
+pub(super) type Keys = Vec<(String, YamlValue)>;
 
 /// A start of a pair.
 struct PairStart<'p> {
@@ -128,11 +128,11 @@ impl<'p> Planner<'p> {
     }
 
     /// The scope of an event; of several the point is not known.
-    pub(super) fn scope<'s>(&self, point: Option<&'s CarriedPoint>) -> ScriptScope<'s>
+    pub(super) fn scope<'s>(&self, point: Option<&'s CarriedPoint>) -> SayingScope<'s>
     where
         Self: 's,
     {
-        ScriptScope { roles: self.roles, kept: BTreeMap::new(), point, lets: Vec::new(), has_func: false }
+        SayingScope { roles: self.roles, kept: BTreeMap::new(), point, lets: Vec::new(), has_func: false }
     }
 
     /// A measure of one event, or of each of several.
@@ -205,7 +205,7 @@ impl<'p> Planner<'p> {
         scope.lets = lets;
         let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
         let heads = several::heads(&action.points, self.passes_missing).into_iter();
-        let ends: Vec<WrittenNode> =
+        let ends: Vec<YamlValue> =
             heads.map(|head| event(head, key.clone(), condition.clone(), Vec::new())).collect();
         if events.len() > MAX_EVENTS || ends.len() > MAX_EVENTS {
             return Err(unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends")));
@@ -265,7 +265,7 @@ impl<'p> Planner<'p> {
         &self,
         start: &PairStart<'_>,
         kept: &BTreeMap<String, Kept>,
-    ) -> Result<(Vec<WrittenNode>, Vec<(String, String)>), Unsaid> {
+    ) -> Result<(Vec<YamlValue>, Vec<(String, String)>), Unsaid> {
         let point = start.action.points.first().filter(|_| start.action.points.len() == 1);
         let mut scope = self.scope(point);
         let is_own =
@@ -277,13 +277,13 @@ impl<'p> Planner<'p> {
         for (map, value) in &start.writes {
             let Some(Kept::Value { name, .. }) = kept.get(*map) else { continue };
             let value = decoded(value).map_or(*value, |(_, inner)| inner);
-            saves.push((name.clone(), WrittenNode::text(scope.value(value)?.text)));
+            saves.push((name.clone(), YamlValue::text(scope.value(value)?.text)));
         }
         let is_first = conditions.len() < start.conditions.len();
         let heads = several::heads(&start.action.points, self.passes_missing).into_iter();
         let events = heads.map(|mut head| {
             if is_first {
-                head.push(("first".into(), WrittenNode::Bare("true".into())));
+                head.push(("first".into(), YamlValue::Bare("true".into())));
             }
             event(head, key.clone(), condition.clone(), saves.clone())
         });
@@ -291,7 +291,7 @@ impl<'p> Planner<'p> {
     }
 
     /// Writes a probe: what it is attached to, with its labels and metrics.
-    fn probe(&mut self, action: &Played, measure: &ScriptMeasure, scope: &mut ScriptScope<'_>, head: Keys) {
+    fn probe(&mut self, action: &Played, measure: &ScriptMeasure, scope: &mut SayingScope<'_>, head: Keys) {
         // Lines of several actions are told apart by what they are about.
         let first = action.points.first().map_or("", |point| point.target.as_str());
         let words = if measure.is_shown && self.several_lines { vec![first] } else { Vec::new() };
@@ -324,7 +324,7 @@ impl<'p> Planner<'p> {
         }
         let map = measure.gauged.first().map_or("", |first| first.map.as_str());
         let name = self.names.probe(&[&[map], &words[..]].concat());
-        let mut keys: Keys = vec![("name".into(), WrittenNode::text(name))];
+        let mut keys: Keys = vec![("name".into(), YamlValue::text(name))];
         let lets = written_lets(&scope.lets);
         // The reference has `let` between the event and its condition.
         let (at, condition): (Keys, Keys) = head.into_iter().partition(|(key, _)| key != "where");
@@ -333,13 +333,13 @@ impl<'p> Planner<'p> {
         keys.extend(condition);
         if !labels.is_empty() {
             let labels = labels.iter().map(|label| (label.name.clone(), label.written()));
-            keys.push(("labels".into(), WrittenNode::Map(labels.collect())));
+            keys.push(("labels".into(), YamlValue::Map(labels.collect())));
         }
-        keys.push(("metrics".into(), WrittenNode::List(metrics)));
+        keys.push(("metrics".into(), YamlValue::List(metrics)));
         self.planned.items.push((action.span.clone(), SheetItem::Probe(keys)));
     }
 
-    fn labels(&mut self, measure: &ScriptMeasure, scope: &mut ScriptScope<'_>) -> Vec<SaidLabel> {
+    fn labels(&mut self, measure: &ScriptMeasure, scope: &mut SayingScope<'_>) -> Vec<SaidLabel> {
         let (mut labels, mut taken) = (Vec::<SaidLabel>::new(), BTreeSet::new());
         for key in &measure.keys {
             if labels.len() == MAX_LABELS {
@@ -370,44 +370,44 @@ impl<'p> Planner<'p> {
 }
 
 /// The `let`s of a probe or an event: each once, though both events of a pair may use one.
-pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, WrittenNode)> {
+pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, YamlValue)> {
     let mut known = BTreeSet::new();
     let lets = lets.iter().filter(|(name, _)| known.insert(name.as_str()));
-    let lets: Keys = lets.map(|(name, text)| (name.clone(), WrittenNode::text(text))).collect();
-    (!lets.is_empty()).then(|| ("let".to_owned(), WrittenNode::Map(lets)))
+    let lets: Keys = lets.map(|(name, text)| (name.clone(), YamlValue::text(text))).collect();
+    (!lets.is_empty()).then(|| ("let".to_owned(), YamlValue::Map(lets)))
 }
 
-fn event(mut keys: Keys, key: WrittenNode, condition: Option<String>, saves: Keys) -> WrittenNode {
+fn event(mut keys: Keys, key: YamlValue, condition: Option<String>, saves: Keys) -> YamlValue {
     keys.push(("key".into(), key));
-    keys.extend(condition.map(|condition| ("where".to_owned(), WrittenNode::text(condition))));
+    keys.extend(condition.map(|condition| ("where".to_owned(), YamlValue::text(condition))));
     if !saves.is_empty() {
-        keys.push(("save".into(), WrittenNode::Map(saves)));
+        keys.push(("save".into(), YamlValue::Map(saves)));
     }
-    WrittenNode::Map(keys)
+    YamlValue::Map(keys)
 }
 
 /// The key of an event; that of a map without one is the same always.
-fn key_of(keys: &[Term], scope: &mut ScriptScope<'_>) -> Result<WrittenNode, Unsaid> {
+fn key_of(keys: &[Term], scope: &mut SayingScope<'_>) -> Result<YamlValue, Unsaid> {
     let mut said = Vec::new();
     for key in keys.iter().take(MAX_KEYS) {
-        said.push(WrittenNode::text(scope.value(key)?.text));
+        said.push(YamlValue::text(scope.value(key)?.text));
     }
     Ok(match (said.len(), said.pop()) {
-        (_, None) => WrittenNode::text("0"),
+        (_, None) => YamlValue::text("0"),
         (1, Some(only)) => only,
         (_, Some(last)) => {
             said.push(last);
-            WrittenNode::List(said)
+            YamlValue::List(said)
         }
     })
 }
 
-fn one_or_list(mut events: Vec<WrittenNode>) -> WrittenNode {
+fn one_or_list(mut events: Vec<YamlValue>) -> YamlValue {
     match (events.len(), events.pop()) {
         (1, Some(only)) => only,
         (_, last) => {
             events.extend(last);
-            WrittenNode::List(events)
+            YamlValue::List(events)
         }
     }
 }

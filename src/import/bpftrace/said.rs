@@ -46,7 +46,7 @@ pub(super) enum Kept {
 }
 
 /// Where an expression is said: at which event, with what from its start.
-pub(super) struct ScriptScope<'s> {
+pub(super) struct SayingScope<'s> {
     pub(super) roles: &'s Roles,
     /// Maps of the start; none at a start and at a single event.
     pub(super) kept: BTreeMap<String, Kept>,
@@ -82,7 +82,7 @@ const DEFINED: [(&str, u64); 15] = [
     ("EPERM", 1),
 ];
 
-impl ScriptScope<'_> {
+impl SayingScope<'_> {
     /// The value of a term.
     pub(super) fn value(&mut self, term: &Term) -> Result<SaidTerm, Unsaid> {
         let unsaid = |text: String| Err(Unsaid { span: term.span.clone(), text });

@@ -2,7 +2,7 @@
 
 use super::super::{
     remark::Remark,
-    sheet::{SheetItem, WrittenNode},
+    sheet::{SheetItem, YamlValue},
 };
 use super::{
     flow::conjuncts,
@@ -24,15 +24,15 @@ pub(super) fn heads(points: &[CarriedPoint], passes_missing: bool) -> Vec<Keys> 
     let is_optional = passes_missing && points.len() > 1;
     let head = |points: &[CarriedPoint]| {
         let at = match points {
-            [only] => WrittenNode::text(&only.at),
+            [only] => YamlValue::text(&only.at),
             all => {
-                let all = all.iter().map(|point| WrittenNode::text(&point.at)).collect();
-                WrittenNode::Map(vec![("all_of".into(), WrittenNode::List(all))])
+                let all = all.iter().map(|point| YamlValue::text(&point.at)).collect();
+                YamlValue::Map(vec![("all_of".into(), YamlValue::List(all))])
             }
         };
         let mut keys = vec![("at".to_owned(), at)];
         if is_optional {
-            keys.push(("optional".into(), WrittenNode::Bare("true".into())));
+            keys.push(("optional".into(), YamlValue::Bare("true".into())));
         }
         keys
     };
@@ -50,28 +50,27 @@ pub(super) fn events(
     if points.len() > MAX_EVENTS {
         return Err(format!("a probe has at most {MAX_EVENTS} events"));
     }
-    let condition = condition.map(|condition| ("where".to_owned(), WrittenNode::text(condition)));
+    let condition = condition.map(|condition| ("where".to_owned(), YamlValue::text(condition)));
     let Some(label) = names_probe else {
         let mut heads = heads(points, passes_missing);
         if heads.len() == 1 && heads.iter().flatten().count() == 1 {
             return Ok(heads.remove(0).into_iter().chain(condition).collect());
         }
-        let events = heads
-            .into_iter()
-            .map(|head| WrittenNode::Map(head.into_iter().chain(condition.clone()).collect()));
-        return Ok(vec![("events".into(), WrittenNode::List(events.collect()))]);
+        let events =
+            heads.into_iter().map(|head| YamlValue::Map(head.into_iter().chain(condition.clone()).collect()));
+        return Ok(vec![("events".into(), YamlValue::List(events.collect()))]);
     };
     let events = points.iter().map(|point| {
-        let mut keys = vec![("at".to_owned(), WrittenNode::text(&point.at))];
+        let mut keys = vec![("at".to_owned(), YamlValue::text(&point.at))];
         if passes_missing {
-            keys.push(("optional".into(), WrittenNode::Bare("true".into())));
+            keys.push(("optional".into(), YamlValue::Bare("true".into())));
         }
         keys.extend(condition.clone());
-        let text = WrittenNode::text(literal(&point.written));
-        keys.push(("labels".into(), WrittenNode::Map(vec![(label.to_owned(), text)])));
-        WrittenNode::Map(keys)
+        let text = YamlValue::text(literal(&point.written));
+        keys.push(("labels".into(), YamlValue::Map(vec![(label.to_owned(), text)])));
+        YamlValue::Map(keys)
     });
-    Ok(vec![("events".into(), WrittenNode::List(events.collect()))])
+    Ok(vec![("events".into(), YamlValue::List(events.collect()))])
 }
 
 /// Whether measures of several actions can be one metric: each adds to the same map.
@@ -107,7 +106,7 @@ impl Planner<'_> {
                         let text = "this label becomes text in another way elsewhere".to_owned();
                         return Err(Unsaid { span: key.span.clone(), text });
                     }
-                    own.push((name.clone(), WrittenNode::text(&said.value)));
+                    own.push((name.clone(), YamlValue::text(&said.value)));
                     shared.get_or_insert(said);
                 }
                 let mut value = "1".to_owned();
@@ -122,14 +121,14 @@ impl Planner<'_> {
                     let plain = SaidTerm::new(level, &said.text).within(2);
                     value = if gauged.function == "minus" { format!("-{plain}") } else { said.text };
                 }
-                let mut keys: Keys = vec![("at".into(), WrittenNode::text(&point.at))];
+                let mut keys: Keys = vec![("at".into(), YamlValue::text(&point.at))];
                 if self.passes_missing {
-                    keys.push(("optional".into(), WrittenNode::Bare("true".into())));
+                    keys.push(("optional".into(), YamlValue::Bare("true".into())));
                 }
                 keys.extend(written_lets(&scope.lets));
-                keys.extend(condition.map(|condition| ("where".to_owned(), WrittenNode::text(condition))));
+                keys.extend(condition.map(|condition| ("where".to_owned(), YamlValue::text(condition))));
                 if !own.is_empty() {
-                    keys.push(("labels".into(), WrittenNode::Map(own)));
+                    keys.push(("labels".into(), YamlValue::Map(own)));
                 }
                 events.push((keys, value));
             }
@@ -141,27 +140,27 @@ impl Planner<'_> {
         let suffix = if falls { suffix.to_owned() } else { format!("{suffix}_total") };
         let name = self.names.metric(&[map], &suffix);
         let events = events.into_iter().map(|(mut keys, value)| {
-            let values = WrittenNode::Map(vec![(name.clone(), WrittenNode::text(value))]);
+            let values = YamlValue::Map(vec![(name.clone(), YamlValue::text(value))]);
             keys.push(("values".into(), values));
-            WrittenNode::Map(keys)
+            YamlValue::Map(keys)
         });
         let mut keys: Keys = vec![
-            ("name".into(), WrittenNode::text(self.names.probe(&[map]))),
-            ("events".into(), WrittenNode::List(events.collect())),
+            ("name".into(), YamlValue::text(self.names.probe(&[map]))),
+            ("events".into(), YamlValue::List(events.collect())),
         ];
         let decoded =
             labels.iter().flatten().filter_map(|label| Some((label.name.clone(), label.decoder.clone()?)));
         let decoded: Keys =
-            decoded.map(|(name, decoder)| (name, WrittenNode::Map(vec![("as".into(), decoder)]))).collect();
+            decoded.map(|(name, decoder)| (name, YamlValue::Map(vec![("as".into(), decoder)]))).collect();
         if !decoded.is_empty() {
-            keys.push(("labels".into(), WrittenNode::Map(decoded)));
+            keys.push(("labels".into(), YamlValue::Map(decoded)));
         }
         let kind = if falls { "sum" } else { "counter" };
         let help = format!("Sum, `@{map}` of {}.", self.file);
         let mut metric: Keys =
-            vec![(kind.into(), WrittenNode::text(name)), ("help".into(), WrittenNode::text(help))];
-        metric.extend(unit.map(|unit: &str| ("unit".to_owned(), WrittenNode::text(unit))));
-        keys.push(("metrics".into(), WrittenNode::List(vec![WrittenNode::Map(metric)])));
+            vec![(kind.into(), YamlValue::text(name)), ("help".into(), YamlValue::text(help))];
+        metric.extend(unit.map(|unit: &str| ("unit".to_owned(), YamlValue::text(unit))));
+        keys.push(("metrics".into(), YamlValue::List(vec![YamlValue::Map(metric)])));
         self.planned.items.push((begin.span.clone(), SheetItem::Probe(keys)));
         if falls {
             let said = "what goes down as well is a `sum`, which begins at 0 when the probe does";

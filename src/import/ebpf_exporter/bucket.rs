@@ -1,7 +1,7 @@
 //! Their forms of buckets → bounds.
 
 use super::{get, items, number, text};
-use crate::import::sheet::WrittenNode;
+use crate::import::sheet::YamlValue;
 use tapster_ebpf::yaml::Node;
 
 /// Most bounds of a histogram.
@@ -13,7 +13,7 @@ const MAX_EXPONENT: i32 = 60;
 #[derive(Debug)]
 pub(super) struct SkeletonBuckets {
     pub(super) unit: &'static str,
-    pub(super) buckets: WrittenNode,
+    pub(super) buckets: YamlValue,
 }
 
 /// The buckets of a histogram.
@@ -67,8 +67,8 @@ pub(super) fn buckets(metric: &Node) -> Result<SkeletonBuckets, String> {
     if bounds.is_empty() || bounds.len() > MAX_BOUNDS {
         return Err(format!("a histogram has 1 to {MAX_BOUNDS} bounds, and this one {}", bounds.len()));
     }
-    let bounds = bounds.into_iter().map(|bound| WrittenNode::Bare(decimal(bound))).collect();
-    Ok(SkeletonBuckets { unit, buckets: WrittenNode::List(bounds) })
+    let bounds = bounds.into_iter().map(|bound| YamlValue::Bare(decimal(bound))).collect();
+    Ok(SkeletonBuckets { unit, buckets: YamlValue::List(bounds) })
 }
 
 /// A number as YAML has it: what a multiplication of decimals left behind the twelfth digit is rounded away.

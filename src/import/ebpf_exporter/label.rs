@@ -1,7 +1,7 @@
 //! Their decoders → ours, with a value that stands for what their code computes.
 
 use super::{entries, get, items, text};
-use crate::import::sheet::WrittenNode;
+use crate::import::sheet::YamlValue;
 use std::collections::BTreeSet;
 use tapster_ebpf::{
     probe::{DECODERS, DecoderInput},
@@ -36,7 +36,7 @@ pub(super) fn label(
     declared: &str,
     node: &Node,
     taken: &mut BTreeSet<String>,
-) -> Result<(String, WrittenNode), String> {
+) -> Result<(String, YamlValue), String> {
     let mut name: String = declared
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
@@ -57,7 +57,7 @@ pub(super) fn label(
         .filter(|(_, name)| !matches!(*name, "uint" | "int"))
         .collect();
     let last = match decoders[..] {
-        [] => return Ok((name, WrittenNode::text("0"))),
+        [] => return Ok((name, YamlValue::text("0"))),
         [(only, decoder)] => (only, decoder),
         // A text that a pattern changes.
         [.., (last, decoder)] => (last, decoder),
@@ -72,20 +72,20 @@ pub(super) fn label(
         return Err(format!("there is no decoder like `{}` in this version", last.1));
     };
     let value = match row.takes {
-        DecoderInput::Text => return Ok((name, WrittenNode::text("comm"))),
+        DecoderInput::Text => return Ok((name, YamlValue::text("comm"))),
         DecoderInput::Number => "0",
-        DecoderInput::Stack(_) | DecoderInput::Sleep => return Ok((name, WrittenNode::text("kstack"))),
+        DecoderInput::Stack(_) | DecoderInput::Sleep => return Ok((name, YamlValue::text("kstack"))),
         // Bytes of any number, or of that which its length is.
         _ => "bytes(curtask.comm, 16)",
     };
-    Ok((name, decoded(value, WrittenNode::text(ours))))
+    Ok((name, decoded(value, YamlValue::text(ours))))
 }
 
-fn decoded(value: &str, decoder: WrittenNode) -> WrittenNode {
-    WrittenNode::Map(vec![("value".into(), WrittenNode::text(value)), ("as".into(), decoder)])
+fn decoded(value: &str, decoder: YamlValue) -> YamlValue {
+    YamlValue::Map(vec![("value".into(), YamlValue::text(value)), ("as".into(), decoder)])
 }
 
-fn table(node: &Node) -> Result<WrittenNode, String> {
+fn table(node: &Node) -> Result<YamlValue, String> {
     let rows = get(node, "static_map").map(entries).unwrap_or_default();
     if rows.is_empty() || rows.len() > MAX_ROWS {
         return Err(format!("a table has 1 to {MAX_ROWS} rows"));
@@ -98,8 +98,8 @@ fn table(node: &Node) -> Result<WrittenNode, String> {
             return Err(format!("`{key}` is no number, and tables are of numbers"));
         };
         if numbers.insert(number) {
-            written.push((number.to_string(), WrittenNode::text(value)));
+            written.push((number.to_string(), YamlValue::text(value)));
         }
     }
-    Ok(decoded("0", WrittenNode::Map(written)))
+    Ok(decoded("0", YamlValue::Map(written)))
 }

@@ -8,11 +8,10 @@ mod label;
 mod section;
 
 use super::{
-    ScriptPieces,
+    ImportedPieces,
     remark::Remark,
-    sheet::{SheetItem, WrittenNode},
+    sheet::{SheetItem, YamlValue},
 };
-use std::fmt::Write as _;
 use std::{collections::BTreeSet, sync::Arc};
 use tapster_ebpf::{
     diagnostic::{Diagnostic, SourceFile, Span},
@@ -66,7 +65,7 @@ fn number(node: &Node, key: &str) -> Option<f64> {
 }
 
 /// Translates a file; `code` is the C code beside it.
-pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<ScriptPieces, Diagnostic> {
+pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<ImportedPieces, Diagnostic> {
     let hint = "it has `metrics:` with `counters:` and `histograms:`";
     let Some(root) = yaml::parse(file)? else {
         return Err(Diagnostic::error(file, 0..0, "the file is empty").hint(hint));
@@ -76,8 +75,11 @@ pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Sc
             Diagnostic::error(file, root.span.clone(), "this is no file of `ebpf_exporter`").hint(hint)
         );
     }
-    let mut skeletons =
-        Skeletons { pieces: ScriptPieces::default(), names: BTreeSet::new(), events: section::events(code) };
+    let mut skeletons = Skeletons {
+        pieces: ImportedPieces::default(),
+        names: BTreeSet::new(),
+        events: section::events(code),
+    };
     for (key, value) in entries(&root) {
         let span = key.span.clone();
         match text(key).unwrap_or_default() {
@@ -111,7 +113,7 @@ pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Sc
 
 /// What is being made of a file.
 struct Skeletons {
-    pieces: ScriptPieces,
+    pieces: ImportedPieces,
     names: BTreeSet<String>,
     events: section::CodeEvents,
 }
@@ -163,15 +165,15 @@ impl Skeletons {
             }
         }
         let mut metric =
-            vec![(if is_histogram { "histogram" } else { "counter" }.to_owned(), WrittenNode::text(&name))];
+            vec![(if is_histogram { "histogram" } else { "counter" }.to_owned(), YamlValue::text(&name))];
         if !help.is_empty() {
-            metric.push(("help".into(), WrittenNode::text(help)));
+            metric.push(("help".into(), YamlValue::text(help)));
         }
         if is_histogram {
-            metric.push(("value".into(), WrittenNode::text("0")));
+            metric.push(("value".into(), YamlValue::text("0")));
             match bucket::buckets(node) {
                 Ok(found) => {
-                    metric.push(("unit".into(), WrittenNode::text(found.unit)));
+                    metric.push(("unit".into(), YamlValue::text(found.unit)));
                     metric.push(("buckets".into(), found.buckets));
                 }
                 Err(said) => return self.loss(span, &said),
@@ -179,14 +181,14 @@ impl Skeletons {
         }
         self.explain(&span, !labels.is_empty(), is_histogram);
         let mut keys = vec![
-            ("name".to_owned(), WrittenNode::text(name.trim_end_matches("_total"))),
-            ("enabled".to_owned(), WrittenNode::Bare("false".into())),
-            ("at".to_owned(), WrittenNode::text(self.events.only().unwrap_or(NO_EVENT))),
+            ("name".to_owned(), YamlValue::text(name.trim_end_matches("_total"))),
+            ("enabled".to_owned(), YamlValue::Bare("false".into())),
+            ("at".to_owned(), YamlValue::text(self.events.only().unwrap_or(NO_EVENT))),
         ];
         if !labels.is_empty() {
-            keys.push(("labels".into(), WrittenNode::Map(labels)));
+            keys.push(("labels".into(), YamlValue::Map(labels)));
         }
-        keys.push(("metrics".into(), WrittenNode::List(vec![WrittenNode::Map(metric)])));
+        keys.push(("metrics".into(), YamlValue::List(vec![YamlValue::Map(metric)])));
         self.pieces.items.push((node.span.clone(), SheetItem::Probe(keys)));
     }
 
@@ -244,7 +246,7 @@ impl Skeletons {
             format!("the C code says {}; put it in and remove `enabled: false`", wanting.join(" and "));
         let events = self.events.told();
         if !events.is_empty() {
-            let _ = write!(said, ". Its programs are at {events}");
+            said = format!("{said}. Its programs are at {events}");
         }
         self.pieces.remarks.push(Remark::loss(span.clone(), said));
     }
