@@ -37,7 +37,7 @@ pub const ARRAYS: [(&str, &[&str]); 9] = [
 ];
 
 /// Families about the exporter and its probes; `tests/rules.rs` compares them with a scrape.
-pub const OWN: [(&str, &[&str]); 29] = [
+pub const OWN: [(&str, &[&str]); 30] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
@@ -48,6 +48,7 @@ pub const OWN: [(&str, &[&str]); 29] = [
     ("tapster_probe_runs_total", &["probe", "attach_point", "mechanism"]),
     ("tapster_probe_run_seconds_total", &["probe", "attach_point", "mechanism"]),
     ("tapster_probe_missed_total", &["probe", "attach_point", "mechanism"]),
+    ("tapster_probe_event_absent", &["probe", "attach_point"]),
     ("tapster_build_info", &["version"]),
     ("tapster_config_last_reload_successful", &[]),
     ("tapster_config_last_reload_success_timestamp_seconds", &[]),
