@@ -63,7 +63,7 @@ fn stacks(after: &Metrics, before: &Metrics) -> String {
     })
 }
 
-/// Sleeps for each that the kernel may refuse: under emulation, where a map operation takes long, one was refused in two of some runs.
+/// Sleeps for each that the kernel may refuse: under emulation, where a map operation takes long, a run of this in four guests had one.
 const SLEEPS_OF_A_BUSY: u64 = 5_000;
 
 /// The part of the time asleep between two scrapes that has no reason: of everything, and of what remains without idle tasks,

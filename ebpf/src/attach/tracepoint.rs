@@ -160,11 +160,7 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
 /// The enumeration that a field is declared as.
 fn enumeration(ctype: &str, btf: &Btf) -> Option<TypeId> {
     let name = ctype.trim_start_matches("const ").trim();
-    let found = match name.strip_prefix("enum ") {
-        Some(name) => btf.find(name, BtfKind::Enum).or_else(|| btf.find(name, BtfKind::Enum64)),
-        None => btf.find(name, BtfKind::Typedef).map(|id| btf.strip(id)),
-    };
-    found.filter(|id| btf.is_enumeration(*id))
+    btf.enumeration(name.strip_prefix("enum ").unwrap_or(name))
 }
 
 /// Whether the elements of an array are characters of a text. Elements of `unsigned char` or `u8` may be any bytes.

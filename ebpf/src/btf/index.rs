@@ -316,6 +316,13 @@ impl Btf {
         matches!(self.kind(id), BtfKind::Enum | BtfKind::Enum64)
     }
 
+    /// An enumeration by its name, or by that of a typedef of it.
+    pub fn enumeration(&self, name: &str) -> Option<TypeId> {
+        [BtfKind::Enum, BtfKind::Enum64, BtfKind::Typedef].into_iter().find_map(|kind| {
+            self.find(name, kind).map(|id| self.strip(id)).filter(|id| self.is_enumeration(*id))
+        })
+    }
+
     /// Names and values of an enumeration.
     pub fn enumerators(&self, id: TypeId) -> Vec<(&str, i64)> {
         let id = self.strip(id);

@@ -97,15 +97,8 @@ impl Scope<'_> {
 
     /// The enumeration that a type's name means.
     fn enumeration_named(&self, name: &TypeName) -> Option<TypeId> {
-        let btf = self.target.btf.filter(|_| name.pointers == 0)?;
-        let found = match name.kind {
-            TypeKind::Enum => {
-                btf.find(&name.name, BtfKind::Enum).or_else(|| btf.find(&name.name, BtfKind::Enum64))
-            }
-            TypeKind::Plain => btf.find(&name.name, BtfKind::Typedef).map(|id| btf.strip(id)),
-            TypeKind::Struct | TypeKind::Union => None,
-        };
-        found.filter(|id| btf.is_enumeration(*id))
+        let may_be = name.pointers == 0 && matches!(name.kind, TypeKind::Enum | TypeKind::Plain);
+        self.target.btf.filter(|_| may_be)?.enumeration(&name.name)
     }
 
     pub(super) fn type_named(

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use crate::{
-    btf::{Btf, BtfKind, TypeId},
+    btf::{BtfKind, TypeId},
     diagnostic::{Spanned, nearest},
     probe::Decoder,
 };
@@ -81,7 +81,7 @@ impl Checker<'_> {
             self.error(span.clone(), "names cannot be looked up: this kernel has no BTF", hint);
             return None;
         };
-        let found = by_name(btf, name).or_else(|| btf.enumeration_of(name));
+        let found = btf.enumeration(name.trim_start_matches("enum ")).or_else(|| btf.enumeration_of(name));
         if found.is_none() {
             let near = nearest(name, btf.names(BtfKind::Enum));
             let hint = near.map_or_else(
@@ -114,11 +114,4 @@ impl Checker<'_> {
         }
         rows
     }
-}
-
-fn by_name(btf: &Btf, name: &str) -> Option<TypeId> {
-    let name = name.trim_start_matches("enum ");
-    [BtfKind::Enum, BtfKind::Enum64, BtfKind::Typedef]
-        .into_iter()
-        .find_map(|kind| btf.find(name, kind).map(|id| btf.strip(id)).filter(|id| btf.is_enumeration(*id)))
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Prefixes of names of the exporter's own families: about itself, its web server, its pushes, arrays and other sources. An
 /// entry without a final `_` is a whole name.
-const OWN: [&str; 18] = [
+pub const OWN_NAMES: [&str; 18] = [
     "probe_",
     "scrape_",
     "config_",
@@ -199,7 +199,7 @@ impl Reader {
         // `ready_total` is, to OpenMetrics, the family `ready`.
         let base = family.base(text);
         let is_own = |own: &&&str| if own.ends_with('_') { text.starts_with(**own) } else { base == **own };
-        if let Some(own) = OWN.iter().find(is_own) {
+        if let Some(own) = OWN_NAMES.iter().find(is_own) {
             let message = if own.ends_with('_') {
                 format!("names that begin with `{own}` are the exporter's own")
             } else {

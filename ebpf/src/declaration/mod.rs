@@ -20,6 +20,7 @@ mod state;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};
 pub use keys::{schema, tables};
+pub use metric::OWN_NAMES;
 pub use overrides::parse_overrides;
 
 use crate::{

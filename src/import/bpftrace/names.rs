@@ -1,26 +1,12 @@
 //! Names of probes and metrics.
 
 use std::collections::BTreeSet;
+use tapster_ebpf::declaration::OWN_NAMES;
 
 /// Longest part of a name that comes from the script.
 const LONGEST: usize = 60;
-/// What a name of a metric must not begin with, because names of the exporter's own do.
-const RESERVED: [&str; 14] = [
-    "probe_",
-    "scrape_",
-    "config_",
-    "build_",
-    "program_",
-    "otlp_",
-    "web_",
-    "log_",
-    "source_",
-    "symbols_",
-    "raid_array_",
-    "block_",
-    "raid_",
-    "sched_",
-];
+/// What names of shipped probes begin with.
+const SHIPPED: [&str; 3] = ["block_", "raid_", "sched_"];
 /// Words at the end of a map's name that say a unit, which the metric's name says itself.
 const UNITS: [&str; 18] = [
     "us", "usec", "usecs", "ms", "msec", "msecs", "ns", "nsec", "nsecs", "s", "sec", "secs", "bytes",
@@ -57,7 +43,11 @@ impl FileNames {
         if base.is_empty() || base.starts_with(|c: char| c.is_ascii_digit()) {
             base = if base.is_empty() { "script".into() } else { format!("script_{base}") };
         }
-        if RESERVED.iter().any(|begin| format!("{base}_").starts_with(begin)) {
+        // Names of the exporter's own families, and of the library's, are not the script's.
+        let mut reserved = OWN_NAMES.iter().chain(&SHIPPED);
+        if reserved
+            .any(|taken| base == *taken || taken.ends_with('_') && format!("{base}_").starts_with(taken))
+        {
             base = format!("script_{base}");
         }
         Self { base, probes: BTreeSet::new(), families: BTreeSet::new() }
