@@ -150,7 +150,12 @@ impl Probe {
 
     /// All attach points of its events, including alternatives.
     pub fn attach_points(&self) -> impl Iterator<Item = &Spanned<AttachPoint>> {
-        self.starts.iter().chain(&self.ends).chain(&self.notes).flat_map(|event| &event.at)
+        self.events().flat_map(|event| &event.at)
+    }
+
+    /// All its events: those that count, those that they need, and those that only change the state.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.starts.iter().chain(&self.ends).chain(&self.notes)
     }
 
     /// Whether it takes stacks of programs.
@@ -228,6 +233,18 @@ pub struct Event {
 }
 
 impl Event {
+    /// All expressions that stand in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let each = self
+            .each
+            .iter()
+            .flat_map(|each| [&each.from, &each.next].into_iter().chain(&each.size).chain(&each.within));
+        let changes = self.changes.iter().flat_map(|change| change.key.iter().chain(change.effect.value()));
+        let saves = self.saves.iter().map(|(_, value)| value);
+        let own = self.own.expressions();
+        self.key.iter().chain(&self.filter).chain(saves).chain(each).chain(changes).chain(own)
+    }
+
     /// An event at one of these attach points, with nothing else written.
     pub fn new(at: Vec<Spanned<AttachPoint>>, span: Span) -> Self {
         Self {

@@ -179,7 +179,7 @@ fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Res
 
 /// Optional events that this kernel does not have. The kernel is read only if there is an optional event.
 fn absent(probe: &Probe, kernel: &OnceCell<Kernel>, args: &ListArgs) -> Vec<String> {
-    if !probe.starts.iter().chain(&probe.ends).any(|event| event.optional) {
+    if !probe.events().any(|event| event.optional) {
         return Vec::new();
     }
     let kernel = kernel.get_or_init(|| Kernel::detect(&args.host.host()));

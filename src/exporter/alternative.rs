@@ -150,13 +150,15 @@ fn without(probe: &Probe, place: &str) -> Option<Probe> {
 fn left_out(probe: &Probe, place: String, why: String) -> Option<Probe> {
     let mut probe = probe.clone();
     let is_at = |event: &Event| event.at.last().is_some_and(|at| at.value.to_string() == place);
-    let mut refused = probe.starts.iter().chain(&probe.ends).filter(|event| is_at(event)).peekable();
-    if refused.peek().is_none() || !refused.all(|event| event.optional) {
+    let refused: Vec<bool> =
+        probe.events().filter(|event| is_at(event)).map(|event| event.optional).collect();
+    if refused.is_empty() || refused.contains(&false) {
         return None;
     }
     let was_pair = !probe.starts.is_empty();
     probe.starts.retain(|event| !is_at(event));
     probe.ends.retain(|event| !is_at(event));
+    probe.notes.retain(|event| !is_at(event));
     probe.left_out.push(AbsentEvent { at: place, why });
     let is_whole = !probe.ends.is_empty() && (!was_pair || !probe.starts.is_empty());
     is_whole.then_some(probe)
@@ -197,10 +199,12 @@ mod tests {
                     - name: all\n  events: [{ at: { all_of: ['kprobe:first', 'kprobe:second'] }, optional: true }]\n\
                     \x20 metrics: [{ counter: all_total }]\n\
                     - name: pair\n  start: { at: 'kprobe:first', key: tid, optional: true }\n\
-                    \x20 end: { at: 'kprobe:second', key: tid }\n  metrics: [{ counter: pair_total }]\n";
+                    \x20 end: { at: 'kprobe:second', key: tid }\n  metrics: [{ counter: pair_total }]\n\
+                    - name: noted\n  state: { seen: { per: cpu } }\n  note: { at: 'kprobe:first', optional: true, set: { seen: 1 } }\n\
+                    \x20 at: 'kprobe:second'\n  set: { seen: 0 }\n  metrics: [{ counter: noted_total, value: state.seen }]\n";
         let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
-        let [cache, all, pair] = file.probes.as_slice() else { panic!("{:?}", file.probes) };
+        let [cache, all, pair, noted] = file.probes.as_slice() else { panic!("{:?}", file.probes) };
         let refused = |probe: &Probe, place: &str| left_out(probe, place.into(), "it is refused".into());
         let next = refused(cache, "kprobe:second").unwrap();
         assert_eq!(points(&next), ["kprobe:first"]);
@@ -212,5 +216,7 @@ mod tests {
         assert_eq!(points(&next), ["kprobe:second"]);
         assert!(refused(&next, "kprobe:second").is_none(), "nothing would be left");
         assert!(refused(pair, "kprobe:first").is_none(), "no start would be left");
+        let next = refused(noted, "kprobe:first").unwrap();
+        assert_eq!(points(&next), ["kprobe:second"], "an event that only changes the state");
     }
 }

@@ -57,7 +57,7 @@ impl WatchedProbe {
     /// Watches a probe in files; `None` for other probes. Called before the probe is compiled.
     pub(super) fn new(probe: &Probe, proc: &Path) -> Option<Self> {
         let mut files: Vec<NamedFile> = Vec::new();
-        for event in probe.starts.iter().chain(&probe.ends) {
+        for event in probe.events() {
             for (root, word) in event.at.iter().filter_map(|at| at.value.binary()) {
                 match files.iter_mut().find(|file| file.root == *root && file.word == word) {
                     Some(known) => known.optional &= event.optional,
@@ -159,13 +159,17 @@ mod tests {
             "probes:\n  - name: a\n    at: {{ one_of: ['usdt:{0}:x', 'uprobe:{0}:y'] }}\n    metrics: [{{ counter: a_total }}]\n\
              \x20 - name: b\n    at: 'software:page-faults:1'\n    metrics: [{{ counter: b_total }}]\n\
              \x20 - name: c\n    events: [{{ at: 'software:page-faults:1' }}, {{ at: 'uprobe:{0}:y', optional: true }}]\n\
-             \x20   metrics: [{{ counter: c_total }}]\n",
+             \x20   metrics: [{{ counter: c_total }}]\n\
+             \x20 - name: d\n    state: {{ seen: {{ per: task }} }}\n    note: {{ at: 'usdt:{0}:x', set: {{ seen: 1 }} }}\n\
+             \x20   at: 'software:page-faults:1'\n    metrics: [{{ counter: d_total, where: state.seen }}]\n",
             path.display()
         );
         let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
         let proc = Path::new("/proc");
         assert!(WatchedProbe::new(&file.probes[1], proc).is_none(), "in no file");
+        let noted = WatchedProbe::new(&file.probes[3], proc).unwrap();
+        assert!(noted.missing().is_some(), "what only changes the state is waited for as well");
         let mut watched = WatchedProbe::new(&file.probes[0], proc).unwrap();
         assert_eq!(watched.files.len(), 1, "one file, however often it is named");
         assert!(watched.missing().unwrap().message.starts_with("there is no `"));

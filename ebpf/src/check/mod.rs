@@ -308,10 +308,10 @@ impl Checker<'_> {
             self.meetings(&events);
             self.frames(&events);
         }
+        notes.extend(events);
         let mut warnings = pattern::patterns(probe);
         warnings
-            .extend(events.iter().filter_map(|(event, typed)| program_memory::at_entry(probe, event, typed)));
-        notes.extend(events);
+            .extend(notes.iter().filter_map(|(event, typed)| program_memory::at_entry(probe, event, typed)));
         self.state_meetings(&notes);
         let mut events: Vec<TypedEvent> = notes.into_iter().map(|(_, typed)| typed).collect();
         self.walks(&events);

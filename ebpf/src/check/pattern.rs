@@ -25,15 +25,10 @@ pub(super) fn patterns(probe: &Probe) -> Vec<Diagnostic> {
 }
 
 fn expressions(probe: &Probe) -> impl Iterator<Item = &Expression> {
-    let events = probe.starts.iter().chain(&probe.ends).flat_map(of_event);
+    let events = probe.events().flat_map(Event::expressions);
     let labels = probe.labels.iter().filter_map(|label| label.value.as_ref());
     let metrics = probe.metrics.iter().flat_map(|metric| metric.value.iter().chain(&metric.filter));
     probe.lets.iter().map(|(_, value)| value).chain(events).chain(labels).chain(metrics)
-}
-
-fn of_event(event: &Event) -> impl Iterator<Item = &Expression> {
-    let saves = event.saves.iter().map(|(_, value)| value);
-    event.key.iter().chain(&event.filter).chain(saves).chain(event.own.expressions())
 }
 
 /// The warning about one comparison. A `*` at the beginning or end of a text is an error, which the checker reports.

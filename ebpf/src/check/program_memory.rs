@@ -54,8 +54,6 @@ pub(super) fn at_entry(probe: &Probe, event: &Event, typed: &TypedEvent) -> Opti
     if !is_entry(&typed.at) || !typed.values().into_iter().any(reads_memory) {
         return None;
     }
-    let saves = event.saves.iter().map(|(_, value)| value);
-    let own = event.key.iter().chain(&event.filter).chain(saves).chain(event.own.expressions());
     let counted = probe
         .labels
         .iter()
@@ -63,7 +61,8 @@ pub(super) fn at_entry(probe: &Probe, event: &Event, typed: &TypedEvent) -> Opti
         .chain(probe.metrics.iter().flat_map(|metric| metric.value.iter().chain(&metric.filter)));
     let counted: Vec<&Expression> = if typed.role == Role::Start { Vec::new() } else { counted.collect() };
     let lets = probe.lets.iter().map(|(_, value)| value);
-    let place = own.chain(counted).chain(lets).find_map(|value| Some((value, reading(&value.ast)?)));
+    let place =
+        event.expressions().chain(counted).chain(lets).find_map(|value| Some((value, reading(&value.ast)?)));
     let (span, call, pointer) = match place {
         Some((value, (call, pointer))) => {
             (value.place(&probe.file, call.span.clone()), call.to_string(), pointer.to_string())

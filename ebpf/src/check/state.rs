@@ -46,9 +46,8 @@ pub(super) struct KnownStates<'a> {
 
 impl<'a> KnownStates<'a> {
     pub(super) fn of(probe: &'a Probe) -> Self {
-        let events = || probe.notes.iter().chain(&probe.starts).chain(&probe.ends);
         let parts = |state: &DeclaredState| {
-            let mut changes = events().flat_map(|event| &event.changes);
+            let mut changes = probe.events().flat_map(|event| &event.changes);
             changes.find(|change| change.name.value == state.name.value).map_or(0, |change| change.key.len())
         };
         let types = vec![KeptType::default(); probe.states.len()];

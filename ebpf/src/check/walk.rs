@@ -1,10 +1,7 @@
 //! Probes that walk over objects: they tell what there is, not what happened.
 
 use super::Checker;
-use crate::{
-    names::FamilyKind,
-    typed::{Role, TypedEvent},
-};
+use crate::{names::FamilyKind, typed::TypedEvent};
 
 impl Checker<'_> {
     /// Refuses what has no meaning for objects: times between them, and metrics that never fall.
@@ -13,7 +10,7 @@ impl Checker<'_> {
         let Some(walk) = events.iter().find(|event| is_walk(event)) else { return };
         let at = walk.at.to_string();
         let place = self.probe.name.span.clone();
-        if events.iter().any(|event| event.role != Role::Single) {
+        if events.iter().any(|event| event.role.keeps_start() || event.role.takes_start()) {
             let message = format!("`{at}` is no event, so nothing begins or ends there");
             self.error(place, message, "write it behind `at`");
             return;

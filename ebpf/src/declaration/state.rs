@@ -40,24 +40,6 @@ fn read_name(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// Expressions of an event.
-fn of_event(event: &Event) -> impl Iterator<Item = &Expression> {
-    let each = event
-        .each
-        .iter()
-        .flat_map(|each| [&each.from, &each.next].into_iter().chain(&each.size).chain(&each.within));
-    let changes = event.changes.iter().flat_map(|change| change.key.iter().chain(change.effect.value()));
-    let saves = event.saves.iter().map(|(_, value)| value);
-    event
-        .key
-        .iter()
-        .chain(&event.filter)
-        .chain(saves)
-        .chain(each)
-        .chain(changes)
-        .chain(event.own.expressions())
-}
-
 impl Reader {
     /// Reads `state`.
     pub(super) fn states(&mut self, node: &Node) -> Vec<DeclaredState> {
@@ -212,7 +194,7 @@ impl Reader {
         if self.errors() > before {
             return;
         }
-        let mut expressions: Vec<&Expression> = events.iter().flat_map(|event| of_event(event)).collect();
+        let mut expressions: Vec<&Expression> = events.iter().flat_map(|event| event.expressions()).collect();
         expressions.extend(lets.iter().map(|(_, value)| value));
         expressions.extend(labels.iter().filter_map(|label| label.value.as_ref()));
         expressions.extend(metrics.iter().flat_map(|metric| metric.value.iter().chain(&metric.filter)));
