@@ -139,9 +139,9 @@ fn run(case: &Case) -> Outcome {
         Some((least, most)) => {
             assert!(is_same, "what was sent again is another request; {:?}", pushing.state.status());
             let gap = gap.as_secs_f64();
-            // Threads of a busy machine are late, never early.
+            // Threads of a busy machine are late: for what came first, so that the gap is shorter, or for what was sent again.
             assert!(
-                (least..=most + 1.0).contains(&gap),
+                (least - 0.25..=most + 1.0).contains(&gap),
                 "sent again after {gap:.2} s, not {least} to {most}"
             );
             assert_eq!(retries, Some(1.0));
