@@ -20,12 +20,17 @@ fn missing(message: impl Into<String>, hint: impl Into<String>) -> Missing {
 
 /// Why this process cannot read names of the kernel's functions; `None` if it can. `proc` is where procfs is mounted.
 pub fn nameless(proc: &Path) -> Option<Missing> {
+    let Missing { message, hint } = hidden(proc)?;
+    Some(Missing { message: format!("functions of the kernel have no names: {message}"), hint })
+}
+
+/// Why this process cannot read addresses of the kernel's symbols; `None` if it can.
+pub(super) fn hidden(proc: &Path) -> Option<Missing> {
     let path = proc.join("kallsyms");
     let hidden = match kallsyms::are_hidden(&path) {
         Ok(hidden) => hidden,
         Err(error) => {
-            let message = format!("functions of the kernel have no names: `{}`: {error}", path.display());
-            return Some(Missing { message, hint: None });
+            return Some(Missing { message: format!("`{}`: {error}", path.display()), hint: None });
         }
     };
     let restrict = fs::read_to_string(proc.join("sys/kernel/kptr_restrict")).unwrap_or_default();
@@ -43,7 +48,7 @@ pub fn nameless(proc: &Path) -> Option<Missing> {
             "add CAP_SYSLOG, or keep it if it was given up (`--capabilities.keep`)",
         ),
     };
-    hidden.then(|| missing(format!("functions of the kernel have no names: {why}"), hint))
+    hidden.then(|| missing(why, hint))
 }
 
 impl Kernel {

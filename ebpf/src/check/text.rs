@@ -54,12 +54,22 @@ impl Scope<'_> {
     }
 
     fn text_size(&self, expression: &Expression, size: &Expr) -> Result<u32, Problems> {
+        self.text_size_up_to(expression, size, MAX_TEXT)
+    }
+
+    /// A constant number of bytes, of which a NUL is one.
+    pub(super) fn text_size_up_to(
+        &self,
+        expression: &Expression,
+        size: &Expr,
+        most: u32,
+    ) -> Result<u32, Problems> {
         let constant = match self.value(expression, size)?.kind {
             TypedKind::Constant(value) => u32::try_from(value).ok(),
             _ => None,
         };
-        constant.filter(|size| (2..=MAX_TEXT).contains(size)).ok_or_else(|| {
-            let message = format!("the size of a text must be a constant from 2 to {MAX_TEXT}");
+        constant.filter(|size| (2..=most).contains(size)).ok_or_else(|| {
+            let message = format!("the size of a text must be a constant from 2 to {most}");
             self.problem(expression, size.span.clone(), message, None)
         })
     }
@@ -112,7 +122,10 @@ impl Scope<'_> {
                 u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes")
             }
             TypedKind::Comm => COMM,
-            TypedKind::TextAt { limit: size, .. } | TypedKind::TextField { size, .. } => {
+            TypedKind::TextAt { limit: size, .. }
+            | TypedKind::WordsBetween { limit: size, .. }
+            | TypedKind::WordsOf { limit: size, .. }
+            | TypedKind::TextField { size, .. } => {
                 (*size).min(MAX_TEXT).saturating_sub(1)
             }
             TypedKind::Cut { text, most } => self.longest_within(text, parts).min(*most),
