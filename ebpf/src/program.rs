@@ -11,7 +11,7 @@ use crate::{
     names::FamilyKind,
     point::{AttachPoint, Mechanism},
     site::Sites,
-    typed::{TypedLabel, TypedMetric, Typed, TypedKind, TypedProbe, Waiting},
+    typed::{Typed, TypedKind, TypedLabel, TypedMetric, TypedProbe, Waiting},
     usdt,
 };
 

@@ -48,7 +48,8 @@ impl Unit {
         let parts = text.strip_prefix("1/")?;
         let (digits, of_second) = parts.strip_suffix(" s").map_or((parts, false), |digits| (digits, true));
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-        let divisor = digits.parse().ok().filter(|divisor| is_number && (2..=MOST_PARTS).contains(divisor))?;
+        let divisor =
+            digits.parse().ok().filter(|divisor| is_number && (2..=MOST_PARTS).contains(divisor))?;
         Some(Self::Fraction { divisor, of_second })
     }
 
@@ -127,9 +128,21 @@ mod tests {
             assert_eq!(part(text).to_base(raw).to_bits(), f64::to_bits(expected), "{raw} of {text}");
             assert_eq!(part(text).is_time(), text.ends_with('s'), "{text}");
         }
-        for text in
-            ["1/", "1/0", "1/1", "1/+2", "1/-2", "1/2.5", "1/1000000001", "2/3", "1/ 2", "1/2s", "1/2 ms", "/2", "1"]
-        {
+        for text in [
+            "1/",
+            "1/0",
+            "1/1",
+            "1/+2",
+            "1/-2",
+            "1/2.5",
+            "1/1000000001",
+            "2/3",
+            "1/ 2",
+            "1/2s",
+            "1/2 ms",
+            "/2",
+            "1",
+        ] {
             assert_eq!(Unit::parse(text), None, "{text}");
         }
     }

@@ -15,9 +15,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 use tapster_ebpf::{
-    attach::{
-        Arch, Functions, Place, Site, SiteRequest, Sites, UnknownSymbol, UserFunctions, left_out,
-    },
+    attach::{Arch, Functions, Place, Site, SiteRequest, Sites, UnknownSymbol, UserFunctions, left_out},
     diagnostic::near,
     glob::{Glob, is_pattern},
     probe::{KernelVersion, Root},

@@ -37,14 +37,14 @@ pub(super) fn hidden(proc: &Path) -> Option<Missing> {
     let has_syslog = || Capabilities::read(&proc.join("self/status")).is_ok_and(|own| own.has(Syslog));
     let (why, hint) = match restrict.trim() {
         "2" => (
-            "`kernel.kptr_restrict` is 2, which hides their addresses from everybody",
+            "`kernel.kptr_restrict` is 2, which hides addresses from everybody",
             "sysctl kernel.kptr_restrict=1",
         ),
         _ if has_syslog() => {
-            ("their addresses are hidden from this process", "is it in a container that hides them?")
+            ("addresses are hidden from this process", "is it in a container that hides them?")
         }
         _ => (
-            "this process lacks CAP_SYSLOG, and their addresses are hidden from it",
+            "this process lacks CAP_SYSLOG, and addresses are hidden from it",
             "add CAP_SYSLOG, or keep it if it was given up (`--capabilities.keep`)",
         ),
     };

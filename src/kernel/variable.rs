@@ -20,7 +20,7 @@ impl Kernel {
             Some(address) => Ok(address),
             None => match hidden(self.proc()) {
                 Some(Missing { message, hint }) => {
-                    Err(unknown(format!("where `{name}` is cannot be told: {message}"), hint))
+                    Err(unknown(format!("where `{name}` is the kernel does not tell: {message}"), hint))
                 }
                 // The first of what each CPU has.
                 None => Ok(0),
@@ -42,14 +42,17 @@ impl Kernel {
         match (own.as_slice(), of_modules.first().and_then(|symbol| symbol.module)) {
             ([symbol], _) => Ok(*symbol),
             ([], Some(module)) => Err(unknown(
-                format!("`{name}` is in the module `{module}`, and is somewhere else each time that is loaded"),
+                format!(
+                    "`{name}` is in the module `{module}`, and is somewhere else each time that is loaded"
+                ),
                 "only symbols of the kernel itself have addresses that last".to_owned(),
             )),
             ([], None) => {
                 // Sections begin with names of their own.
                 let has_variables = symbols.variables().any(|name| !name.starts_with("__"));
                 if !has_variables {
-                    let message = format!("the kernel does not tell where `{name}` is: it tells of functions only");
+                    let message =
+                        format!("the kernel does not tell where `{name}` is: it tells of functions only");
                     let hint = "it was built without CONFIG_KALLSYMS_ALL";
                     return Err(absent(message, hint.to_owned()));
                 }
@@ -111,7 +114,12 @@ mod tests {
             (ALL, "avenrun_not", "this kernel has no symbol `avenrun_not`", true),
             (ALL, "twice", "2 symbols of this kernel are called `twice`", false),
             (ALL, "of_module", "`of_module` is in the module `disk`", false),
-            (&hidden, "avenrun", "where `avenrun` is cannot be told: `kernel.kptr_restrict` is 2", false),
+            (
+                &hidden,
+                "avenrun",
+                "where `avenrun` is the kernel does not tell: `kernel.kptr_restrict` is 2",
+                false,
+            ),
             (functions, "avenrun", "it was built without CONFIG_KALLSYMS_ALL", true),
         ] {
             let (message, absent) = said(symbols, name).unwrap_err();

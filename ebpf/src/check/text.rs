@@ -125,9 +125,7 @@ impl Scope<'_> {
             TypedKind::TextAt { limit: size, .. }
             | TypedKind::WordsBetween { limit: size, .. }
             | TypedKind::WordsOf { limit: size, .. }
-            | TypedKind::TextField { size, .. } => {
-                (*size).min(MAX_TEXT).saturating_sub(1)
-            }
+            | TypedKind::TextField { size, .. } => (*size).min(MAX_TEXT).saturating_sub(1),
             TypedKind::Cut { text, most } => self.longest_within(text, parts).min(*most),
             TypedKind::Conditional(_, then, otherwise) => {
                 self.longest_within(then, parts).max(self.longest_within(otherwise, parts))

@@ -43,7 +43,8 @@ impl Scope<'_> {
         match value.ty {
             _ if is_current => {}
             Type::Pointer { to, .. } if is_task(to) => {
-                let message = "the words of a program are in its own memory, which only its own tasks can read";
+                let message =
+                    "the words of a program are in its own memory, which only its own tasks can read";
                 let hint = "argv(curtask): at `sched_process_exec` the task is the current one";
                 return Err(problem(from, message, hint));
             }
