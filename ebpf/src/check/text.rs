@@ -85,6 +85,12 @@ impl Scope<'_> {
             TypedKind::TextAt { base, offset, access, .. } => {
                 Typed::new(TypedKind::TextAt { base, offset, access, limit: size }, ty)
             }
+            TypedKind::WordsBetween { start, end, .. } => {
+                Typed::new(TypedKind::WordsBetween { start, end, limit: size }, ty)
+            }
+            TypedKind::WordsOf { list, access, .. } => {
+                Typed::new(TypedKind::WordsOf { list, access, limit: size }, ty)
+            }
             TypedKind::TextField { offset, .. } => Typed::new(TypedKind::TextField { offset, size }, ty),
             _ => Typed::new(TypedKind::Cut { text: Box::new(text), most: size - 1 }, ty),
         }
