@@ -26,6 +26,20 @@ fn symbol(argument: &Expr) -> Option<&str> {
     }
 }
 
+fn computed(operator: BinaryOperator, left: Typed, right: Typed, ty: Type) -> Typed {
+    Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), ty)
+}
+
+/// The address of the variable of a CPU: `place + offsets[cpu]`.
+fn in_cpu(place: u64, offsets: u64, cpu: Typed, ty: Type) -> Typed {
+    let symbol = |address| Typed::new(TypedKind::Symbol(address), Type::U64);
+    let word = Typed::new(TypedKind::Constant(8), Type::S64);
+    let behind = computed(BinaryOperator::Mul, cpu, word, Type::U64);
+    let base = Box::new(computed(BinaryOperator::Add, symbol(offsets), behind, Type::U64));
+    let node = TypedKind::Load { base, offset: 0, size: 8, access: AccessMode::Kernel, bits: None };
+    computed(BinaryOperator::Add, symbol(place), Typed::new(node, Type::U64), ty)
+}
+
 impl Scope<'_> {
     /// `kaddr(SYMBOL)`
     pub(super) fn kaddr(
@@ -95,26 +109,9 @@ impl Scope<'_> {
         let place = self.address(expression, argument, name)?;
         let offsets = self.address(expression, argument, OFFSETS)?;
         let ty = self.pointer_to(Some(known));
-        let computed = |operator, left, right, ty| {
-            Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), ty)
-        };
-        let distance = {
-            let word = Typed::new(TypedKind::Constant(8), Type::S64);
-            let behind = computed(BinaryOperator::Mul, cpu_value.clone(), word, Type::U64);
-            let array = Typed::new(TypedKind::Symbol(offsets), Type::U64);
-            let address = computed(BinaryOperator::Add, array, behind, Type::U64);
-            let node = TypedKind::Load {
-                base: Box::new(address),
-                offset: 0,
-                size: 8,
-                access: AccessMode::Kernel,
-                bits: None,
-            };
-            Typed::new(node, Type::U64)
-        };
-        let place = Typed::new(TypedKind::Symbol(place), Type::U64);
-        let address = computed(BinaryOperator::Add, place, distance, ty.clone());
-        if cpu.is_none() || matches!(cpu_value.kind, TypedKind::Constant(_)) {
+        let exists = cpu.is_none() || matches!(cpu_value.kind, TypedKind::Constant(_));
+        let address = in_cpu(place, offsets, cpu_value.clone(), ty.clone());
+        if exists {
             return Ok(address);
         }
         // What stands behind the end of the array is anything; of a CPU that there cannot be, everything is 0.

@@ -67,15 +67,17 @@ impl Lowering<'_> {
             self.mov(R2, immediate(limit));
             // Wherever the array is, what it points to is told by each address.
             self.fetch(AccessMode::Auto, (Helper::ReadKernelStr, Helper::ReadUserStr));
-            let (there, more) = (self.asm.label(), self.asm.label());
+            let there = self.asm.label();
             self.asm.jump_if(Cond::Sge, R0, 0, there);
             self.count_fault();
             self.asm.jump(read);
             self.asm.place(there);
-            // Before Linux 6.2 the length of an empty text of a program is 0, and not that of its NUL.
-            self.asm.jump_if(Cond::Ne, R0, 0, more);
-            self.mov(R0, 1);
-            self.asm.place(more);
+            // Before Linux 6.2 the length of an empty text of a program is 0, and not that of its NUL. Without a jump, of which the
+            // verifier would follow both ways to each of the words behind.
+            self.mov(R1, R0);
+            self.alu(Alu::Sub, R1, 1);
+            self.alu(Alu::Rsh, R1, 63);
+            self.alu(Alu::Add, R0, R1);
             self.load_slot(R1, length);
             self.alu(Alu::Add, R1, R0);
             self.store_slot(length, R1);
