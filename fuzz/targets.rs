@@ -4,7 +4,9 @@
 //! mutations of the seeds, as part of the tests.
 
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UserFunctions},
+    attach::{
+        Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UnknownSymbol, UserFunctions,
+    },
     btf::{Btf, BtfKind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
@@ -75,6 +77,16 @@ impl Functions for Everything {
                 })
                 .collect(),
         })
+    }
+
+    fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol> {
+        match name.len() {
+            0..16 => Ok(0xffff_ffff_8200_0000),
+            length => Err(UnknownSymbol {
+                why: Missing { message: format!("no symbol `{name}`"), hint: None },
+                is_absent: length % 2 == 0,
+            }),
+        }
     }
 
     fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {

@@ -13,6 +13,8 @@
 
 #[path = "verifier/probe.rs"]
 mod probe;
+#[path = "verifier/symbols.rs"]
+mod symbols;
 use tapster_testing::compiler as support;
 #[path = "verifier/walk.rs"]
 mod walk;
@@ -23,13 +25,14 @@ use std::{
     time::{Duration, Instant},
 };
 use support::case;
+use symbols::Symbols;
 use tapster::{
     host::Host,
     kernel::Kernel,
     load::{self, Attached, LoadError},
     sys::{Capabilities, Capability, prog_info},
 };
-use tapster_ebpf::probe::KernelVersion;
+use tapster_ebpf::{attach::Target, probe::KernelVersion};
 
 /// As many as a minute is enough for.
 const PROBES: u64 = 600;
@@ -83,7 +86,8 @@ fn what_is_checked_is_verified() {
         let start = Instant::now();
         let Some(yaml) = probe::probe(seed, &kernel, types, &points) else { continue };
         let parsed = case::parse(&yaml).unwrap_or_else(|error| panic!("seed {seed}\n{yaml}\n{error:?}"));
-        let compiled = tapster_ebpf::compile(&parsed, &kernel.target());
+        let target = Target { functions: &Symbols(&kernel), ..kernel.target() };
+        let compiled = tapster_ebpf::compile(&parsed, &target);
         compiling += start.elapsed();
         let program = match compiled {
             Ok(program) => program,

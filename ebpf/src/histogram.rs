@@ -291,9 +291,17 @@ mod tests {
 
     #[test]
     fn positions_are_exact_at_every_bound() {
-        for per_base in
-            [(1_000_000_000, 1), (1_000_000, 1), (1_000, 1), (1, 1), (1, 512), (1, 1024), (1_000_000_007, 1)]
-        {
+        for per_base in [
+            (1_000_000_000, 1),
+            (1_000_000, 1),
+            (1_000, 1),
+            (1, 1),
+            (1, 512),
+            (1, 1024),
+            (2048, 1),
+            (100, 1),
+            (1_000_000_007, 1),
+        ] {
             for schema in 0..=4_u8 {
                 let (min, max) = if per_base.0 == 1 { (10, 40) } else { (-8, 7) };
                 let scheme = Exponential::new(schema, min, max, per_base).unwrap();

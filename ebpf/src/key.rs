@@ -22,6 +22,8 @@ pub(crate) enum Form {
     Duration,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A part of one or of a second: `1/2048`, `1/250 s`.
+    Part,
     /// Nested keys.
     Mapping(&'static [Key]),
     /// A list of values of this form.
@@ -210,6 +212,7 @@ fn of(form: &Form) -> Value {
         Form::Integer(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Form::Duration => json!({"type": ["string", "integer"]}),
         Form::Word(words) => json!({"enum": words}),
+        Form::Part => json!({"type": "string", "pattern": "^1/[0-9]{1,10}( s)?$"}),
         Form::Mapping(keys) => mapping(keys),
         Form::List(inner) => json!({"type": "array", "items": of(inner)}),
         Form::Named(inner) => json!({"type": "object", "additionalProperties": of(inner)}),

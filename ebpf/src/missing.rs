@@ -9,6 +9,16 @@ pub struct Missing {
     pub hint: Option<String>,
 }
 
+/// The reason why the address of a symbol of the kernel is not known.
+#[derive(Clone, Debug)]
+pub struct UnknownSymbol {
+    /// The reason, and the remedy.
+    pub why: Missing,
+    /// Whether that is because the kernel has none of this name, so that `??` takes what stands behind it. It is not where
+    /// addresses are hidden.
+    pub is_absent: bool,
+}
+
 /// An optional event that a kernel or a file does not have, so that its probe runs without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbsentEvent {

@@ -11,7 +11,7 @@ use crate::{
     names::FamilyKind,
     point::{AttachPoint, Mechanism},
     site::Sites,
-    typed::{TypedLabel, TypedMetric, TypedProbe, Waiting},
+    typed::{Typed, TypedKind, TypedLabel, TypedMetric, TypedProbe, Waiting},
     usdt,
 };
 
@@ -42,6 +42,8 @@ pub struct Program {
     pub inflight_timeout_ns: u64,
     /// What the checker accepted, but is probably not what was meant.
     pub warnings: Vec<Diagnostic>,
+    /// Whether its instructions have addresses of the kernel, which hold as long as that runs.
+    pub has_addresses: bool,
 }
 
 /// Instructions for one attach point.
@@ -190,7 +192,9 @@ impl Program {
     }
 
     pub(crate) fn new(probe: TypedProbe, layout: Layout, codes: Vec<Code>) -> Self {
+        let is_address = |typed: &Typed| matches!(typed.kind, TypedKind::Symbol(_));
         Self {
+            has_addresses: probe.events.iter().any(|event| event.computes(&is_address)),
             name: probe.name,
             help: probe.help,
             maps: maps(&layout),

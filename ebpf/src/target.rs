@@ -3,7 +3,7 @@
 use crate::{
     arch::Arch,
     btf::Btf,
-    missing::Missing,
+    missing::{Missing, UnknownSymbol},
     point::Root,
     probe::KernelVersion,
     site::{SiteRequest, Sites, UserFunctions},
@@ -32,7 +32,7 @@ pub struct Target<'a> {
     pub command: bool,
 }
 
-/// Questions of the compiler about functions of the kernel and of programs. Each answer is computed when it is asked for: it
+/// Questions of the compiler about functions of the kernel and of programs, and about symbols. Each answer is computed when it is asked for: it
 /// is expensive, and most probes need none.
 pub trait Functions {
     /// Returns an error if the kernel does not accept `fentry` and `fexit` programs.
@@ -51,6 +51,9 @@ pub trait Functions {
         provider: Option<&str>,
         name: &str,
     ) -> Result<usdt::UsdtProbe, Missing>;
+    /// The address of a symbol of the kernel itself, as long as the kernel runs. Of a variable that each CPU has, its place
+    /// among those of a CPU.
+    fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol>;
     /// The mount namespace that processes must be in; `None` for any.
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
 }

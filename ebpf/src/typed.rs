@@ -3,11 +3,13 @@
 //! Integers are computed in 64 bits. Narrower integers are widened and keep their value, so that `a - b` of two `u32` may be
 //! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
+mod builtin;
 mod role;
 mod state;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
+pub use builtin::Builtin;
 pub use role::Role;
 pub use state::{StateEffect, TypedChange, TypedState};
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
@@ -131,27 +133,6 @@ pub enum AccessMode {
     Auto,
 }
 
-/// A value from a helper or a register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Builtin {
-    /// Process id (thread group).
-    Pid,
-    /// Thread id.
-    Tid,
-    /// User id.
-    Uid,
-    /// Group id.
-    Gid,
-    /// Number of the CPU.
-    Cpu,
-    /// Time by the monotonic clock, nanoseconds.
-    Nsecs,
-    /// Cgroup v2 id of the current task.
-    Cgroup,
-    /// Address of the current `task_struct`.
-    Task,
-}
-
 pub use crate::metric::TypedMetricKind;
 
 /// An arithmetic or logical operation with its signedness decided.
@@ -179,6 +160,8 @@ pub enum TypedKind {
     Text(Vec<u8>),
     /// A value from a helper.
     Builtin(Builtin),
+    /// The address of a symbol of the kernel, as long as the kernel runs.
+    Symbol(u64),
     /// Name of the current task, 16 bytes.
     Comm,
     /// A stack, which is taken and kept; the value is its number.
@@ -285,6 +268,24 @@ pub enum TypedKind {
         /// Number of bytes.
         size: u32,
     },
+    /// Texts that stand one behind the other in a program's memory, each with its NUL, joined by blanks.
+    WordsBetween {
+        /// The address of the first.
+        start: Box<Typed>,
+        /// The address behind the NUL of the last.
+        end: Box<Typed>,
+        /// Most bytes of the result, its NUL included.
+        limit: u32,
+    },
+    /// Texts whose addresses stand in an array that a null pointer ends, joined by blanks; at most [`MOST_WORDS`].
+    WordsOf {
+        /// The address of the array.
+        list: Box<Typed>,
+        /// How the memory is read.
+        access: AccessMode,
+        /// Most bytes of each word, and of the result, its NUL included.
+        limit: u32,
+    },
     /// A text inside the context.
     TextField {
         /// Byte offset.
@@ -300,6 +301,9 @@ pub enum TypedKind {
         relative: bool,
     },
 }
+
+/// Most texts that [`TypedKind::WordsOf`] joins: each is read by instructions of its own.
+pub const MOST_WORDS: u32 = 20;
 
 impl Typed {
     /// Makes a constant of type `s64`, or of type `u64` if it does not fit.
@@ -320,7 +324,9 @@ impl Typed {
             | TypedKind::TextAt { base, .. }
             | TypedKind::BytesAt { base, .. }
             | TypedKind::Cut { text: base, .. }
+            | TypedKind::WordsOf { list: base, .. }
             | TypedKind::Contains { text: base, .. } => vec![base],
+            TypedKind::WordsBetween { start, end, .. } => vec![start, end],
             TypedKind::Unary(_, a)
             | TypedKind::Cast(a)
             | TypedKind::Swap(a)

@@ -8,7 +8,7 @@ use support::btf::Builder;
 use tapster_ebpf::{
     attach::{
         Arch, ArgumentValue, Functions, Missing, Place, ResolveOptions, Resolved, Site, SiteRequest, Sites,
-        Target, UserFunctions, resolve,
+        Target, UnknownSymbol, UserFunctions, resolve,
     },
     btf::{Btf, BtfKind},
     compile, declaration,
@@ -61,6 +61,13 @@ impl Functions for Host {
         name: &str,
     ) -> Result<tapster_ebpf::usdt::UsdtProbe, Missing> {
         Err(Missing { message: format!("no probe `{name}`"), hint: None })
+    }
+
+    fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol> {
+        Err(UnknownSymbol {
+            why: Missing { message: format!("no symbol `{name}`"), hint: None },
+            is_absent: true,
+        })
     }
 
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {

@@ -10,7 +10,7 @@ use support::{
     world::World,
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, SiteRequest, Sites, Target, UserFunctions},
+    attach::{Arch, Functions, Missing, SiteRequest, Sites, Target, UnknownSymbol, UserFunctions},
     probe::Root,
     usdt::{self, FileId, Location, UsdtOperand, UsdtProbe, UsdtSite},
     vm::Environment,
@@ -57,6 +57,13 @@ impl Functions for Brought<'_> {
             name: name.into(),
             file: FileId::default(),
             locations: self.places.iter().zip(0x100..).map(location).collect(),
+        })
+    }
+
+    fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol> {
+        Err(UnknownSymbol {
+            why: Missing { message: format!("no symbol `{name}`"), hint: None },
+            is_absent: true,
         })
     }
 

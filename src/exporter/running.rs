@@ -335,7 +335,8 @@ impl Running {
         needs.events |= program.codes.iter().any(is_perf)
             || has_user_stack(program)
             || self.reader().is_some_and(|reader| reader.attached().is_in_a_module());
-        needs.symbols |= needs_symbols(program);
+        // Compiled again, at a reload or when a module comes, it asks for addresses again.
+        needs.symbols |= needs_symbols(program) || program.has_addresses;
     }
 
     /// The compiled program; `None` for a probe that was never up.

@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Place, Site, SiteRequest, Sites, UserFunctions, left_out},
+    attach::{Arch, Functions, Place, Site, SiteRequest, Sites, UnknownSymbol, UserFunctions, left_out},
     diagnostic::near,
     glob::{Glob, is_pattern},
     probe::{KernelVersion, Root},
@@ -112,6 +112,10 @@ impl Functions for Kernel {
         elf::usdt_probe(&binary_file, binary, provider, name, sys::has_uprobe_call())
     }
 
+    fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol> {
+        self.address_of(name)
+    }
+
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {
         container::namespace(&self.proc, root)
     }
@@ -184,7 +188,7 @@ impl Kernel {
         self.traceable().is_none_or(|traceable| traceable.contains(function))
     }
 
-    fn symbols(&self) -> Option<&FunctionSymbols> {
+    pub(super) fn symbols(&self) -> Option<&FunctionSymbols> {
         self.functions.symbols.get_or_init(|| FunctionSymbols::read(&self.kallsyms())).as_ref()
     }
 

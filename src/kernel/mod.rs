@@ -8,6 +8,7 @@ mod requirement;
 mod switches;
 mod symbols;
 mod tracefs;
+mod variable;
 
 pub use modules::Modules;
 pub use requirement::nameless;

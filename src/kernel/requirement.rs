@@ -20,30 +20,35 @@ fn missing(message: impl Into<String>, hint: impl Into<String>) -> Missing {
 
 /// Why this process cannot read names of the kernel's functions; `None` if it can. `proc` is where procfs is mounted.
 pub fn nameless(proc: &Path) -> Option<Missing> {
+    let Missing { message, hint } = hidden(proc)?;
+    Some(Missing { message: format!("functions of the kernel have no names: {message}"), hint })
+}
+
+/// Why this process cannot read addresses of the kernel's symbols; `None` if it can.
+pub(super) fn hidden(proc: &Path) -> Option<Missing> {
     let path = proc.join("kallsyms");
     let hidden = match kallsyms::are_hidden(&path) {
         Ok(hidden) => hidden,
         Err(error) => {
-            let message = format!("functions of the kernel have no names: `{}`: {error}", path.display());
-            return Some(Missing { message, hint: None });
+            return Some(Missing { message: format!("`{}`: {error}", path.display()), hint: None });
         }
     };
     let restrict = fs::read_to_string(proc.join("sys/kernel/kptr_restrict")).unwrap_or_default();
     let has_syslog = || Capabilities::read(&proc.join("self/status")).is_ok_and(|own| own.has(Syslog));
     let (why, hint) = match restrict.trim() {
         "2" => (
-            "`kernel.kptr_restrict` is 2, which hides their addresses from everybody",
+            "`kernel.kptr_restrict` is 2, which hides addresses from everybody",
             "sysctl kernel.kptr_restrict=1",
         ),
         _ if has_syslog() => {
-            ("their addresses are hidden from this process", "is it in a container that hides them?")
+            ("addresses are hidden from this process", "is it in a container that hides them?")
         }
         _ => (
-            "this process lacks CAP_SYSLOG, and their addresses are hidden from it",
+            "this process lacks CAP_SYSLOG, and addresses are hidden from it",
             "add CAP_SYSLOG, or keep it if it was given up (`--capabilities.keep`)",
         ),
     };
-    hidden.then(|| missing(format!("functions of the kernel have no names: {why}"), hint))
+    hidden.then(|| missing(why, hint))
 }
 
 impl Kernel {

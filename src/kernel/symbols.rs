@@ -1,6 +1,6 @@
 //! Functions of the kernel by name: those that exist, and those that can be traced. Read once, at the first request.
 
-use crate::host::kallsyms;
+use crate::host::kallsyms::KallsymsLine;
 use std::{collections::HashSet, fs, ops::Range, path::Path};
 
 /// The functions in `kallsyms`, including those of modules. Addresses may be hidden, names are not.
@@ -24,7 +24,7 @@ impl FunctionSymbols {
     pub(super) fn read(path: &Path) -> Option<Self> {
         let text = fs::read_to_string(path).ok()?;
         let mut list = Vec::new();
-        for symbol in text.lines().filter_map(kallsyms::KallsymsLine::parse) {
+        for symbol in text.lines().filter_map(KallsymsLine::parse) {
             // The tracer does not list names of eBPF programs.
             if symbol.is_function() && symbol.module != Some("bpf") {
                 let begin = symbol.name.as_ptr().addr() - text.as_ptr().addr();
@@ -33,6 +33,23 @@ impl FunctionSymbols {
         }
         list.sort_by(|a, b| text[a.name.clone()].cmp(&text[b.name.clone()]));
         Some(Self { text, list })
+    }
+
+    /// The symbols with this name, functions or not, of the kernel and of modules.
+    pub(super) fn called<'s>(&'s self, name: &'s str) -> impl Iterator<Item = KallsymsLine<'s>> {
+        // Most lines do not have the name in them, and need not be parsed.
+        let places = self.text.match_indices(name).map(|(at, _)| at);
+        let lines = places.filter_map(|at| {
+            let begin = self.text[..at].rfind('\n').map_or(0, |before| before + 1);
+            self.text[begin..].lines().next().and_then(KallsymsLine::parse)
+        });
+        lines.filter(move |symbol| symbol.name == name && symbol.module != Some("bpf"))
+    }
+
+    /// Names of what is no function.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        let symbols = self.text.lines().filter_map(KallsymsLine::parse);
+        symbols.filter(|symbol| !symbol.is_function()).map(|symbol| symbol.name)
     }
 
     fn name(&self, symbol: &FunctionSymbol) -> &str {

@@ -26,12 +26,15 @@ impl BaseUnit {
         use tapster_ebpf::probe::Unit as Raw;
         let stem = metric.name.strip_suffix("_total").unwrap_or(&metric.name);
         match metric.unit {
-            Raw::Nanoseconds | Raw::Microseconds | Raw::Milliseconds => Self::Seconds,
+            Raw::Nanoseconds
+            | Raw::Microseconds
+            | Raw::Milliseconds
+            | Raw::Fraction { of_second: true, .. } => Self::Seconds,
             Raw::Sectors | Raw::Kibibytes => Self::Bytes,
             // `s` and `bytes` are base units themselves; the name must say which.
             Raw::One if stem.ends_with("_seconds") => Self::Seconds,
             Raw::One if stem.ends_with("_bytes") => Self::Bytes,
-            Raw::One => Self::None,
+            Raw::One | Raw::Fraction { of_second: false, .. } => Self::None,
         }
     }
 

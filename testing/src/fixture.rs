@@ -135,6 +135,9 @@ fn types() -> Vec<u8> {
         types.function(&format!("bpf_iter_{walk}"), &[("meta", void), ("task", task)]);
     }
     types.enumeration("req_op", &[("REQ_OP_READ", 0), ("REQ_OP_WRITE", 1)]);
+    let queue = types.structure("rq", 8, &[("nr_running", unsigned, 0, 0)]);
+    let queues = types.variable("runqueues", queue);
+    types.section(".data..percpu", &[queues]);
     types.tracepoint("block_rq_issue", &[("rq", request)]);
     types.tracepoint("block_rq_complete", &[("rq", request), ("error", character), ("nr_bytes", unsigned)]);
     types.finish()

@@ -211,11 +211,25 @@ fn names(causes: &Causes) -> Outcome {
     Ok(format!("10 answers after 20 ms each, {time:.3} s"))
 }
 
+/// The name of the thread that starts programs.
+fn parent() -> String {
+    fs::read_to_string("/proc/thread-self/comm").unwrap().trim_end().to_owned()
+}
+
 fn processes(causes: &Causes) -> Outcome {
+    let program = causes.program.to_str().unwrap();
+    let many: Vec<String> = (0..100).map(|word| format!("word{word}")).collect();
     let (window, ()) = Window::of("process/execs.yaml", "program_starts", || {
-        (0..9).for_each(|_| drop(causes.run("calls", 1, "")));
+        (0..9).for_each(|_| drop(causes.run("calls", 1, "two words")));
+        (0..3).for_each(|_| drop(text(Command::new("true").args(["", "-x"]))));
+        (0..2).for_each(|_| drop(text(Command::new("true").args(&many))));
     });
-    window.assert("starts_of_programs_total", &[("program", causes.program.to_str().unwrap())], 9);
+    let words = |words: &str, count| {
+        window.assert("starts_of_programs_total", &[("words", words), ("parent", &parent())], count);
+    };
+    words(&format!("{program} calls 1 two words"), 9);
+    words("true  -x", 3);
+    words(&format!("true {}", many.join(" "))[..127], 2);
     let (window, ()) = Window::of("process/exec_lifetimes.yaml", "program_runs", || {
         (0..3).for_each(|_| drop(causes.run("naps", 1, "50")));
     });
@@ -483,16 +497,55 @@ fn busy(_: &Causes) -> Outcome {
     Ok(format!("{samples} samples of a processor in 2 s"))
 }
 
+/// Variables of the kernel, where it tells of them.
+fn variables(_: &Causes) -> Outcome {
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap();
+    if !symbols.lines().any(|line| line.ends_with(" avenrun")) {
+        return Err(Skip("this kernel tells of functions only".into()));
+    }
+    let loads = || {
+        let text = fs::read_to_string("/proc/loadavg").unwrap();
+        text.split(' ').take(3).map(|load| load.parse::<f64>().unwrap()).collect::<Vec<_>>()
+    };
+    // The load changes each five seconds, and the gauge is at most one second old.
+    let (window, shown) = Window::of("cpu/load_average.yaml", "load_average", || {
+        loop {
+            let before = loads();
+            thread::sleep(Duration::from_millis(1500));
+            if loads() == before {
+                return before;
+            }
+        }
+    });
+    for (family, shown) in ["1m", "5m", "15m"].into_iter().zip(&shown) {
+        let counted = window.after.sum(&format!("tapster_load_average_{family}"), &[]);
+        assert!((counted - shown).abs() <= 0.006, "{family}: {counted}, and {shown} in /proc/loadavg");
+    }
+    let mut bpftool = tool("bpftool")?;
+    let (window, jited) = Window::of("kernel/bpf_jit.yaml", "bpf_jit", || {
+        thread::sleep(Duration::from_millis(1500));
+        let listed: serde_json::Value =
+            serde_json::from_str(&text(bpftool.args(["--json", "prog", "show"]))).unwrap();
+        let programs = listed.as_array().unwrap().iter();
+        programs.filter_map(|program| program["bytes_jited"].as_u64()).sum::<u64>()
+    });
+    // Each begins at a place that is a multiple of 64, and trampolines are no programs.
+    let counted = window.after.sum("tapster_bpf_jit_memory_bytes", &[]);
+    assert!(jited > 0 && counted >= jited as f64, "{counted} bytes, and {jited} of programs");
+    Ok(format!("load {shown:?}, {counted} bytes for {jited} of programs"))
+}
+
 /// A case, by its name.
 type Case = (&'static str, fn(&Causes) -> Outcome);
 
-const ALL: [Case; 17] = [
+const ALL: [Case; 18] = [
     ("connects", connects),
     ("lifetimes of connections", lifetimes),
     ("datagrams", datagrams),
     ("full sockets", full_sockets),
     ("answers of name servers", names),
     ("processes", processes),
+    ("variables", variables),
     ("system calls", calls),
     ("files", files),
     ("major faults", faults),

@@ -1,6 +1,6 @@
 //! QEMU: boots a kernel with a scenario, under software emulation, and brings back what the scenario left in `/results`.
 
-use super::{image::Image, kernel::Kernel};
+use super::{image::Image, kernel::Kernel, scenario::variables};
 use crate::support::{
     cases::Skip,
     command::{text, tool},
@@ -71,6 +71,9 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.file("who.yaml", include_bytes!("../probes/who.yaml"), 0o644);
     image.file("sched.yaml", include_bytes!("../../config/probes/sched.yaml"), 0o644);
     image.file("sched_who.yaml", include_bytes!("../../config/probes/sched_who.yaml"), 0o644);
+    for (name, example) in variables::EXAMPLES {
+        image.file(name, example.as_bytes(), 0o644);
+    }
     let program = directory.join("stacks");
     let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
     let flags = ["-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"];

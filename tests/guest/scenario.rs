@@ -16,6 +16,7 @@ mod story;
 mod stuck;
 mod trial;
 mod usdt;
+pub(crate) mod variables;
 mod waits;
 
 use super::{kernel::Kernel, machine::Results};
@@ -42,7 +43,7 @@ pub(crate) struct Scenario {
 
 /// All of them. `waits` are 68 programs that sleep, `mixed` programs that work side by side, for the part of their sleep that has no reason, and
 /// `pods` containers in each arrangement of cgroups.
-pub(crate) const ALL: [Scenario; 21] = [
+pub(crate) const ALL: [Scenario; 22] = [
     Scenario {
         name: "devices",
         script: include_str!("scenarios/devices.sh"),
@@ -112,6 +113,16 @@ pub(crate) const ALL: [Scenario; 21] = [
         each_change: &["5.10", "7"],
         alone: false,
         check: globs::check,
+    },
+    Scenario {
+        name: "variables",
+        script: include_str!("scenarios/variables.sh"),
+        disks: &[],
+        hardware: &[],
+        memory_mib: 1024,
+        each_change: &["5.10", "7"],
+        alone: false,
+        check: variables::check,
     },
     Scenario {
         name: "objects",

@@ -372,7 +372,8 @@ impl<'a> Writer<'a> {
                     1 + self.random.below(100)
                 ),
                 _ => {
-                    let unit = self.random.pick(&["none", "ns", "us", "ms", "sectors", "kib", "bytes"]);
+                    let unit =
+                        self.random.pick(&["none", "ns", "us", "ms", "sectors", "kib", "bytes", "1/2048"]);
                     format!(
                         "histogram: m{index}\n        unit: {unit}\n        value: '{value}'\n{}",
                         self.buckets(unit)

@@ -63,6 +63,13 @@ impl<'a> Walker<'a> {
                 _ => {}
             }
         }
+        let way = |text: &str, end| Way { text: text.into(), end };
+        roots.extend(["argv(curtask, 40)", "argv(curtask.stack, 24)"].map(|text| way(text, End::Text)));
+        roots.push(way("*(u64 *)kaddr(jiffies)", End::Number));
+        if let Some(queue) = btf.variable("runqueues") {
+            let queues = ["percpu(runqueues)", "percpu(runqueues, 0)", "percpu(runqueues, tid & 3)"];
+            roots.extend(queues.map(|text| way(text, End::Struct(queue.type_id))));
+        }
         if let Some(task) = btf.find("task_struct", BtfKind::Struct) {
             roots.push(Way { text: "curtask".into(), end: End::Struct(task) });
         }

@@ -13,7 +13,7 @@ mod user;
 
 pub use crate::{
     arch::Arch,
-    missing::Missing,
+    missing::{Missing, UnknownSymbol},
     site::{Place, Site, SiteRequest, Sites, UserFunctions, left_out},
     target::{Functions, Target},
 };

@@ -6,10 +6,12 @@
 mod access;
 mod index;
 mod member;
+mod variable;
 
 pub use access::{Access, direct_access};
 pub use index::{Btf, BtfError};
 pub use member::{FoundMember, Member};
+pub use variable::KernelVariable;
 
 /// Number of a type; 0 is `void`.
 pub type TypeId = u32;

@@ -19,9 +19,9 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 15] = [
-            "str", "prefix", "contains", "bytes", "major", "minor", "min", "max", "kstack", "ustack",
-            "traced", "cgroup", "ntohs", "ntohl", "bswap64",
+        const FUNCTIONS: [&str; 18] = [
+            "str", "prefix", "contains", "argv", "bytes", "major", "minor", "min", "max", "kstack", "ustack",
+            "traced", "cgroup", "kaddr", "percpu", "ntohs", "ntohl", "bswap64",
         ];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
@@ -30,6 +30,9 @@ impl Scope<'_> {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("traced", _) => self.traced(expression, expr, arguments),
+            ("kaddr", _) => self.kaddr(expression, expr, arguments),
+            ("percpu", _) => self.percpu(expression, expr, arguments),
+            ("argv", _) => self.argv(expression, expr, arguments),
             ("prefix" | "contains", _) => self.part(expression, expr, name, arguments),
             ("str", [pointer, rest @ ..]) if rest.len() < 2 => self.str(expression, pointer, rest.first()),
             ("bytes", [from, rest @ ..]) if rest.len() < 2 => {
@@ -83,8 +86,12 @@ impl Scope<'_> {
                 "major(dev), minor(dev), min(a, b), max(a, b)",
             ),
             _ => {
-                // bpftrace's name for it.
-                let near = if name == "strcontains" { Some("contains") } else { nearest(name, FUNCTIONS) };
+                let near = match name {
+                    // bpftrace's names for them.
+                    "strcontains" => Some("contains"),
+                    "join" => Some("argv"),
+                    _ => nearest(name, FUNCTIONS),
+                };
                 let hint = near.map_or_else(
                     || format!("functions are {}", FUNCTIONS.join(", ")),
                     |near| format!("did you mean `{near}`?"),

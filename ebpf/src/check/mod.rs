@@ -19,8 +19,10 @@ mod stack;
 mod state;
 mod target_label;
 mod text;
+mod variable;
 mod waiting;
 mod walk;
+mod words;
 
 use crate::{
     attach::{self, Place, Site},

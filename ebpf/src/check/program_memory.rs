@@ -32,15 +32,16 @@ fn reads_memory(typed: &Typed) -> bool {
     };
     typed.any(&|part| match &part.kind {
         TypedKind::TextAt { base, access: AccessMode::Auto, .. }
+        | TypedKind::WordsOf { list: base, access: AccessMode::Auto, .. }
         | TypedKind::BytesAt { base, access: AccessMode::Auto, .. } => by_pointer(base),
         _ => false,
     })
 }
 
-/// The first call of `str` or `bytes` in an expression: the call, and the pointer.
+/// The first call of `str`, `argv` or `bytes` in an expression: the call, and the pointer.
 fn reading(expr: &Expr) -> Option<(&Expr, &Expr)> {
     match &expr.kind {
-        ExprKind::Call(name, arguments) if matches!(name.as_str(), "str" | "bytes") => {
+        ExprKind::Call(name, arguments) if matches!(name.as_str(), "str" | "argv" | "bytes") => {
             // Of a text, `str` is a part: what reads may be below it.
             let from = arguments.first()?;
             Some(reading(from).unwrap_or((expr, from)))

@@ -54,12 +54,22 @@ impl Scope<'_> {
     }
 
     fn text_size(&self, expression: &Expression, size: &Expr) -> Result<u32, Problems> {
+        self.text_size_up_to(expression, size, MAX_TEXT)
+    }
+
+    /// A constant number of bytes, of which a NUL is one.
+    pub(super) fn text_size_up_to(
+        &self,
+        expression: &Expression,
+        size: &Expr,
+        most: u32,
+    ) -> Result<u32, Problems> {
         let constant = match self.value(expression, size)?.kind {
             TypedKind::Constant(value) => u32::try_from(value).ok(),
             _ => None,
         };
-        constant.filter(|size| (2..=MAX_TEXT).contains(size)).ok_or_else(|| {
-            let message = format!("the size of a text must be a constant from 2 to {MAX_TEXT}");
+        constant.filter(|size| (2..=most).contains(size)).ok_or_else(|| {
+            let message = format!("the size of a text must be a constant from 2 to {most}");
             self.problem(expression, size.span.clone(), message, None)
         })
     }
@@ -74,6 +84,12 @@ impl Scope<'_> {
             // Less is read in the first place.
             TypedKind::TextAt { base, offset, access, .. } => {
                 Typed::new(TypedKind::TextAt { base, offset, access, limit: size }, ty)
+            }
+            TypedKind::WordsBetween { start, end, .. } => {
+                Typed::new(TypedKind::WordsBetween { start, end, limit: size }, ty)
+            }
+            TypedKind::WordsOf { list, access, .. } => {
+                Typed::new(TypedKind::WordsOf { list, access, limit: size }, ty)
             }
             TypedKind::TextField { offset, .. } => Typed::new(TypedKind::TextField { offset, size }, ty),
             _ => Typed::new(TypedKind::Cut { text: Box::new(text), most: size - 1 }, ty),
@@ -112,9 +128,10 @@ impl Scope<'_> {
                 u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes")
             }
             TypedKind::Comm => COMM,
-            TypedKind::TextAt { limit: size, .. } | TypedKind::TextField { size, .. } => {
-                (*size).min(MAX_TEXT).saturating_sub(1)
-            }
+            TypedKind::TextAt { limit: size, .. }
+            | TypedKind::WordsBetween { limit: size, .. }
+            | TypedKind::WordsOf { limit: size, .. }
+            | TypedKind::TextField { size, .. } => (*size).min(MAX_TEXT).saturating_sub(1),
             TypedKind::Cut { text, most } => self.longest_within(text, parts).min(*most),
             TypedKind::Conditional(_, then, otherwise) => {
                 self.longest_within(then, parts).max(self.longest_within(otherwise, parts))

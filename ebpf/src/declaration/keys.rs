@@ -477,8 +477,8 @@ const OF_ALL_METRICS: &[Key] = &[
     Key::new("where", Form::Expression, "Which of the probe's events this metric takes.").or(Fallback::Told("all")),
     Key::new(
         "unit",
-        Form::Word(&UNIT_NAMES),
-        "What one of the value is, see [units](#units); exposed in seconds or bytes.",
+        Form::Either(&[Form::Word(&UNIT_NAMES), Form::Part]),
+        "What one of the value is, see [units](#units), such as `us` or `1/2048`; exposed in seconds, bytes or whole ones.",
     )
     .or(Fallback::Told("`ns` for durations, else `none`")),
 ];

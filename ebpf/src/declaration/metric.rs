@@ -7,7 +7,7 @@ use crate::{
     names::FamilyKind,
     probe::{DeclaredWaiting, Metric, MetricKind, WAITING_KEYS, WaitingKind},
     reader::{Fields, MAX_PARTS, Reader},
-    unit::{UNITS, Unit},
+    unit::{MOST_PARTS, UNITS, Unit},
     yaml::{Data, Node},
 };
 
@@ -211,13 +211,14 @@ impl Reader {
 
     fn unit(&mut self, node: &Node, metric: &str) -> Option<Spanned<Unit>> {
         let text = self.text(node, "unit")?;
-        let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == text) else {
+        let Some(unit) = Unit::parse(&text) else {
             let names: Vec<&str> = UNITS.iter().map(|(name, _)| *name).collect();
-            self.error_hint(
-                node.span.clone(),
-                format!("there is no unit `{text}`"),
-                format!("units are {}", names.join(", ")),
-            );
+            let hint = if text.contains('/') {
+                format!("a part is `1/N`, of a second `1/N s`, with N from 2 to {MOST_PARTS}")
+            } else {
+                format!("units are {}, and parts such as 1/2048 and 1/250 s", names.join(", "))
+            };
+            self.error_hint(node.span.clone(), format!("there is no unit `{text}`"), hint);
             return None;
         };
         let promised = ["seconds", "bytes"]
@@ -226,6 +227,7 @@ impl Reader {
         let given = match text.as_str() {
             "ns" | "us" | "ms" | "s" => Some("seconds"),
             "bytes" | "sectors" | "kib" => Some("bytes"),
+            _ if unit.is_time() => Some("seconds"),
             _ => None,
         };
         if let Some(promised) = promised
@@ -243,7 +245,7 @@ impl Reader {
             );
             return None;
         }
-        Some(Spanned::new(*unit, node.span.clone()))
+        Some(Spanned::new(unit, node.span.clone()))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::StateValues;
 use crate::{
-    typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator},
+    typed::{AccessMode, BinaryOperator, Builtin, MOST_WORDS, Type, Typed, TypedKind, UnaryOperator},
     vm::{Environment, Memory},
 };
 use std::cell::RefCell;
@@ -121,7 +121,7 @@ impl Evaluation<'_> {
     fn number(&self, typed: &Typed) -> u64 {
         let of = |operand: &Typed| self.value(operand).number();
         match &typed.kind {
-            TypedKind::Constant(value) => *value,
+            TypedKind::Constant(value) | TypedKind::Symbol(value) => *value,
             TypedKind::Builtin(builtin) => self.builtin(*builtin),
             TypedKind::Duration => self.event.duration,
             TypedKind::Saved(index) => self.event.saved.get(*index).map_or(0, Value::number),
@@ -191,6 +191,8 @@ impl Evaluation<'_> {
             | TypedKind::Cut { .. }
             | TypedKind::TextAt { .. }
             | TypedKind::BytesAt { .. }
+            | TypedKind::WordsBetween { .. }
+            | TypedKind::WordsOf { .. }
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => 0,
         }
@@ -213,6 +215,19 @@ impl Evaluation<'_> {
             TypedKind::BytesAt { base, offset, access, size } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read(*access, address, *offset, *size).unwrap_or_default(),
+            },
+            TypedKind::WordsBetween { start, end, limit } => {
+                let (start, end) = (self.value(start).number(), self.value(end).number());
+                if start == 0 || end == start {
+                    return Vec::new();
+                }
+                let size = end.wrapping_sub(start).wrapping_sub(1).min(u64::from(*limit) - 1);
+                let bytes = (0..size).map(|index| byte(&self.event.machine.user, start.checked_add(index)?));
+                joined(bytes.collect::<Option<Vec<u8>>>().unwrap_or_default())
+            }
+            TypedKind::WordsOf { list, access, limit } => match self.value(list).number() {
+                0 => Vec::new(),
+                list => self.words(*access, list, *limit),
             },
             TypedKind::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
@@ -281,18 +296,45 @@ impl Evaluation<'_> {
     /// Reads at most `limit` bytes including the NUL; nothing if one of them faults.
     fn read_text(&self, access: AccessMode, address: u64, offset: i32, limit: u32) -> Vec<u8> {
         let address = address.wrapping_add_signed(offset.into());
+        self.text_at(access, address, limit).unwrap_or_default()
+    }
+
+    /// The same; `None` if one of them faults.
+    fn text_at(&self, access: AccessMode, address: u64, limit: u32) -> Option<Vec<u8>> {
         let memory = self.memory(access, address);
         let mut text = Vec::new();
         for index in 0..u64::from(limit) {
-            match byte(memory, address.wrapping_add(index)) {
-                Some(0) => return text,
-                Some(byte) => text.push(byte),
-                None => return Vec::new(),
+            match byte(memory, address.wrapping_add(index))? {
+                0 => return Some(text),
+                byte => text.push(byte),
             }
         }
         text.pop();
-        text
+        Some(text)
     }
+
+    /// The texts whose addresses stand at `list`, up to the first that is 0 or faults.
+    fn words(&self, access: AccessMode, list: u64, limit: u32) -> Vec<u8> {
+        let mut words = Vec::new();
+        for index in 0..MOST_WORDS {
+            let place = list.wrapping_add(u64::from(index) * 8);
+            let address = self.read(access, place, 0, 8).map_or(0, |bytes| little_endian(&bytes));
+            if address == 0 || words.len() >= length(limit) {
+                break;
+            }
+            let Some(word) = self.text_at(AccessMode::Auto, address, limit) else { break };
+            words.extend(word);
+            words.push(0);
+        }
+        words.pop();
+        words.truncate(length(limit - 1));
+        joined(words)
+    }
+}
+
+/// Blanks in the place of the NULs between texts.
+fn joined(bytes: Vec<u8>) -> Vec<u8> {
+    bytes.into_iter().map(|byte| if byte == 0 { b' ' } else { byte }).collect()
 }
 
 /// A word as a value of a type: truncated to its width and sign-extended.

@@ -351,6 +351,8 @@ fn reads_by_helper(typed: &Typed) -> bool {
         TypedKind::Load { access, .. } => *access != AccessMode::Direct,
         TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
+        | TypedKind::WordsBetween { .. }
+        | TypedKind::WordsOf { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. } => true,
         _ => false,

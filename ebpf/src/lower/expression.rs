@@ -22,6 +22,8 @@ fn calls(typed: &Typed) -> bool {
         | TypedKind::State { .. }
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
+        | TypedKind::WordsBetween { .. }
+        | TypedKind::WordsOf { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. }
         | TypedKind::Number(_)
@@ -39,7 +41,7 @@ impl Lowering<'_> {
     pub(super) fn eval(&mut self, typed: &Typed, depth: usize) {
         let dst = VALUES[depth];
         match &typed.kind {
-            TypedKind::Constant(value) => self.constant(dst, *value),
+            TypedKind::Constant(value) | TypedKind::Symbol(value) => self.constant(dst, *value),
             TypedKind::Builtin(builtin) => self.builtin(*builtin, dst, &typed.ty),
             TypedKind::Stack { side, frames, task } => self.stack(*side, *frames, task.as_deref(), depth),
             TypedKind::Duration => {
@@ -133,6 +135,8 @@ impl Lowering<'_> {
             | TypedKind::Cut { .. }
             | TypedKind::TextAt { .. }
             | TypedKind::BytesAt { .. }
+            | TypedKind::WordsBetween { .. }
+            | TypedKind::WordsOf { .. }
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => self.mov(dst, 0),
         }
@@ -246,7 +250,7 @@ impl Lowering<'_> {
         size: u32,
         offset: i32,
         access: AccessMode,
-        (kernel, user): (Helper, Helper),
+        helpers: (Helper, Helper),
     ) {
         self.mov(R3, R1);
         if offset != 0 {
@@ -254,19 +258,27 @@ impl Lowering<'_> {
         }
         self.stack_address(R1, slot);
         self.mov(R2, immediate(size));
-        let done = self.asm.label();
-        if access == AccessMode::Auto {
-            // The kernel's half of the address space is the negative one, on x86-64 and arm64 alike.
-            let is_user = self.asm.label();
-            self.asm.jump_if(Cond::Sge, R3, 0, is_user);
-            self.call(kernel);
-            self.asm.jump(done);
-            self.asm.place(is_user);
-            self.call(user);
-        } else {
-            self.call(kernel);
+        self.fetch(access, helpers);
+        self.count_fault();
+    }
+
+    /// Calls the helper that copies `r2` bytes from the address in `r3` to that in `r1`.
+    pub(super) fn fetch(&mut self, access: AccessMode, (kernel, user): (Helper, Helper)) {
+        if access != AccessMode::Auto {
+            return self.call(kernel);
         }
+        // The kernel's half of the address space is the negative one, on x86-64 and arm64 alike.
+        let (is_user, done) = (self.asm.label(), self.asm.label());
+        self.asm.jump_if(Cond::Sge, R3, 0, is_user);
+        self.call(kernel);
+        self.asm.jump(done);
+        self.asm.place(is_user);
+        self.call(user);
         self.asm.place(done);
+    }
+
+    /// Counts a fault if `r0` is an error; clobbers `r0` and `r1`.
+    pub(super) fn count_fault(&mut self) {
         if let Some(faults) = self.faults {
             // Errors are negative. Without a jump and without constants in the count: the verifier would walk
             // on twice from every read, and once more for every count that it knew.

@@ -15,6 +15,7 @@ mod stack;
 mod start;
 mod state;
 mod text;
+mod words;
 
 use lets::LetSlots;
 pub use session::joins_ends;
@@ -393,6 +394,8 @@ fn chooses(typed: &Typed) -> bool {
         | TypedKind::Traced(_)
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
+        | TypedKind::WordsBetween { .. }
+        | TypedKind::WordsOf { .. }
         | TypedKind::Extreme(..)
         | TypedKind::Conditional(..)
         | TypedKind::Unary(UnaryOperator::Not, _) => true,

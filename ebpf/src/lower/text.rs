@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Most bytes that a string helper copies here in one call; longer texts are refused before.
-const WORD: u32 = 8;
+pub(super) const WORD: u32 = 8;
 
 impl Lowering<'_> {
     /// Writes at `slot` a text of at most `room` bytes, with its NUL, or bytes; zeros follow both. No value may be in `r1` to
@@ -55,6 +55,12 @@ impl Lowering<'_> {
                 }
                 self.read(slot, (*size).min(room), *offset, *access, (Helper::ReadKernel, Helper::ReadUser));
                 self.asm.place(end);
+            }
+            TypedKind::WordsBetween { start, end, limit } => {
+                self.words_between(start, end, (*limit).min(room), slot, room);
+            }
+            TypedKind::WordsOf { list, access, limit } => {
+                self.words_of(list, *access, (*limit).min(room), slot, room);
             }
             TypedKind::TextField { offset: place, size } => {
                 self.zero(slot, 0, room);
@@ -198,14 +204,14 @@ impl Lowering<'_> {
     }
 
     /// Writes zeros from `from` to `to`, bytes after `slot`.
-    fn zero(&mut self, slot: i16, from: u32, to: u32) {
+    pub(super) fn zero(&mut self, slot: i16, from: u32, to: u32) {
         for word in from / WORD..to / WORD {
             self.store_word(slot, word, 0);
         }
     }
 
     /// Writes zeros from the byte `most` on.
-    fn cut(&mut self, slot: i16, most: u32, room: u32) {
+    pub(super) fn cut(&mut self, slot: i16, most: u32, room: u32) {
         let (word, kept) = (most / WORD, most % WORD);
         if kept > 0 && most < room {
             let place = slot + offset(word * WORD);

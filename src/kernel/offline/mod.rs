@@ -24,7 +24,7 @@ use std::{
     path::Path,
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Site, SiteRequest, Sites, Target, UserFunctions},
+    attach::{Arch, Functions, Site, SiteRequest, Sites, Target, UnknownSymbol, UserFunctions},
     btf::{Btf, BtfError, BtfKind},
     diagnostic::{Diagnostic, near},
     glob::{Glob, is_pattern},
@@ -527,10 +527,23 @@ impl Functions for OfflineKernel {
         Err(self.doubt(missing(message, PROGRAMS.to_owned())))
     }
 
+    /// Addresses of another boot hold for no program here: what is asked is whether the symbol exists.
+    fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol> {
+        if let Some(host) = self.named() {
+            host.only_symbol(name)?;
+        } else if self.btf.variable(name).is_none() {
+            self.beliefs.borrow_mut().insert(format!("with the symbol `{name}`, which BTF does not tell of"));
+        }
+        Ok(NOWHERE)
+    }
+
     fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {
         Ok(None)
     }
 }
+
+/// Stands for an address: one of the kernel's.
+const NOWHERE: u64 = 0xffff_ffff_8000_0000;
 
 /// What to do about probes of programs.
 const PROGRAMS: &str = "check it on a host with that program, without `--btf`";

@@ -9,6 +9,8 @@ const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
+const VAR: u32 = 14;
+const DATASEC: u32 = 15;
 
 /// A member: name, type, bit offset, and the width of a bitfield or 0.
 pub type Member<'a> = (&'a str, u32, u32, u32);
@@ -112,6 +114,21 @@ impl Builder {
         }
         self.add(name, FUNC, false, 0, prototype);
         prototype
+    }
+
+    /// Adds a global variable.
+    pub fn variable(&mut self, name: &str, of: u32) -> u32 {
+        let id = self.add(name, VAR, false, 0, of);
+        self.words(&[1]);
+        id
+    }
+
+    /// Adds a section with these variables.
+    pub fn section(&mut self, name: &str, variables: &[u32]) {
+        self.add(name, DATASEC, false, variables.len(), 0);
+        for variable in variables {
+            self.words(&[*variable, 0, 8]);
+        }
     }
 
     pub fn finish(self) -> Vec<u8> {

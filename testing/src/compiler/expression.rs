@@ -268,7 +268,7 @@ impl Grammar {
     }
 
     pub fn text(&mut self, depth: usize) -> String {
-        match self.random.below(9) {
+        match self.random.below(10) {
             0 | 1 => {
                 let text = self.random.pick(&[
                     "",
@@ -298,6 +298,11 @@ impl Grammar {
             5 | 6 if !self.nodes.is_empty() => {
                 let base = self.node(2);
                 format!("{base}.{}", self.random.pick(&["name", "tag"]))
+            }
+            9 if !self.nodes.is_empty() => {
+                // A node begins with a pointer, and what follows is seldom one.
+                let base = self.node(1);
+                format!("argv({base}{})", self.random.pick(&["", ", 2", ", 9", ", 16", ", 25"]))
             }
             7 if depth > 0 => {
                 let text = self.text(depth - 1);

@@ -3,7 +3,9 @@
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UserFunctions},
+    attach::{
+        Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UnknownSymbol, UserFunctions,
+    },
     btf::Btf,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
@@ -21,6 +23,17 @@ const NEXT: usize = 0;
 const INNER: usize = 88;
 const TEXT: usize = 96;
 const NUMBERS: usize = 112;
+
+/// Symbols, with their addresses. BTF has the variables whose type the name says; `node_of_cpu` and `numbers_of_cpu` are in each CPU.
+pub const SYMBOLS: [(&str, u64); 7] = [
+    ("untyped", 0xffff_ffff_8200_0000),
+    ("some_function", 0xffff_ffff_8100_0040),
+    ("one_node", 0xffff_ffff_8200_0100),
+    ("some_numbers", 0xffff_ffff_8200_0200),
+    ("node_of_cpu", 0x1_0000),
+    ("numbers_of_cpu", 0x1_0100),
+    ("__per_cpu_offset", 0xffff_ffff_8200_0300),
+];
 
 /// Tracepoints `test:untyped`, which is not in BTF, `test:typed`, `test:task` with a `task_struct`, and `test:record` with a
 /// format; those of `alike` have formats of which two agree; and the one at which a task is gone.
@@ -148,6 +161,16 @@ impl Functions for World {
         })
     }
 
+    fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol> {
+        SYMBOLS.iter().find(|(known, _)| *known == name).map(|(_, address)| *address).ok_or_else(|| {
+            UnknownSymbol {
+                why: Missing { message: format!("this kernel has no symbol `{name}`"), hint: None },
+                // As if the kernel hid them.
+                is_absent: !name.starts_with("hidden"),
+            }
+        })
+    }
+
     fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {
         Ok(None)
     }
@@ -271,9 +294,17 @@ fn types() -> Vec<u8> {
     b.structure("bpf_iter__node", 16, &[("meta", u64_, 0, 0), ("node", node_pointer, 64, 0)]);
     b.function("bpf_iter_node", &[("meta", u64_), ("node", node_pointer)]);
     b.function("bpf_iter_node_new", &[("meta", u64_)]);
-    let task = b.structure("task_struct", 16, &[("pid", s32, 32, 0), ("tgid", s32, 64, 0)]);
+    let mm = b.structure("mm_struct", 32, &[("arg_start", u64_, 64, 0), ("arg_end", u64_, 128, 0)]);
+    let mm = b.pointer(mm);
+    let members = [("pid", s32, 32, 0), ("tgid", s32, 64, 0), ("mm", mm, 128, 0)];
+    let task = b.structure("task_struct", 24, &members);
     let task = b.pointer(task);
     b.tracepoint("task", &[("task", task), ("node", node_pointer)]);
+    let four = b.array(u32_, u32_, 4);
+    let all = [("one_node", node), ("some_numbers", four), ("node_of_cpu", node), ("numbers_of_cpu", four)]
+        .map(|(name, of)| b.variable(name, of));
+    b.section(".data", &all[..2]);
+    b.section(".data..percpu", &all[2..]);
     b.finish()
 }
 

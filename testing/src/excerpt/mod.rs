@@ -29,6 +29,10 @@ pub use types::cut;
 const SHIPPED: &str = "fixtures/kernels";
 /// The same for the examples.
 const EXAMPLES: &str = "fixtures/examples";
+/// Where variables are.
+const VARIABLES: u64 = 0xffff_ffff_8200_0000;
+/// What the compiler reads for `argv(TASK)`.
+const OF_WORDS: &str = "task.mm.arg_start .arg_end";
 /// What the compiler reads for `cgroup(TASK)`.
 const OF_CGROUPS: &str = "task.cgroups.dfl_cgrp.kn.id .subsys[cpu_cgrp_id] .level .root.hierarchy_id .cgroup";
 
@@ -91,6 +95,8 @@ pub struct Wanted {
     pub names: BTreeSet<String>,
     /// Tracepoints, `CATEGORY/NAME`.
     pub events: BTreeSet<String>,
+    /// Variables of the kernel.
+    pub variables: BTreeSet<String>,
 }
 
 impl Wanted {
@@ -136,7 +142,7 @@ impl Wanted {
     fn of(probes: &[Probe], texts: &[&str]) -> Self {
         let mut wanted = Self::default();
         wanted.structs.insert("task_struct".into());
-        for text in texts.iter().copied().chain([OF_CGROUPS]) {
+        for text in texts.iter().copied().chain([OF_CGROUPS, OF_WORDS]) {
             wanted.read(text);
         }
         for at in probes.iter().flat_map(Probe::attach_points) {
@@ -184,6 +190,8 @@ impl Wanted {
                     self.members.insert(name.to_owned());
                 } else if before == "struct" {
                     self.structs.insert(name.to_owned());
+                } else if before == "kaddr" {
+                    self.variables.insert(name.to_owned());
                 } else if rest[..at].ends_with('[')
                     || name.len() > 3
                         && name.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
@@ -270,9 +278,14 @@ impl Whole {
         write("sys/devices/system/cpu/possible", b"0-1\n");
         let is_wanted =
             |line: &&str| line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.has_function(name));
-        // Addresses are of no use elsewhere.
-        let hidden = |line: &str| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1);
-        let symbols: String = self.symbols.lines().filter(is_wanted).map(hidden).collect();
+        // Addresses are of no use elsewhere. Variables have one that is in the kernel's half.
+        let at = |address: u64, line: &str| format!("{address:016x} {}\n", line.split_once(' ').unwrap().1);
+        let is_variable = |line: &&str| {
+            line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.variables.contains(name))
+        };
+        let functions = self.symbols.lines().filter(is_wanted).map(|line| at(0, line));
+        let variables = self.symbols.lines().filter(is_variable).map(|line| at(VARIABLES, line));
+        let symbols: String = functions.chain(variables).collect();
         write("proc/kallsyms", symbols.as_bytes());
         let mut events = String::new();
         for (event, format) in &self.formats {

@@ -202,9 +202,9 @@ impl Reader {
 /// The noun that a bound counts, for messages.
 fn base(unit: Unit) -> &'static str {
     match unit {
-        Unit::Nanoseconds | Unit::Microseconds | Unit::Milliseconds => "seconds",
+        unit if unit.is_time() => "seconds",
         Unit::Sectors | Unit::Kibibytes => "bytes",
-        Unit::One => "what the value counts",
+        _ => "what the value counts",
     }
 }
 
@@ -225,7 +225,8 @@ pub(super) fn by_unit(unit: Unit) -> Buckets {
     Buckets::Exponential { thresholds, min, max, classic_step }
 }
 
-/// Exponents of two of the lowest and highest default bound: 0.95 µs to 128 s, or 1 to 2^40.
+/// Exponents of two of the lowest and highest default bound: 0.95 µs to 128 s, or 1 to 2^40. Parts begin where one of them is, or
+/// just above.
 fn default_range(unit: Unit) -> (i16, i16) {
     match unit {
         Unit::Nanoseconds => (-20, 7),
@@ -233,6 +234,10 @@ fn default_range(unit: Unit) -> (i16, i16) {
         Unit::Milliseconds => (-9, 14),
         Unit::Sectors | Unit::Kibibytes => (10, 40),
         Unit::One => (0, 40),
+        Unit::Fraction { divisor, of_second } => {
+            let parts = i16::try_from(divisor.ilog2()).expect("a number of 32 bits has at most 31");
+            (-parts, if of_second { 14 } else { 40 - parts })
+        }
     }
 }
 
@@ -273,6 +278,12 @@ mod tests {
         for (name, unit) in UNITS {
             let Buckets::Exponential { thresholds, min, max, .. } = by_unit(unit) else { panic!("{name}") };
             assert_eq!((thresholds.schema, (min, max)), (3, default_range(unit)), "{name}");
+        }
+        // Each number of parts, too.
+        for divisor in [2, 3, 100, 250, 1000, 2047, 2048, 2049, 999_999_937, crate::unit::MOST_PARTS] {
+            for of_second in [false, true] {
+                by_unit(Unit::Fraction { divisor, of_second });
+            }
         }
     }
 
