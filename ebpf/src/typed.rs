@@ -285,6 +285,8 @@ pub enum TypedKind {
         /// Number of bytes.
         size: u32,
     },
+    /// Numbers as bytes, 8 for each: an address and its process.
+    Words(Vec<Typed>),
     /// A text inside the context.
     TextField {
         /// Byte offset.
@@ -329,7 +331,7 @@ impl Typed {
             TypedKind::Binary(_, a, b) | TypedKind::Extreme(_, a, b) => vec![a, b],
             TypedKind::Conditional(c, a, b) => vec![c, a, b],
             TypedKind::Stack { task: Some(task), .. } => vec![task],
-            TypedKind::State { key, .. } => key.iter().collect(),
+            TypedKind::State { key: words, .. } | TypedKind::Words(words) => words.iter().collect(),
             _ => Vec::new(),
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     sys::{self, KernelClock, PossibleCpus},
     topology::Topology,
 };
+pub(crate) use crate::label::LabelNeeds;
 pub use estimate::estimate;
 use ledger::Ledger;
 use retired::Retired;
@@ -108,8 +109,8 @@ pub struct ProbeReader {
     cgroups: Arc<Cgroups>,
     /// Indexes of the labels of block devices.
     disk_labels: Vec<usize>,
-    /// Whether functions of programs are named: the label of a stack changes when its symbols are read late.
-    names_programs: bool,
+    /// Whether a row's texts may change while it is in the map.
+    renames: bool,
     label_names: Arc<[String]>,
     /// What is shown of the counts.
     shown: Mutex<Arc<Shown>>,
@@ -237,7 +238,7 @@ impl ProbeReader {
                 .zip(&program.labels)
                 .filter_map(|(index, label)| (label.decoder == Decoder::BlockDevice).then_some(index))
                 .collect(),
-            names_programs: program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User)),
+            renames: program.labels.iter().any(|label| label::may_change(&label.decoder)),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             shown: Mutex::default(),
             unwanted: Unwanted::open(&attached, cpus)?,
@@ -323,7 +324,7 @@ impl ProbeReader {
             }
             let gone = self.gone_disks(&mut labels.decoders, dump.iter().map(|(key, _)| key));
             let RowDecoder { decoders, retired, ledger } = &mut *labels;
-            let moves = self.takes_out() || self.names_programs;
+            let moves = self.takes_out() || self.renames;
             let at = SystemTime::now();
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {

@@ -13,6 +13,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Debian's and SUSE's places of `pci.ids`, Red Hat's, that of `update-pciids`, and Arch's of old.
+const PCI_IDS: [&str; 4] = [
+    "usr/share/misc/pci.ids",
+    "usr/share/hwdata/pci.ids",
+    "var/lib/pciutils/pci.ids",
+    "usr/share/pci.ids",
+];
+
 /// The paths of the machine's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -28,6 +36,8 @@ pub struct Host {
     pub btf: Option<PathBuf>,
     /// Where tracefs is mounted; `None` for its two places in sysfs.
     pub tracefs: Option<PathBuf>,
+    /// The root of the host's files; `None` for that of process 1.
+    pub root: Option<PathBuf>,
     /// Where the kubelet puts links to the logs of containers; `None` for `/var/log/containers` below the root of process 1.
     pub containers: Option<PathBuf>,
 }
@@ -41,6 +51,7 @@ impl Default for Host {
             udev: "/run/udev/data".into(),
             btf: None,
             tracefs: None,
+            root: None,
             containers: None,
         }
     }
@@ -62,24 +73,50 @@ impl Host {
         self.proc.join("kallsyms")
     }
 
-    /// The directory of links to the logs of containers.
-    pub fn container_logs(&self) -> PathBuf {
-        const LOGS: &str = "var/log/containers";
-        self.containers.clone().unwrap_or_else(|| {
+    /// The root of the host's files.
+    fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| {
             // The path through process 1 leads to the host's root, also from inside a container that sees the host's processes.
             // It is not used if that root is this process's own, or cannot be read.
             let (root, own) = (self.proc.join("1/root"), Path::new("/"));
             let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
             match place(&root.join(".")) {
-                Some(found) if place(own) != Some(found) => root.join(LOGS),
-                _ => own.join(LOGS),
+                Some(found) if place(own) != Some(found) => root,
+                _ => own.to_path_buf(),
             }
         })
+    }
+
+    /// The same host with the root that it has now: within Landlock the root of process 1 cannot be told from none.
+    #[must_use]
+    pub fn rooted(self) -> Self {
+        Self { root: Some(self.root()), ..self }
+    }
+
+    /// The directory of links to the logs of containers.
+    pub fn container_logs(&self) -> PathBuf {
+        self.containers.clone().unwrap_or_else(|| self.root().join("var/log/containers"))
+    }
+
+    /// The file of the host's users.
+    pub fn passwd(&self) -> PathBuf {
+        self.root().join("etc/passwd")
+    }
+
+    /// Where distributions put the names of PCI devices: the host's, the first that exists counts.
+    pub fn pci_ids(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let root = self.root();
+        PCI_IDS.iter().map(move |path| root.join(path))
     }
 
     /// Whether links to logs are found without the root of another process.
     pub fn reads_logs_alone(&self) -> bool {
         !self.container_logs().starts_with(&self.proc)
+    }
+
+    /// Whether files of the host's root are found without the root of another process.
+    pub fn reads_root_alone(&self) -> bool {
+        !self.root().starts_with(&self.proc)
     }
 
     /// Whether devices of the device mapper exist.

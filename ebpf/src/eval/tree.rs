@@ -191,6 +191,7 @@ impl Evaluation<'_> {
             | TypedKind::Cut { .. }
             | TypedKind::TextAt { .. }
             | TypedKind::BytesAt { .. }
+            | TypedKind::Words(_)
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => 0,
         }
@@ -214,6 +215,9 @@ impl Evaluation<'_> {
                 0 => Vec::new(),
                 address => self.read(*access, address, *offset, *size).unwrap_or_default(),
             },
+            TypedKind::Words(words) => {
+                words.iter().flat_map(|word| self.value(word).number().to_le_bytes()).collect()
+            }
             TypedKind::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
                 field[..field.len().saturating_sub(1)].to_vec()

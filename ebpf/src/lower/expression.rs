@@ -133,6 +133,7 @@ impl Lowering<'_> {
             | TypedKind::Cut { .. }
             | TypedKind::TextAt { .. }
             | TypedKind::BytesAt { .. }
+            | TypedKind::Words(_)
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => self.mov(dst, 0),
         }

@@ -56,6 +56,13 @@ impl Lowering<'_> {
                 self.read(slot, (*size).min(room), *offset, *access, (Helper::ReadKernel, Helper::ReadUser));
                 self.asm.place(end);
             }
+            TypedKind::Words(words) => {
+                self.zero(slot, 0, room);
+                for (place, word) in (0..room / WORD).zip(words) {
+                    self.eval(word, 0);
+                    self.store_slot(slot + offset(place * WORD), R1);
+                }
+            }
             TypedKind::TextField { offset: place, size } => {
                 self.zero(slot, 0, room);
                 self.mov(R1, CONTEXT);
