@@ -15,6 +15,7 @@ mod state;
 mod unwanted;
 mod waiting;
 
+pub(crate) use crate::label::LabelNeeds;
 use crate::{
     cgroup::{Cgroups, GONE, Part},
     family::{MetricFamily, Origin, Sample, SampleValue},
@@ -28,7 +29,6 @@ use crate::{
     sys::{self, KernelClock, PossibleCpus},
     topology::Topology,
 };
-pub(crate) use crate::label::LabelNeeds;
 pub use estimate::estimate;
 use ledger::Ledger;
 use retired::Retired;

@@ -161,7 +161,6 @@ fn place(probe: &Probe) -> String {
     format!("{}:{line}", probe.file.name)
 }
 
-
 /// Opens the maps of a probe that was attached after `began`.
 fn open(
     attached: Attached,

@@ -14,12 +14,8 @@ use std::{
 };
 
 /// Debian's and SUSE's places of `pci.ids`, Red Hat's, that of `update-pciids`, and Arch's of old.
-const PCI_IDS: [&str; 4] = [
-    "usr/share/misc/pci.ids",
-    "usr/share/hwdata/pci.ids",
-    "var/lib/pciutils/pci.ids",
-    "usr/share/pci.ids",
-];
+const PCI_IDS: [&str; 4] =
+    ["usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids", "var/lib/pciutils/pci.ids", "usr/share/pci.ids"];
 
 /// The paths of the machine's files.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -88,9 +88,8 @@ impl InterfaceDecoder {
 
     /// A process in a namespace.
     fn process(&mut self, namespace: u32) -> Option<u32> {
-        let is_in = |process: &u32| {
-            namespace_of(&container::directory(&self.proc, *process)) == Some(namespace)
-        };
+        let is_in =
+            |process: &u32| namespace_of(&container::directory(&self.proc, *process)) == Some(namespace);
         if let Some(process) = self.processes.get(&namespace).copied().filter(is_in) {
             return Some(process);
         }

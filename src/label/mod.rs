@@ -114,8 +114,9 @@ impl LabelNeeds {
     pub(crate) fn of(labels: &[TypedLabel]) -> Self {
         let any = |needs: fn(&TypedLabel) -> bool| labels.iter().any(needs);
         let programs = any(|label| matches!(label.decoder, Decoder::Stack(Side::User) | Decoder::Usym));
-        let is_of_kernel =
-            |decoder: &Decoder| matches!(decoder, Decoder::Ksym | Decoder::Reason | Decoder::Stack(Side::Kernel));
+        let is_of_kernel = |decoder: &Decoder| {
+            matches!(decoder, Decoder::Ksym | Decoder::Reason | Decoder::Stack(Side::Kernel))
+        };
         Self {
             programs,
             symbols: labels.iter().any(|label| is_of_kernel(&label.decoder)),

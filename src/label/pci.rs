@@ -93,9 +93,7 @@ fn sought(part: PciPart, number: u64) -> Option<(String, Option<String>)> {
     let lines = match part {
         PciPart::Vendor => (format!("{number:04x}"), None),
         PciPart::Device => (format!("{:04x}", number >> 16), Some(format!("\t{:04x}", number & 0xffff))),
-        PciPart::Class => {
-            (format!("C {:02x}", number >> 16), Some(format!("\t{:02x}", number >> 8 & 0xff)))
-        }
+        PciPart::Class => (format!("C {:02x}", number >> 16), Some(format!("\t{:02x}", number >> 8 & 0xff))),
     };
     Some(lines)
 }
