@@ -51,6 +51,7 @@ probes:
       device: { value: 0x8086 << 16 | 0x1237, as: pci_device }
       other: { value: 0x8086 << 16 | 0x9999, as: pci_device }
       class: { value: 0x020000, as: pci_class }
+      subclass: { value: 0x020000, as: pci_subclass }
     metrics: [{ counter: cards_total, help: Events. }]
 ";
 
@@ -246,7 +247,8 @@ fn files() -> Outcome {
         ("vendor", "A Maker"),
         ("device", "A Bridge"),
         ("other", "8086:9999"),
-        ("class", "Ethernet controller"),
+        ("class", "Network controller"),
+        ("subclass", "Ethernet controller"),
     ];
     assert_eq!(count(&metrics, "cards_total", &cards), 7);
     // Another file in its place, as `useradd` and `usermod` do it; the exporter is within its sandbox.

@@ -46,6 +46,7 @@ impl PciDecoder {
                         PciPart::Vendor => "pci_vendor",
                         PciPart::Device => "pci_device",
                         PciPart::Class => "pci_class",
+                        PciPart::Subclass => "pci_subclass",
                     };
                     return Err(HostError::Unreadable { decoder, path, source });
                 }
@@ -58,7 +59,7 @@ impl PciDecoder {
         let (heading, entry) = sought(self.part, number)?;
         let file = File::open(self.file.as_ref()?).ok()?;
         let lines = BufReader::new(file.take(MOST_BYTES));
-        find(lines, &heading, entry.as_deref(), self.part == PciPart::Class).ok().flatten()
+        find(lines, &heading, entry.as_deref()).ok().flatten()
     }
 }
 
@@ -83,7 +84,8 @@ fn digits(part: PciPart, number: u64) -> String {
     match part {
         PciPart::Vendor => format!("{number:#06x}"),
         PciPart::Device => format!("{:04x}:{:04x}", number >> 16, number & 0xffff),
-        PciPart::Class => format!("{number:#08x}"),
+        PciPart::Class => format!("{:#04x}", number >> 16),
+        PciPart::Subclass => format!("{:#06x}", number >> 8),
     }
 }
 
@@ -93,45 +95,41 @@ fn sought(part: PciPart, number: u64) -> Option<(String, Option<String>)> {
     let lines = match part {
         PciPart::Vendor => (format!("{number:04x}"), None),
         PciPart::Device => (format!("{:04x}", number >> 16), Some(format!("\t{:04x}", number & 0xffff))),
-        PciPart::Class => (format!("C {:02x}", number >> 16), Some(format!("\t{:02x}", number >> 8 & 0xff))),
+        PciPart::Class => (format!("C {:02x}", number >> 16), None),
+        PciPart::Subclass => {
+            (format!("C {:02x}", number >> 16), Some(format!("\t{:02x}", number >> 8 & 0xff)))
+        }
     };
     Some(lines)
 }
 
-/// Finds the name of an entry below a heading, or of the heading itself if there is no entry to look for; with `wide` also if the
-/// entry is not there.
-fn find(
-    mut lines: impl BufRead,
-    heading: &str,
-    entry: Option<&str>,
-    wide: bool,
-) -> io::Result<Option<String>> {
-    let (mut line, mut found) = (Vec::new(), None);
+/// Finds the name of an entry below a heading, or of the heading itself if there is no entry to look for.
+fn find(mut lines: impl BufRead, heading: &str, entry: Option<&str>) -> io::Result<Option<String>> {
+    let (mut line, mut is_below) = (Vec::new(), false);
     loop {
         line.clear();
         if lines.read_until(b'\n', &mut line)? == 0 {
-            break;
+            return Ok(None);
         }
         let line = line.trim_ascii_end();
-        if line.is_empty() || line.starts_with(b"#") {
-            continue;
-        }
-        let is_below = line.starts_with(b"\t");
-        match (&found, is_below) {
-            (None, false) => found = named(line, heading),
-            (Some(_), false) => break,
-            (Some(_), true) => {
+        match (is_below, line.first()) {
+            (_, None | Some(b'#')) | (false, Some(b'\t')) => {}
+            (true, Some(b'\t')) => {
                 if let Some(name) = entry.and_then(|entry| named(line, entry)) {
                     return Ok(Some(name));
                 }
             }
-            (None, true) => {}
-        }
-        if entry.is_none() && found.is_some() {
-            return Ok(found);
+            // Behind the end of what is below the heading.
+            (true, Some(_)) => return Ok(None),
+            (false, Some(_)) => {
+                let name = named(line, heading);
+                if entry.is_none() && name.is_some() {
+                    return Ok(name);
+                }
+                is_below = name.is_some();
+            }
         }
     }
-    Ok(found.filter(|_| wide))
 }
 
 /// The name in a line that begins so: two spaces are between them.

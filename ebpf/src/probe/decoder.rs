@@ -130,7 +130,8 @@ decoders! {
     Pci(PciPart) {
         ["pci_vendor" = PciPart::Vendor] DecoderInput::Number, "the number of a maker of PCI devices" => "`Intel Corporation`, by the host's [`pci.ids`](#pci-devices); `0x8086` where it has no name there";
         ["pci_device" = PciPart::Device] DecoderInput::Number, "`vendor << 16 \\| device`" => "`440FX - 82441FX PMC [Natoma]`; `8086:1237` where it has no name";
-        ["pci_class" = PciPart::Class] DecoderInput::Number, "the 24 bits of a class, as `pci_dev.class` has them" => "`Ethernet controller`; the name of the wider class (`Network controller`) where only that has one, else `0x020000`";
+        ["pci_class" = PciPart::Class] DecoderInput::Number, "the 24 bits of a class, as `pci_dev.class` has them" => "the class: `Network controller`, `0x02` where it has no name";
+        ["pci_subclass" = PciPart::Subclass] DecoderInput::Number, "the same" => "the narrower one: `Ethernet controller`, `0x0200` where it has no name";
     }
     Syscall { ["syscall"] DecoderInput::Number, "a number of a system call; `1 << 32` more if a process of 32 bits called" => "its name on this processor (x86-64, arm64): `openat`; the number where it has none, `unknown` from 1000 on, `compat_4` for 32 bits, `none` for a negative one"; }
     Ksym { ["ksym"] DecoderInput::Number, "an address" => "the function of the kernel around it; `[MODULE]` or `[unknown]` where it is in none. The address itself is not shown: it tells where the kernel is (`hex` does, if you ask for it)"; }
@@ -171,6 +172,8 @@ pub enum PciPart {
     Device,
     /// What kind of device it is.
     Class,
+    /// What kind of that.
+    Subclass,
 }
 
 /// The part of a cgroup that is shown.

@@ -134,12 +134,15 @@ fn names_of_pci() {
         (PciPart::Device, 0x1af4_7000, "1af4:7000"),
         (PciPart::Device, 0x1af4_1000, "1af4:1000"),
         (PciPart::Device, 0x8086, "0000:8086"),
-        (PciPart::Class, 0x02_00_00, "Ethernet controller"),
-        (PciPart::Class, 0x02_80_01, "Network controller of another kind"),
-        (PciPart::Class, 0x02_07_00, "Network controller"),
-        (PciPart::Class, 0x0c_03_30, "USB controller"),
-        (PciPart::Class, 0xff_00_00, "0xff0000"),
-        (PciPart::Class, 0x8086, "0x008086"),
+        (PciPart::Class, 0x02_00_00, "Network controller"),
+        (PciPart::Class, 0x0c_03_30, "Serial bus controller"),
+        (PciPart::Class, 0xff_00_00, "0xff"),
+        (PciPart::Class, 0x8086, "0x00"),
+        (PciPart::Subclass, 0x02_00_00, "Ethernet controller"),
+        (PciPart::Subclass, 0x02_80_01, "Network controller of another kind"),
+        (PciPart::Subclass, 0x0c_03_30, "USB controller"),
+        (PciPart::Subclass, 0x02_07_00, "0x0207"),
+        (PciPart::Subclass, 0xff_00_00, "0xff00"),
     ] {
         assert_eq!(text(&mut pci(&host, part), value), expected, "{part:?} {value:#x}");
     }
