@@ -69,29 +69,36 @@ impl Host {
         self.proc.join("kallsyms")
     }
 
-    /// The root of the host's files.
-    fn root(&self) -> PathBuf {
-        self.root.clone().unwrap_or_else(|| {
-            // The path through process 1 leads to the host's root, also from inside a container that sees the host's processes.
-            // It is not used if that root is this process's own, or cannot be read.
-            let (root, own) = (self.proc.join("1/root"), Path::new("/"));
-            let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-            match place(&root.join(".")) {
-                Some(found) if place(own) != Some(found) => root,
-                _ => own.to_path_buf(),
-            }
-        })
+    /// The root of process 1: the host's, also from inside a container that sees the host's processes. `None` if that is this
+    /// process's own, or cannot be read.
+    fn first_root(&self) -> Option<PathBuf> {
+        let root = self.proc.join("1/root");
+        let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let found = place(&root.join("."));
+        (found.is_some() && found != place(Path::new("/"))).then_some(root)
     }
 
-    /// The same host with the root that it has now: within Landlock the root of process 1 cannot be told from none.
+    /// The same host with the root that it has now: within Landlock, the root of process 1 cannot be read.
     #[must_use]
     pub fn rooted(self) -> Self {
-        Self { root: Some(self.root()), ..self }
+        let root = self.root.clone().or_else(|| self.first_root());
+        Self { root, ..self }
+    }
+
+    /// The root of the host's files. If it cannot be known, it is one that cannot be read: a container's own has other users.
+    fn root(&self) -> PathBuf {
+        self.root.clone().or_else(|| self.first_root()).unwrap_or_else(|| {
+            let is_own = self.proc == Path::new("/proc");
+            if is_own { "/".into() } else { self.proc.join("1/root") }
+        })
     }
 
     /// The directory of links to the logs of containers.
     pub fn container_logs(&self) -> PathBuf {
-        self.containers.clone().unwrap_or_else(|| self.root().join("var/log/containers"))
+        self.containers.clone().unwrap_or_else(|| {
+            let root = self.root.clone().or_else(|| self.first_root());
+            root.unwrap_or_else(|| "/".into()).join("var/log/containers")
+        })
     }
 
     /// The file of the host's users.
@@ -99,10 +106,11 @@ impl Host {
         self.root().join("etc/passwd")
     }
 
-    /// Where distributions put the names of PCI devices: the host's, the first that exists counts.
+    /// Where distributions put the names of PCI devices: the host's, then those beside this process, which are as good. The first
+    /// that can be read counts.
     pub fn pci_ids(&self) -> impl Iterator<Item = PathBuf> + use<> {
-        let root = self.root();
-        PCI_IDS.iter().map(move |path| root.join(path))
+        let roots = [self.root(), "/".into()];
+        roots.into_iter().flat_map(|root| PCI_IDS.iter().map(move |path| root.join(path)))
     }
 
     /// Whether links to logs are found without the root of another process.

@@ -33,26 +33,23 @@ pub(super) struct PciDecoder {
 impl PciDecoder {
     /// Finds the file. Fails if there is one that cannot be read; without one numbers are shown.
     pub(super) fn new(host: &Host, part: PciPart) -> Result<Self, HostError> {
-        let mut file = None;
+        let made = |file| Self { part, file, texts: HashMap::new() };
+        let mut refused = None;
         for path in host.pci_ids() {
             match File::open(&path) {
-                Ok(_) => {
-                    file = Some(path);
-                    break;
-                }
+                Ok(_) => return Ok(made(Some(path))),
                 Err(source) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => {
-                    let decoder = match part {
-                        PciPart::Vendor => "pci_vendor",
-                        PciPart::Device => "pci_device",
-                        PciPart::Class => "pci_class",
-                        PciPart::Subclass => "pci_subclass",
-                    };
-                    return Err(HostError::Unreadable { decoder, path, source });
-                }
+                Err(source) => refused = Some((path, source)),
             }
         }
-        Ok(Self { part, file, texts: HashMap::new() })
+        let Some((path, source)) = refused else { return Ok(made(None)) };
+        let decoder = match part {
+            PciPart::Vendor => "pci_vendor",
+            PciPart::Device => "pci_device",
+            PciPart::Class => "pci_class",
+            PciPart::Subclass => "pci_subclass",
+        };
+        Err(HostError::Unreadable { decoder, path, source })
     }
 
     fn look_up(&self, number: u64) -> Option<String> {

@@ -113,6 +113,24 @@ fn without_ipv6_the_lists_say_which_are_up() {
 }
 
 #[test]
+fn lists_that_are_none_do_no_harm() {
+    let fixture = Fixture::new();
+    fixture.process(1, 7 << 32, &[]);
+    for (file, contents) in [
+        ("dev_snmp6/eth0", "Ip6InReceives 5\n"),
+        ("dev_snmp6/eth1", ""),
+        ("dev_snmp6/eth2", "ifIndex\n"),
+        ("dev_snmp6/eth3", "ifIndex -5\n"),
+        ("dev_mcast", "\u{0}\n5\n5    \n:5 eth4\n99999999999 eth5\n\t5 eth6\n"),
+        ("igmp", "Idx\tDevice\n6\n6\t:\n"),
+    ] {
+        fixture.write(&format!("proc/1/net/{file}"), contents);
+    }
+    let mut decoder = InterfaceDecoder::of(&Type::U32, &fixture.host()).expect("it is there");
+    assert_eq!((text(&mut decoder, 5), text(&mut decoder, 6)), ("5".into(), "6".into()));
+}
+
+#[test]
 fn names_of_what_is_gone_are_bounded() {
     let fixture = Fixture::new();
     let mut decoder = interfaces(&fixture);

@@ -73,6 +73,35 @@ fn users_by_number() {
 }
 
 #[test]
+fn users_of_a_container_are_not_the_host_s() {
+    let fixture = Fixture::new();
+    // The root of process 1 is not to be seen.
+    assert_eq!(fixture.host().passwd(), fixture.path("proc/1/root/etc/passwd"));
+    assert!(!fixture.host().reads_root_alone() && UserDecoder::new(&fixture.host()).is_err());
+    fixture.directory("proc/1/root/etc");
+    fixture.write("proc/1/root/etc/passwd", PASSWD);
+    let host = fixture.host().rooted();
+    assert_eq!(host.root, Some(fixture.path("proc/1/root")));
+    assert_eq!(text(&mut UserDecoder::new(&host).expect("it is there"), 1000), "ann");
+    let own = Host { proc: "/proc".into(), root: None, ..fixture.host() };
+    assert!(own.passwd().ends_with("etc/passwd"), "{:?}", own.passwd());
+}
+
+#[test]
+fn a_file_that_is_none_does_no_harm() {
+    let fixture = Fixture::new();
+    let host = fixture.rooted();
+    let bytes: Vec<u8> =
+        (0..100_000_u32).map(|place| (place.wrapping_mul(place) >> 7).to_le_bytes()[0]).collect();
+    let long = format!("{}:x:5:5\n::::\n:::\nx\n{}:x:6:6", "a".repeat(257), "b".repeat(256));
+    for (text_of, five, six) in [(bytes, "5", "6".to_owned()), (long.into_bytes(), "5", "b".repeat(256))] {
+        fs::write(fixture.path("root/etc/passwd"), text_of).expect("a writable directory");
+        let mut decoder = UserDecoder::new(&host).expect("it can be read");
+        assert_eq!((text(&mut decoder, 5), text(&mut decoder, 6)), (five.to_owned(), six));
+    }
+}
+
+#[test]
 fn users_come_and_go() {
     let fixture = Fixture::new();
     let host = fixture.rooted();
@@ -153,19 +182,19 @@ fn the_first_list_counts_and_a_name_stays() {
     let fixture = Fixture::new();
     let host = fixture.rooted();
     let mut without = pci(&host, PciPart::Vendor);
-    assert_eq!(text(&mut without, 0x8086), "0x8086", "there is no list");
-    fixture.write("root/usr/share/hwdata/pci.ids", PCI_IDS);
-    fixture.write("root/usr/share/misc/pci.ids", "8086  Other Maker\n10de  Third Maker\n");
-    assert_eq!(text(&mut without, 0x8086), "0x8086");
+    assert_eq!(text(&mut without, 0x0bad), "0x0bad", "no list has it, if there is one beside this test");
+    fixture.write("root/usr/share/hwdata/pci.ids", "0bad  A Maker\n0bae  Another\n");
+    fixture.write("root/usr/share/misc/pci.ids", "0bad  Other Maker\n0baf  Third Maker\n");
+    assert_eq!(text(&mut without, 0x0bad), "0x0bad");
     let mut decoder = pci(&host, PciPart::Vendor);
     assert_eq!(
-        (text(&mut decoder, 0x8086), text(&mut decoder, 0x1af4)),
-        ("Other Maker".into(), "0x1af4".into())
+        (text(&mut decoder, 0x0bad), text(&mut decoder, 0x0bae)),
+        ("Other Maker".into(), "0x0bae".into())
     );
     fs::remove_file(fixture.path("root/usr/share/misc/pci.ids")).expect("it is there");
     assert_eq!(
-        (text(&mut decoder, 0x8086), text(&mut decoder, 0x10de)),
-        ("Other Maker".into(), "0x10de".into())
+        (text(&mut decoder, 0x0bad), text(&mut decoder, 0x0baf)),
+        ("Other Maker".into(), "0x0baf".into())
     );
 }
 
