@@ -35,6 +35,16 @@ probes:
     metrics: [{ counter: sent_total, help: Packets. }]
 ";
 
+/// The host's alone, which takes no look into other processes.
+const HOST: &str = "
+probes:
+  - name: sent_by_host
+    help: Packets that an interface was given, by its index alone.
+    at: rawtracepoint:net:net_dev_xmit
+    labels: { device: { value: args.dev.ifindex, as: ifname }, kernel: args.dev.name }
+    metrics: [{ counter: sent_by_host_total, help: Packets. }]
+";
+
 const FILES: &str = "
 probes:
   - name: begun
@@ -220,6 +230,16 @@ fn interfaces() -> Outcome {
     Ok(format!("{first} and {second} packets of index {INDEX} in two networks, three names of one"))
 }
 
+fn interfaces_of_the_host() -> Outcome {
+    let tapster = Directory::new().tapster(HOST, &[]);
+    tapster.scrape();
+    let metrics = tapster.scrape();
+    assert!(count(&metrics, "sent_by_host_total", &[("device", "lo"), ("kernel", "lo")]) > 0);
+    let landlock = tapster.get("/").text().to_owned();
+    assert!(!landlock.contains("off: probes of programs"), "it needs no other process: {landlock}");
+    Ok("`lo` by its index, without a look into other processes".into())
+}
+
 /// Starts a program so often as a user.
 fn begin(user: u32, times: u32) {
     for _ in 0..times {
@@ -300,6 +320,7 @@ fn functions() -> Outcome {
 fn names_are_found() {
     let Some(mut cases) = Cases::as_root("names") else { return };
     cases.run("interfaces", interfaces);
+    cases.run("interfaces of the host", interfaces_of_the_host);
     cases.run("files of the host", files);
     cases.run("functions of programs", functions);
     cases.finish();
