@@ -313,6 +313,14 @@ fn functions() -> Outcome {
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names.iter().all(|name| name.starts_with("[bare+0x") && name.ends_with(']')), "{names:?}");
     assert_eq!(count(&metrics, "threads_total", &[("comm", "bare")]), 9);
+    // Rows of processes that have ended leave the map, and the counts stay.
+    let rows = || whole(tapster.scrape().sum("tapster_probe_series", &[("probe", "threads")]));
+    assert!(within(PATIENCE, || rows() == 0).is_some(), "{} rows", rows());
+    starts(&program);
+    assert!(within(PATIENCE, || count(&tapster.scrape(), "threads_total", &of("nothing")) == 12).is_some());
+    let metrics = tapster.scrape();
+    assert_eq!(count(&metrics, "threads_total", &of("something")), 6);
+    assert_eq!(count(&metrics, "threads_total", &[("comm", "bare")]), 9);
     Ok(format!("9 threads of two functions; {} without symbols", names.join(", ")))
 }
 

@@ -49,7 +49,7 @@ use tapster_ebpf::{
     layout::{DropReason, Layout, Slot, StartLayout},
     probe::{Classic, Decoder, Reason, Shown},
     program::{DROPS, Program, ROWS},
-    typed::{Side, TypedMetric},
+    typed::{Side, TypedLabel, TypedMetric},
     waiting::Waiting,
 };
 use unwanted::Unwanted;
@@ -109,6 +109,8 @@ pub struct ProbeReader {
     cgroups: Arc<Cgroups>,
     /// Indexes of the labels of block devices.
     disk_labels: Vec<usize>,
+    /// Indexes of the labels of functions of processes.
+    process_labels: Vec<usize>,
     /// Whether a row's texts may change while it is in the map.
     renames: bool,
     label_names: Arc<[String]>,
@@ -180,6 +182,11 @@ impl LabelContext {
     }
 }
 
+/// The indexes of labels with a decoder.
+fn labels_by(labels: &[TypedLabel], decoder: &Decoder) -> Vec<usize> {
+    (0..).zip(labels).filter_map(|(index, label)| (label.decoder == *decoder).then_some(index)).collect()
+}
+
 /// Opens the map of stacks of a probe for one side.
 fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<StackLookup, CollectError> {
     let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == side);
@@ -234,10 +241,8 @@ impl ProbeReader {
                 })
                 .collect(),
             cgroups: shared.cgroups.clone(),
-            disk_labels: (0..)
-                .zip(&program.labels)
-                .filter_map(|(index, label)| (label.decoder == Decoder::BlockDevice).then_some(index))
-                .collect(),
+            disk_labels: labels_by(&program.labels, &Decoder::BlockDevice),
+            process_labels: labels_by(&program.labels, &Decoder::Usym),
             renames: program.labels.iter().any(|label| label::may_change(&label.decoder)),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             shown: Mutex::default(),
@@ -322,7 +327,7 @@ impl ProbeReader {
             for decoder in &mut labels.decoders {
                 decoder.refresh(topology);
             }
-            let gone = self.gone_disks(&mut labels.decoders, dump.iter().map(|(key, _)| key));
+            let gone = self.gone_objects(&mut labels.decoders, dump.iter().map(|(key, _)| key));
             let RowDecoder { decoders, retired, ledger } = &mut *labels;
             let moves = self.takes_out() || self.renames;
             let at = SystemTime::now();

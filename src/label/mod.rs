@@ -159,7 +159,7 @@ pub(crate) fn decoder(label: &TypedLabel, from: &DecoderSources<'_>) -> Result<B
         Decoder::Errno => Box::new(errno::ErrnoDecoder),
         Decoder::Syscall => Box::new(syscall::SyscallDecoder::new()),
         Decoder::Ksym => Box::new(ksym::KsymDecoder::new(from.host)?),
-        Decoder::Usym => Box::new(usym::UsymDecoder::new(from.symbols)),
+        Decoder::Usym => Box::new(usym::UsymDecoder::new(from.host, from.symbols)),
         Decoder::Stack(side) => Box::new(stack::StackDecoder::of(*side, &label.ty, from)?),
         Decoder::Reason => Box::new(reason::ReasonDecoder::of(&label.ty, from)?),
         Decoder::Cgroup(part) => Box::new(cgroup::CgroupDecoder::new(from.cgroups, *part)?),

@@ -3,7 +3,7 @@
 use super::super::usym::UsymDecoder;
 use super::*;
 use crate::symbol::Symbols;
-use std::time::Duration;
+use std::{os::unix::fs::symlink, time::Duration};
 
 fn raw(address: u64, process: u32) -> Vec<u8> {
     [address, process.into()].iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -18,7 +18,7 @@ fn known_function() -> u64 {
 #[test]
 fn functions_of_this_process() {
     let symbols = Arc::new(Symbols::new(&Host::default()));
-    let mut decoder = UsymDecoder::new(&symbols);
+    let mut decoder = UsymDecoder::new(&Host::default(), &symbols);
     symbols.begin();
     let own = std::process::id();
     let function = u64::try_from(known_function as *const () as usize).expect("an address");
@@ -43,4 +43,37 @@ fn functions_of_this_process() {
     );
     assert_eq!(decoder.decode(&raw(function, 0)).as_deref(), Some("[unknown]"), "of no process");
     assert_eq!(decoder.decode(&[1, 2, 3]), None, "too short to be an address and a process");
+}
+
+#[test]
+fn rows_of_processes_that_have_ended_leave_the_map() {
+    let fixture = Fixture::new();
+    fixture.directory("proc/1/ns");
+    symlink("pid:[4026531836]", fixture.path("proc/1/ns/pid")).expect("a new link");
+    fixture.directory("proc/20");
+    let symbols = Arc::new(Symbols::new(&fixture.host()));
+    let mut decoder = UsymDecoder::new(&fixture.host(), &symbols);
+    let (living, ended, null) = (raw(0x1000, 20), raw(0x1000, 21), raw(0, 21));
+    assert!(!decoder.is_gone(&ended), "it has no text yet");
+    let gone = |decoder: &mut UsymDecoder| [&living, &ended, &null].map(|row| decoder.is_gone(row));
+    decoder.texts.insert((0x1000, 20), "f".into());
+    decoder.texts.insert((0x1000, 21), "f".into());
+    assert_eq!(gone(&mut decoder), [false, true, true]);
+    decoder.forget_gone();
+    assert!(!decoder.is_gone(&ended), "another may have its number");
+    fs::remove_dir_all(fixture.path("proc/20")).expect("it is there");
+    assert!(!decoder.is_gone(&living), "until the next look");
+    decoder.look();
+    assert!(decoder.is_gone(&living));
+    assert!(!decoder.is_gone(&[1, 2, 3]));
+}
+
+#[test]
+fn where_processes_have_other_numbers_no_row_leaves_the_map() {
+    let fixture = Fixture::new();
+    fixture.directory("proc/1/ns");
+    symlink("pid:[4026532999]", fixture.path("proc/1/ns/pid")).expect("a new link");
+    let mut decoder = UsymDecoder::new(&fixture.host(), &Arc::new(Symbols::new(&fixture.host())));
+    decoder.texts.insert((0x1000, 21), "f".into());
+    assert!(!decoder.is_gone(&raw(0x1000, 21)) && !decoder.is_gone(&raw(0, 21)));
 }
