@@ -98,6 +98,7 @@ pub enum LabelError {
 
 /// What decoders of labels need besides their own values, so that rights for it are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 pub(crate) struct LabelNeeds {
     /// Functions of programs, by the kernel's reports of mappings.
     pub(crate) programs: bool,
