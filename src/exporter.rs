@@ -122,6 +122,7 @@ impl Exporter {
         for running in self.probes() {
             running.add_needs(&mut needs);
         }
+        needs.processes |= needs.root && !self.host.reads_root_alone();
         needs
     }
 

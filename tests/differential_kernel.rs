@@ -198,7 +198,7 @@ fn pairs() {
         grammar.nodes.push("start.p".into());
         Frame {
             head: format!(
-                "    start:\n      at: \"rawtracepoint:test:untyped\"\n      key: [arg11, comm]\n      save: {{ n: '{number}', t: '{text}', p: '{pointer}' }}\n    end:\n      at: \"rawtracepoint:test:stop\"\n      key: [arg11, comm]\n    labels: {{ text: start.t, number: start.n }}\n"
+                "    start:\n      at: \"rawtracepoint:test:untyped\"\n      key: [arg11, comm]\n      save: {{ n: '{number}', t: '{text}', p: '{pointer}' }}\n    end:\n      at: \"rawtracepoint:test:stop\"\n      key: [arg11, comm]\n    labels: {{ text: start.t, number: start.n, place: {{ value: start.p, as: usym }} }}\n"
             ),
         }
     });

@@ -286,6 +286,8 @@ pub enum TypedKind {
         /// Most bytes of each word, and of the result, its NUL included.
         limit: u32,
     },
+    /// Numbers as bytes, 8 for each: an address and its process.
+    Words(Vec<Typed>),
     /// A text inside the context.
     TextField {
         /// Byte offset.
@@ -335,7 +337,7 @@ impl Typed {
             TypedKind::Binary(_, a, b) | TypedKind::Extreme(_, a, b) => vec![a, b],
             TypedKind::Conditional(c, a, b) => vec![c, a, b],
             TypedKind::Stack { task: Some(task), .. } => vec![task],
-            TypedKind::State { key, .. } => key.iter().collect(),
+            TypedKind::State { key: words, .. } | TypedKind::Words(words) => words.iter().collect(),
             _ => Vec::new(),
         }
     }

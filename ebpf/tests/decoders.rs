@@ -1,11 +1,11 @@
 //! Decoders that the compiler completes: tables, enumerations and flags with this kernel's numbers.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-use tapster_ebpf::probe::Decoder;
+use tapster_ebpf::{probe::Decoder, typed::Type, vm::Environment};
 use tapster_testing::compiler as support;
 
 use support::{
-    case::{Frame, compile},
+    case::{Frame, compile, context},
     world::World,
 };
 
@@ -89,6 +89,27 @@ fn addresses_are_bytes_or_numbers() {
     assert_eq!(label("bytes(args.node.inner, 16)", "uuid"), Ok(Decoder::Uuid));
 }
 
+/// An address of a program is kept with the process that runs at the event.
+#[test]
+fn an_address_has_its_process() {
+    for (value, address) in [("args.big", 5_u64), ("args.node", 5), ("args.size", 5), ("args.big + 1", 6)] {
+        let head = format!(
+            "    at: \"rawtracepoint:test:typed\"\n    let: {{ it: {value} }}\n    labels: {{ a: {{ value: it, as: usym }}, b: pid }}\n"
+        );
+        let case = compile(&Frame { head }, &["1".to_owned()], &World::new().target(2)).unwrap();
+        let label = &case.program.labels[0];
+        assert_eq!((&label.decoder, &label.ty), (&Decoder::Usym, &Type::Bytes { size: 16 }), "{value}");
+        let environment = Environment { pid_tgid: 1234 << 32 | 1235, ..Environment::default() };
+        let mut vm = case.machine(environment.clone());
+        let context = context(&[5; 10]);
+        case.run(&mut vm, &context, 10);
+        let rows = case.rows(&vm);
+        assert_eq!(rows, case.expected(&environment, &context, 10), "{value}");
+        let words = [address, 1234, 1234].iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        assert_eq!(rows[0].0, words, "{value}");
+    }
+}
+
 #[test]
 fn regular_expressions_are_a_list_or_a_table() {
     let rows = |rows: &[(&str, Option<&str>)], default: &str| Decoder::Regexp {
@@ -132,6 +153,13 @@ fn what_does_not_fit_is_refused() {
         ("bytes(args.node.tag)", "ip", "this decoder does not take so many bytes"),
         ("args.big", "mac", "this decoder does not take a number"),
         ("bytes(args.node.inner, 4)", "uuid", "this decoder does not take so many bytes"),
+        ("comm", "usym", "this decoder does not take a text"),
+        ("bytes(args.node.inner, 16)", "usym", "this decoder does not take bytes"),
+        ("ustack", "usym", "this decoder does not take a stack"),
+        ("comm", "user", "this decoder does not take a text"),
+        ("comm", "ifname", "this decoder does not take a text"),
+        ("bytes(args.node.inner, 4)", "pci_device", "this decoder does not take bytes"),
+        ("args.big", "pci_vendr", "did you mean `pci_vendor`?"),
         ("ntohs(comm)", "unsigned", "what `ntohs` takes must be a number, found a text"),
         ("ntohs(0x10000)", "unsigned", "`ntohs` takes a number of 16 bits, and 0x10000 has more"),
         ("ntohs()", "unsigned", "`ntohs` takes one number, and not 0 arguments"),

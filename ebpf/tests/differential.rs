@@ -458,7 +458,7 @@ fn random_expressions_over_pairs() {
     let frame = |grammar: &mut Grammar| {
         let (number, text, pointer) = (grammar.number(2), grammar.text(1), grammar.node(1));
         let head = format!(
-            "    start:\n      at: \"rawtracepoint:test:untyped\"\n      key: [arg11, comm]\n      save: {{ n: '{number}', t: '{text}', p: '{pointer}' }}\n    end:\n      at: \"rawtracepoint:test:stop\"\n      key: [arg11, comm]\n      where: 'duration > 10'\n    labels: {{ text: start.t, number: start.n }}\n"
+            "    start:\n      at: \"rawtracepoint:test:untyped\"\n      key: [arg11, comm]\n      save: {{ n: '{number}', t: '{text}', p: '{pointer}' }}\n    end:\n      at: \"rawtracepoint:test:stop\"\n      key: [arg11, comm]\n      where: 'duration > 10'\n    labels: {{ text: start.t, number: start.n, place: {{ value: start.p, as: usym }} }}\n"
         );
         grammar.numbers.extend(["start.n".into(), "duration".into()]);
         grammar.texts.push("start.t".into());

@@ -64,6 +64,10 @@ fn what_is_no_gauge_or_no_single_event_is_refused() {
             "    events: [{ at: \"iter:node\", values: { a: 1 } }, { at: \"rawtracepoint:test:typed\", values: { a: 1 } }]\n    metrics: [{ sum: a }]\n",
             "`iter:node` is read at a scrape, and the other events happen at any time",
         ),
+        (
+            "    at: iter:node\n    labels: { a: { value: args.node, as: usym } }\n    metrics: [{ sum: a, value: 1 }]\n",
+            "no program runs at `iter:node` whose function `usym` could name",
+        ),
         ("    at: iter:node\n    metrics: [{ sum: a, value: args.meta }]\n", "has no argument `meta`"),
     ] {
         let found = refused(body);

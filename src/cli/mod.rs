@@ -150,8 +150,12 @@ pub struct HostArgs {
     /// Where udev keeps what it knows of devices: what sysfs does not tell of disks
     #[arg(long = "path.udev.data", value_name = "DIR", default_value = "/run/udev/data")]
     pub udev: PathBuf,
+    /// Where the root of the host is mounted: names of users are in its `etc/passwd`, those of PCI devices in its `pci.ids`
+    /// [default: the root of process 1]
+    #[arg(long = "path.rootfs", value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
     /// Where the kubelet puts links to the logs of containers, which tell the names of pods
-    /// [default: /var/log/containers below the root of process 1]
+    /// [default: /var/log/containers below the root of the host]
     #[arg(long = "path.containers", value_name = "DIR")]
     pub containers: Option<PathBuf>,
 }
@@ -163,9 +167,11 @@ impl HostArgs {
             sys: self.sysfs.clone(),
             dev: self.devfs.clone(),
             udev: self.udev.clone(),
+            root: self.rootfs.clone(),
             containers: self.containers.clone(),
             ..Host::default()
         }
+        .rooted()
     }
 }
 

@@ -56,13 +56,18 @@ impl RightsArgs {
                 ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from),
             );
         }
+        let needs = exporter.needs();
+        if needs.root {
+            files.push(host.passwd());
+            files.extend(host.pci_ids());
+        }
         // Cgroups are below `/sys` on most hosts, and can be anywhere.
         let mut directories = cgroup::mount_points(&host.proc);
         directories.extend([host.proc.clone(), host.sys.clone(), host.udev.clone(), host.container_logs()]);
         Sandbox {
             keep: self.keep.clone(),
             is_on: self.sandbox == Switch::On,
-            needs: exporter.needs(),
+            needs,
             directories,
             files,
             mapper: host.dev.join("mapper/control"),

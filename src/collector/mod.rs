@@ -15,6 +15,7 @@ mod state;
 mod unwanted;
 mod waiting;
 
+pub(crate) use crate::label::LabelNeeds;
 use crate::{
     cgroup::{Cgroups, GONE, Part},
     family::{MetricFamily, Origin, Sample, SampleValue},
@@ -48,7 +49,7 @@ use tapster_ebpf::{
     layout::{DropReason, Layout, Slot, StartLayout},
     probe::{Classic, Decoder, Reason, Shown},
     program::{DROPS, Program, ROWS},
-    typed::{Side, TypedMetric},
+    typed::{Side, TypedLabel, TypedMetric},
     waiting::Waiting,
 };
 use unwanted::Unwanted;
@@ -108,8 +109,10 @@ pub struct ProbeReader {
     cgroups: Arc<Cgroups>,
     /// Indexes of the labels of block devices.
     disk_labels: Vec<usize>,
-    /// Whether functions of programs are named: the label of a stack changes when its symbols are read late.
-    names_programs: bool,
+    /// Indexes of the labels of functions of processes.
+    process_labels: Vec<usize>,
+    /// Whether a row's texts may change while it is in the map.
+    renames: bool,
     label_names: Arc<[String]>,
     /// What is shown of the counts.
     shown: Mutex<Arc<Shown>>,
@@ -179,6 +182,11 @@ impl LabelContext {
     }
 }
 
+/// The indexes of labels with a decoder.
+fn labels_by(labels: &[TypedLabel], decoder: &Decoder) -> Vec<usize> {
+    (0..).zip(labels).filter_map(|(index, label)| (label.decoder == *decoder).then_some(index)).collect()
+}
+
 /// Opens the map of stacks of a probe for one side.
 fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<StackLookup, CollectError> {
     let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == side);
@@ -233,11 +241,9 @@ impl ProbeReader {
                 })
                 .collect(),
             cgroups: shared.cgroups.clone(),
-            disk_labels: (0..)
-                .zip(&program.labels)
-                .filter_map(|(index, label)| (label.decoder == Decoder::BlockDevice).then_some(index))
-                .collect(),
-            names_programs: program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User)),
+            disk_labels: labels_by(&program.labels, &Decoder::BlockDevice),
+            process_labels: labels_by(&program.labels, &Decoder::Usym),
+            renames: program.labels.iter().any(|label| label::may_change(&label.decoder)),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             shown: Mutex::default(),
             unwanted: Unwanted::open(&attached, cpus)?,
@@ -321,9 +327,9 @@ impl ProbeReader {
             for decoder in &mut labels.decoders {
                 decoder.refresh(topology);
             }
-            let gone = self.gone_disks(&mut labels.decoders, dump.iter().map(|(key, _)| key));
+            let gone = self.gone_objects(&mut labels.decoders, dump.iter().map(|(key, _)| key));
             let RowDecoder { decoders, retired, ledger } = &mut *labels;
-            let moves = self.takes_out() || self.names_programs;
+            let moves = self.takes_out() || self.renames;
             let at = SystemTime::now();
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {

@@ -1,5 +1,5 @@
-//! Removes rows of cgroups and disks that are gone from the map, so that many short-lived ones do not fill it, and so that
-//! their successors begin at zero.
+//! Removes rows of cgroups, disks and processes that are gone from the map, so that many short-lived ones do not fill it, and so
+//! that the successors of disks begin at zero. Counts of processes stay in their series, which names a function and no process.
 
 use super::{
     ProbeReader, RowDecoder,
@@ -35,23 +35,29 @@ type LivingTexts = HashSet<Vec<Arc<str>>>;
 impl ProbeReader {
     /// Whether rows may be removed from the map or change their texts.
     pub(super) fn takes_out(&self) -> bool {
-        !self.cgroup_labels.is_empty() || !self.disk_labels.is_empty()
+        !self.cgroup_labels.is_empty() || !self.disk_labels.is_empty() || !self.process_labels.is_empty()
     }
 
-    /// The rows whose disk is gone.
-    pub(super) fn gone_disks<'k>(
+    /// Whether a label's object is a disk or a process.
+    fn is_of_object(&self, index: usize) -> bool {
+        self.disk_labels.contains(&index) || self.process_labels.contains(&index)
+    }
+
+    /// The rows whose disk or process is gone.
+    pub(super) fn gone_objects<'k>(
         &self,
         decoders: &mut [Box<dyn Decode>],
         keys: impl Iterator<Item = &'k [u8]>,
     ) -> GoneRows {
         let mut gone = GoneRows::new();
-        if self.disk_labels.is_empty() {
+        let objects: Vec<usize> = self.disk_labels.iter().chain(&self.process_labels).copied().collect();
+        if objects.is_empty() {
             return gone;
         }
         let layout = &self.program().layout;
         for key in keys {
             let is_gone = |index: &&usize| decoders[**index].is_gone(part(key, layout.labels[**index]));
-            let mut places: Vec<usize> = self.disk_labels.iter().filter(is_gone).copied().collect();
+            let mut places: Vec<usize> = objects.iter().filter(is_gone).copied().collect();
             if !places.is_empty() {
                 // A removed row has to follow its cgroups as well.
                 places.extend(self.cgroup_labels.iter().map(|(index, _)| *index));
@@ -80,11 +86,11 @@ impl ProbeReader {
             };
             let cgroups: Vec<usize> =
                 self.cgroup_labels.iter().filter(is_gone).map(|(index, _)| *index).collect();
-            let disks = self.gone_disks(decoders, std::iter::once(key));
-            match disks.into_iter().next() {
-                // Keeps the labels of disks, and those cgroups that are gone.
+            let objects = self.gone_objects(decoders, std::iter::once(key));
+            match objects.into_iter().next() {
+                // Keeps the labels of disks and processes, and those cgroups that are gone.
                 Some((key, mut places)) if !cgroups.is_empty() => {
-                    places.retain(|index| self.disk_labels.contains(index) || cgroups.contains(index));
+                    places.retain(|index| self.is_of_object(*index) || cgroups.contains(index));
                     gone.insert(key, places);
                 }
                 Some((key, places)) => drop(gone.insert(key, places)),
@@ -148,7 +154,7 @@ impl ProbeReader {
                 ledger.count_moved(&before, &into, &row, at, metrics, layout);
             }
         }
-        for index in &self.disk_labels {
+        for index in self.disk_labels.iter().chain(&self.process_labels) {
             decoders[*index].forget_gone();
         }
         Ok(())

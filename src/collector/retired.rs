@@ -1,6 +1,6 @@
-//! Rows that were removed from the map, because a cgroup or a disk in their labels is gone.
+//! Rows that were removed from the map, because a cgroup, a disk or a process in their labels is gone.
 //!
-//! Their counts stay in their series for a while. A series of a cgroup stays as long as something else in it lives, so that it
+//! Their counts stay in their series for a while, those of a process for good. A series of a cgroup stays as long as something else in it lives, so that it
 //! does not decrease (another cgroup of the container, another container of the namespace); a series of a disk stays until
 //! another disk has its name. Then the series ends, and its counts move to `~gone`. So the sum over all series is always the
 //! number of events.

@@ -7,7 +7,7 @@ use super::{
     files::WatchedProbe,
 };
 use crate::{
-    collector::{LabelContext, ProbeReader, ProbeReading, View},
+    collector::{LabelContext, LabelNeeds, ProbeReader, ProbeReading, View},
     deadline::{HangingThreads, MayHang, Outcome},
     host::Host,
     kernel::Kernel,
@@ -141,8 +141,8 @@ fn compile(
 ) -> Result<Program, Down> {
     let program =
         tapster_ebpf::compile(probe, target).map_err(|diagnostics| compile_failure(&diagnostics, kernel))?;
-    let lacks =
-        lacking.processes && needs_processes(false, &program) || lacking.symbols && needs_symbols(&program);
+    let needs = LabelNeeds::of(&program.labels);
+    let lacks = lacking.processes && needs.processes || lacking.symbols && needs.symbols;
     if lacks { Err(alone()) } else { Ok(program) }
 }
 
@@ -159,23 +159,6 @@ fn waiting(watched: &WatchedProbe) -> Option<Down> {
 fn place(probe: &Probe) -> String {
     let (line, _) = probe.file.position(probe.name.span.start);
     format!("{}:{line}", probe.file.name)
-}
-
-/// Whether a probe needs files of other processes: those that execute a program that was replaced, and those in whose stacks it
-/// counts.
-fn needs_processes(is_watched: bool, program: &Program) -> bool {
-    is_watched || has_user_stack(program)
-}
-
-fn has_user_stack(program: &Program) -> bool {
-    program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User))
-}
-
-/// Whether a probe needs names of functions of the kernel.
-fn needs_symbols(program: &Program) -> bool {
-    let is_symbol =
-        |decoder: &Decoder| matches!(decoder, Decoder::Ksym | Decoder::Reason | Decoder::Stack(Side::Kernel));
-    program.labels.iter().any(|label| is_symbol(&label.decoder))
 }
 
 /// Opens the maps of a probe that was attached after `began`.
@@ -329,14 +312,17 @@ impl Running {
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
         // An optional event in a file that comes later.
         needs.programs |= self.is_watched() && !self.absent().is_empty();
-        needs.processes |= needs_processes(self.is_watched(), program);
+        let labels = LabelNeeds::of(&program.labels);
+        // Those that execute a program that was replaced.
+        needs.processes |= self.is_watched() || labels.processes;
         let is_perf = |code: &Code| code.mechanism.link.is_event();
-        // Stacks of programs need an event on each CPU that reports mappings.
+        // Functions of programs need an event on each CPU that reports mappings.
         needs.events |= program.codes.iter().any(is_perf)
-            || has_user_stack(program)
+            || labels.programs
             || self.reader().is_some_and(|reader| reader.attached().is_in_a_module());
         // Compiled again, at a reload or when a module comes, it asks for addresses again.
-        needs.symbols |= needs_symbols(program) || program.has_addresses;
+        needs.symbols |= labels.symbols || program.has_addresses;
+        needs.root |= labels.root;
     }
 
     /// The compiled program; `None` for a probe that was never up.
@@ -407,7 +393,7 @@ impl Running {
     /// Stores what the probe cannot report, and logs it if that is new. `nameless` is why functions of the kernel have no
     /// names, if they have none.
     pub(super) fn judge(&self, nameless: impl FnOnce() -> Option<Missing>) {
-        let program = self.program().filter(|program| needs_symbols(program));
+        let program = self.program().filter(|program| LabelNeeds::of(&program.labels).symbols);
         let limit = program.and_then(|program| {
             let Missing { message, hint } = nameless()?;
             let has = |wanted: &Decoder| program.labels.iter().any(|label| label.decoder == *wanted);

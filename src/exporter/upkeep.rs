@@ -13,7 +13,7 @@ impl Exporter {
         }
     }
 
-    /// Checks which cgroups and disks are gone, and removes their rows from the maps of probes; called about every second.
+    /// Checks which cgroups, disks and processes are gone, and removes their rows from the maps of probes; called about every second.
     pub fn retire(&self) {
         if self.names_cgroups() {
             self.shared().cgroups.look();

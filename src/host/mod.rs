@@ -13,6 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Debian's and SUSE's places of `pci.ids`, Red Hat's, that of `update-pciids`, and Arch's of old.
+const PCI_IDS: [&str; 4] =
+    ["usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids", "var/lib/pciutils/pci.ids", "usr/share/pci.ids"];
+
 /// The paths of the machine's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -28,6 +32,8 @@ pub struct Host {
     pub btf: Option<PathBuf>,
     /// Where tracefs is mounted; `None` for its two places in sysfs.
     pub tracefs: Option<PathBuf>,
+    /// The root of the host's files; `None` for that of process 1.
+    pub root: Option<PathBuf>,
     /// Where the kubelet puts links to the logs of containers; `None` for `/var/log/containers` below the root of process 1.
     pub containers: Option<PathBuf>,
 }
@@ -41,6 +47,7 @@ impl Default for Host {
             udev: "/run/udev/data".into(),
             btf: None,
             tracefs: None,
+            root: None,
             containers: None,
         }
     }
@@ -62,24 +69,58 @@ impl Host {
         self.proc.join("kallsyms")
     }
 
+    /// The root of process 1: the host's, also from inside a container that sees the host's processes. `None` if that is this
+    /// process's own, or cannot be read.
+    fn first_root(&self) -> Option<PathBuf> {
+        let root = self.proc.join("1/root");
+        let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let found = place(&root.join("."));
+        (found.is_some() && found != place(Path::new("/"))).then_some(root)
+    }
+
+    /// The same host with the root that it has now: within Landlock, the root of process 1 cannot be read.
+    #[must_use]
+    pub fn rooted(self) -> Self {
+        let root = self.root.clone().or_else(|| self.first_root());
+        Self { root, ..self }
+    }
+
+    /// The root of the host's files. If it cannot be known, it is one that cannot be read: a container's own has other users.
+    fn root(&self) -> PathBuf {
+        self.root.clone().or_else(|| self.first_root()).unwrap_or_else(|| {
+            let is_own = self.proc == Path::new("/proc");
+            if is_own { "/".into() } else { self.proc.join("1/root") }
+        })
+    }
+
     /// The directory of links to the logs of containers.
     pub fn container_logs(&self) -> PathBuf {
-        const LOGS: &str = "var/log/containers";
         self.containers.clone().unwrap_or_else(|| {
-            // The path through process 1 leads to the host's root, also from inside a container that sees the host's processes.
-            // It is not used if that root is this process's own, or cannot be read.
-            let (root, own) = (self.proc.join("1/root"), Path::new("/"));
-            let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-            match place(&root.join(".")) {
-                Some(found) if place(own) != Some(found) => root.join(LOGS),
-                _ => own.join(LOGS),
-            }
+            let root = self.root.clone().or_else(|| self.first_root());
+            root.unwrap_or_else(|| "/".into()).join("var/log/containers")
         })
+    }
+
+    /// The file of the host's users.
+    pub fn passwd(&self) -> PathBuf {
+        self.root().join("etc/passwd")
+    }
+
+    /// Where distributions put the names of PCI devices: the host's, then those beside this process, which are as good. The first
+    /// that can be read counts.
+    pub fn pci_ids(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let roots = [self.root(), "/".into()];
+        roots.into_iter().flat_map(|root| PCI_IDS.iter().map(move |path| root.join(path)))
     }
 
     /// Whether links to logs are found without the root of another process.
     pub fn reads_logs_alone(&self) -> bool {
         !self.container_logs().starts_with(&self.proc)
+    }
+
+    /// Whether files of the host's root are found without the root of another process.
+    pub fn reads_root_alone(&self) -> bool {
+        !self.root().starts_with(&self.proc)
     }
 
     /// Whether devices of the device mapper exist.

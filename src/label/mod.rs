@@ -12,9 +12,11 @@ mod cgroup;
 mod errno;
 mod flags;
 mod hidden;
+mod interface;
 mod ksym;
 mod names;
 pub(crate) mod number;
+mod pci;
 mod raid;
 mod reason;
 mod regexp;
@@ -24,6 +26,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod user;
+mod usym;
 mod uuid;
 
 pub(crate) use stack::StackLookup;
@@ -92,6 +96,43 @@ pub enum LabelError {
     Stacks(Box<dyn Error + Send + Sync>),
 }
 
+/// What decoders of labels need besides their own values, so that rights for it are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
+pub(crate) struct LabelNeeds {
+    /// Functions of programs, by the kernel's reports of mappings.
+    pub(crate) programs: bool,
+    /// Functions of the kernel.
+    pub(crate) symbols: bool,
+    /// Files in procfs that only those see who may trace the process.
+    pub(crate) processes: bool,
+    /// Files below the host's root.
+    pub(crate) root: bool,
+}
+
+impl LabelNeeds {
+    /// What a probe's labels need.
+    pub(crate) fn of(labels: &[TypedLabel]) -> Self {
+        let any = |needs: fn(&TypedLabel) -> bool| labels.iter().any(needs);
+        let programs = any(|label| matches!(label.decoder, Decoder::Stack(Side::User) | Decoder::Usym));
+        let is_of_kernel = |decoder: &Decoder| {
+            matches!(decoder, Decoder::Ksym | Decoder::Reason | Decoder::Stack(Side::Kernel))
+        };
+        Self {
+            programs,
+            symbols: labels.iter().any(|label| is_of_kernel(&label.decoder)),
+            processes: programs
+                || any(|label| label.decoder == Decoder::Interface && interface::has_namespace(&label.ty)),
+            root: any(|label| matches!(label.decoder, Decoder::User | Decoder::Pci(_))),
+        }
+    }
+}
+
+/// Whether a text of a value may be another at a later scrape: symbols are read late, users and interfaces get other names.
+pub(crate) fn may_change(decoder: &Decoder) -> bool {
+    matches!(decoder, Decoder::Stack(Side::User) | Decoder::Usym | Decoder::Interface | Decoder::User)
+}
+
 /// Makes the decoder of a label. Fails if the host lacks what it needs, or if the stacks cannot be opened.
 pub(crate) fn decoder(label: &TypedLabel, from: &DecoderSources<'_>) -> Result<Box<dyn Decode>, LabelError> {
     Ok(match &label.decoder {
@@ -110,12 +151,16 @@ pub(crate) fn decoder(label: &TypedLabel, from: &DecoderSources<'_>) -> Result<B
         Decoder::Mac => Box::new(address::MacDecoder),
         Decoder::Uuid => Box::new(uuid::UuidDecoder),
         Decoder::Port => Box::new(address::PortDecoder),
+        Decoder::Interface => Box::new(interface::InterfaceDecoder::of(&label.ty, from.host)?),
+        Decoder::User => Box::new(user::UserDecoder::new(from.host)?),
+        Decoder::Pci(part) => Box::new(pci::PciDecoder::new(from.host, *part)?),
         Decoder::Names(names) => Box::new(names::NamesDecoder::of(*names)),
         Decoder::BlockDevice => Box::new(block_device::BlockDeviceDecoder::new(from.host)?),
         Decoder::BlockPath => Box::new(block_device::BlockPathDecoder::new(from.host)?),
         Decoder::Errno => Box::new(errno::ErrnoDecoder),
         Decoder::Syscall => Box::new(syscall::SyscallDecoder::new()),
         Decoder::Ksym => Box::new(ksym::KsymDecoder::new(from.host)?),
+        Decoder::Usym => Box::new(usym::UsymDecoder::new(from.host, from.symbols)),
         Decoder::Stack(side) => Box::new(stack::StackDecoder::of(*side, &label.ty, from)?),
         Decoder::Reason => Box::new(reason::ReasonDecoder::of(&label.ty, from)?),
         Decoder::Cgroup(part) => Box::new(cgroup::CgroupDecoder::new(from.cgroups, *part)?),

@@ -57,7 +57,7 @@ fn ways(path: &Path) -> Vec<PathBuf> {
 /// Limits files and ports. Returns a description of what was done, and whether files of other processes are out of reach now.
 pub(super) fn limit(sandbox: &Sandbox) -> (String, bool) {
     if sandbox.needs.processes {
-        let why = "off: probes of programs and stacks of programs need files of other processes, which Landlock lets nobody see";
+        let why = "off: probes of programs and labels of their functions, or of interfaces in other networks, need files of other processes, which Landlock lets nobody see";
         return (why.into(), false);
     }
     match restrict(sandbox) {
@@ -68,12 +68,13 @@ pub(super) fn limit(sandbox: &Sandbox) -> (String, bool) {
             } else {
                 ""
             };
+            let names = if sandbox.needs.root { "the names of users and devices, " } else { "" };
             let (files, ports) = if sandbox.connects {
                 ("the configuration, `/proc`, `/sys` and the system", "no TCP port is opened")
             } else {
                 ("the configuration, `/proc` and `/sys`", "no TCP port is opened, no TCP connection made")
             };
-            (format!("{partly}no file is written, none read but those of {files}, {ports}"), true)
+            (format!("{partly}no file is written, none read but those of {names}{files}, {ports}"), true)
         }
         Err(error) => (format!("off: {error}"), false),
     }

@@ -36,6 +36,8 @@ pub struct Needs {
     pub symbols: bool,
     /// Tables of the device mapper.
     pub mapper: bool,
+    /// Names of users and of PCI devices, in files below the host's root.
+    pub root: bool,
 }
 
 /// The rights to give up and to keep.

@@ -352,7 +352,8 @@ fn log_lines(causes: &Causes) -> Outcome {
 fn libraries(causes: &Causes) -> Outcome {
     let (window, ()) =
         Window::of("program/threads.yaml", "thread_starts", || drop(causes.run("threads", 11, "")));
-    window.assert("thread_starts_total", &[COMM], 11);
+    window.assert("thread_starts_total", &[COMM, ("function", "nothing")], 7);
+    window.assert("thread_starts_total", &[COMM, ("function", "something")], 4);
     let (window, ()) =
         Window::of("program/mallocs.yaml", "mallocs", || drop(causes.run("mallocs", 20_000, "")));
     let (calls, bytes) = (window.count("mallocs_total", &[]), window.count("malloc_bytes_total", &[]));

@@ -144,13 +144,21 @@ static void *nothing(void *unused)
     return unused;
 }
 
+static void *something(void *unused)
+{
+    usleep(1);
+    return unused;
+}
+
 static void threads(int count)
 {
     for (int index = 0; index < count; index++) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL))
+        if (pthread_create(&thread, NULL, index % 3 ? nothing : something, NULL) || pthread_join(thread, NULL))
             die("thread");
     }
+    // So long that its files are seen while it runs.
+    usleep(300000);
 }
 
 static void mallocs(int count)

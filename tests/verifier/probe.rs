@@ -346,7 +346,11 @@ impl<'a> Writer<'a> {
             *yaml += "      stack: stack\n";
         }
         for index in 0..count {
-            let (mut text, _) = self.any();
+            let (mut text, end) = self.any();
+            if end != End::Text && self.random.one_in(5) {
+                let _ = writeln!(yaml, "      n{index}: {{ value: '{text}', as: usym }}");
+                continue;
+            }
             if self.random.one_in(6) {
                 let stack = ["kstack", "ustack", "kstack(7)", "ustack(20)", "kstack(127)"];
                 self.random.pick(&stack).clone_into(&mut text);

@@ -2,6 +2,7 @@
 
 use super::{
     Checker, MAX_KEY, common,
+    family::with_process,
     scope::{SavedValue, Scope, is_reserved},
     text::argument,
 };
@@ -523,7 +524,8 @@ impl Checker<'_> {
         let probe = self.probe;
         let label = |label: &crate::probe::Label| {
             let value = event.own_label(&label.name.value).or(label.value.as_ref())?;
-            Some(scope.check(value).and_then(|typed| scope.outside_of_walk(value, typed)))
+            let typed = scope.check(value).map(|typed| with_process(typed, label.decoder.as_ref()));
+            Some(typed.and_then(|typed| scope.outside_of_walk(value, typed)))
         };
         let labels = probe.labels.iter().filter_map(label).filter_map(|label| self.keep(label)).collect();
         let mut metrics = Vec::new();

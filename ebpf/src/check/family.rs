@@ -1,10 +1,10 @@
 //! Checks labels and metrics, which the events of a probe share.
 
-use super::{Checker, common};
+use super::{Checker, common, expression::number};
 use crate::{
     diagnostic::Spanned,
-    probe::{ADDRESS_BYTES, Decoder, DecoderInput, Metric, Unit},
-    typed::{Side, Type, Typed, TypedEvent, TypedKind, TypedLabel, TypedMetric},
+    probe::{ADDRESS_BYTES, Decoder, DecoderInput, Metric, PROGRAM_ADDRESS_BYTES, Unit},
+    typed::{Builtin, Side, Type, Typed, TypedEvent, TypedKind, TypedLabel, TypedMetric},
 };
 
 /// Whether a value at an event is `func` or `tracepoint`: directly, through a `let`, or saved by a start.
@@ -12,10 +12,25 @@ fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool
     match typed.kind {
         TypedKind::Function(_) => true,
         TypedKind::Let(index) => is_function(&event.lets[index], event, events),
+        TypedKind::Words(ref words) => words.iter().any(|word| is_function(word, event, events)),
         TypedKind::Saved(index) => events
             .iter()
             .any(|start| start.saves.get(index).is_some_and(|saved| is_function(saved, start, events))),
         _ => false,
+    }
+}
+
+/// The value of a label: an address of a program is kept together with its process, because only both say which function it
+/// is.
+pub(super) fn with_process(typed: Typed, decoder: Option<&Spanned<Decoder>>) -> Typed {
+    let takes_address = |decoder: &Spanned<Decoder>| decoder.value.takes() == DecoderInput::ProgramAddress;
+    match typed.ty {
+        Type::Int { .. } | Type::Pointer { .. } if decoder.is_some_and(takes_address) => {
+            let process = Typed::new(TypedKind::Builtin(Builtin::Pid), Type::U32);
+            let words = TypedKind::Words(vec![number(typed), process]);
+            Typed::new(words, Type::Bytes { size: PROGRAM_ADDRESS_BYTES })
+        }
+        _ => typed,
     }
 }
 
@@ -39,7 +54,7 @@ fn refusal(ty: &Type, takes: DecoderInput) -> Option<(&'static str, String)> {
         }
         (Type::Int { .. } | Type::Pointer { .. }, takes) => {
             let hint = match takes {
-                DecoderInput::Number | DecoderInput::Address => return None,
+                DecoderInput::Number | DecoderInput::Address | DecoderInput::ProgramAddress => return None,
                 DecoderInput::Bytes(size) => format!("read them with bytes(pointer, {})", size.unwrap_or(16)),
                 DecoderInput::Text => "read a text with str(pointer)".to_owned(),
                 DecoderInput::Stack(side) => format!("a stack is taken by `{}`", side.name()),
@@ -88,7 +103,11 @@ impl Checker<'_> {
             }
             let decoder = match &label.decoder {
                 Some(decoder) => {
-                    if let Some((found, hint)) = refusal(&ty, decoder.value.takes()) {
+                    let has_process =
+                        |end: &&TypedEvent| matches!(end.labels[index].kind, TypedKind::Words(_));
+                    if !ends.iter().all(has_process)
+                        && let Some((found, hint)) = refusal(&ty, decoder.value.takes())
+                    {
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
                     self.reachable(&ty, decoder);

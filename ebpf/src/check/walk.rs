@@ -1,7 +1,10 @@
 //! Probes that walk over objects: they tell what there is, not what happened.
 
 use super::Checker;
-use crate::{names::FamilyKind, typed::TypedEvent};
+use crate::{
+    names::FamilyKind,
+    typed::{TypedEvent, TypedKind},
+};
 
 impl Checker<'_> {
     /// Refuses what has no meaning for objects: times between them, and metrics that never fall.
@@ -19,6 +22,15 @@ impl Checker<'_> {
             let message = format!("`{at}` is read at a scrape, and the other events happen at any time");
             self.error(place, message, "make them two probes");
             return;
+        }
+        for (index, label) in self.probe.labels.iter().enumerate() {
+            let is_of_program = |event: &TypedEvent| {
+                event.labels.get(index).is_some_and(|value| matches!(value.kind, TypedKind::Words(_)))
+            };
+            if events.iter().any(is_of_program) {
+                let message = format!("no program runs at `{at}` whose function `usym` could name");
+                self.error(label.name.span.clone(), message, "leave `as` out, or use `hex`");
+            }
         }
         for metric in self.probe.metrics.iter().filter(|metric| metric.kind.family() != FamilyKind::Gauge) {
             let message = format!("`{}` would fall whenever an object goes", metric.name.value);

@@ -193,6 +193,7 @@ impl Evaluation<'_> {
             | TypedKind::BytesAt { .. }
             | TypedKind::WordsBetween { .. }
             | TypedKind::WordsOf { .. }
+            | TypedKind::Words(_)
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => 0,
         }
@@ -229,6 +230,9 @@ impl Evaluation<'_> {
                 0 => Vec::new(),
                 list => self.words(*access, list, *limit),
             },
+            TypedKind::Words(words) => {
+                words.iter().flat_map(|word| self.value(word).number().to_le_bytes()).collect()
+            }
             TypedKind::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
                 field[..field.len().saturating_sub(1)].to_vec()

@@ -137,6 +137,7 @@ impl Lowering<'_> {
             | TypedKind::BytesAt { .. }
             | TypedKind::WordsBetween { .. }
             | TypedKind::WordsOf { .. }
+            | TypedKind::Words(_)
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => self.mov(dst, 0),
         }

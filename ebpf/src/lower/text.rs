@@ -62,6 +62,13 @@ impl Lowering<'_> {
             TypedKind::WordsOf { list, access, limit } => {
                 self.words_of(list, *access, (*limit).min(room), slot, room);
             }
+            TypedKind::Words(words) => {
+                self.zero(slot, 0, room);
+                for (place, word) in (0..room / WORD).zip(words) {
+                    self.eval(word, 0);
+                    self.store_slot(slot + offset(place * WORD), R1);
+                }
+            }
             TypedKind::TextField { offset: place, size } => {
                 self.zero(slot, 0, room);
                 self.mov(R1, CONTEXT);

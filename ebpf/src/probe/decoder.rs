@@ -22,7 +22,13 @@ pub enum DecoderInput {
     Bytes(Option<u32>),
     /// An address of the Internet: a number of 32 bits, or bytes in one of the numbers of [`ADDRESS_BYTES`].
     Address,
+    /// An address of the program that runs at the event: a number or a pointer. The label keeps the process with it, in
+    /// [`PROGRAM_ADDRESS_BYTES`].
+    ProgramAddress,
 }
+
+/// Bytes of an address of a program: the address and the process, a word for each.
+pub const PROGRAM_ADDRESS_BYTES: u32 = 16;
 
 /// Bytes of an address of IPv4, of one of IPv6, and of a `struct sockaddr_in6`, which has room for either.
 pub const ADDRESS_BYTES: [u32; 3] = [4, 16, 28];
@@ -112,6 +118,8 @@ decoders! {
     Mac { ["mac"] DecoderInput::Bytes(Some(6)), "6 [bytes](#bytes)" => "`02:42:ac:11:00:02`"; }
     Uuid { ["uuid"] DecoderInput::Bytes(Some(16)), "16 [bytes](#bytes)" => "`123e4567-e89b-12d3-a456-426614174000`"; }
     Port { ["port"] DecoderInput::Number, "a port in the order of the network (`__be16`); what is in the order of the processor needs no decoder" => "decimal"; }
+    Interface { ["ifname"] DecoderInput::Number, "the index of a network interface, of the host or with `namespace << 32` above it of [another network](#network-interfaces)" => "its name (`eth0`); the index where there is none of that index, `none` for 0. An interface that went keeps its name until another has its index"; }
+    User { ["user"] DecoderInput::Number, "the number of a user" => "its name in the host's `/etc/passwd`, the number where it has none there; see [users](#users)"; }
     Errno { ["errno"] DecoderInput::Number, "an error number, positive or negative" => "`ENOENT`; `ok` for 0"; }
     Names(NumberNames) {
         ["signal" = NumberNames::Signal] DecoderInput::Number, "the number of a signal" => "`SIGKILL`; `none` for 0, the number from 32 on";
@@ -119,8 +127,15 @@ decoders! {
         ["tcp_state" = NumberNames::TcpState] DecoderInput::Number, "the state of a TCP socket" => "`ESTABLISHED`";
         ["capability" = NumberNames::Capability] DecoderInput::Number, "the number of a capability" => "`CAP_SYS_ADMIN`";
     }
+    Pci(PciPart) {
+        ["pci_vendor" = PciPart::Vendor] DecoderInput::Number, "the number of a maker of PCI devices" => "`Intel Corporation`, by the host's [`pci.ids`](#pci-devices); `0x8086` where it has no name there";
+        ["pci_device" = PciPart::Device] DecoderInput::Number, "`vendor << 16 \\| device`" => "`440FX - 82441FX PMC [Natoma]`; `8086:1237` where it has no name";
+        ["pci_class" = PciPart::Class] DecoderInput::Number, "the 24 bits of a class, as `pci_dev.class` has them" => "the class: `Network controller`, `0x02` where it has no name";
+        ["pci_subclass" = PciPart::Subclass] DecoderInput::Number, "the same" => "the narrower one: `Ethernet controller`, `0x0200` where it has no name";
+    }
     Syscall { ["syscall"] DecoderInput::Number, "a number of a system call; `1 << 32` more if a process of 32 bits called" => "its name on this processor (x86-64, arm64): `openat`; the number where it has none, `unknown` from 1000 on, `compat_4` for 32 bits, `none` for a negative one"; }
     Ksym { ["ksym"] DecoderInput::Number, "an address" => "the function of the kernel around it; `[MODULE]` or `[unknown]` where it is in none. The address itself is not shown: it tells where the kernel is (`hex` does, if you ask for it)"; }
+    Usym { ["usym"] DecoderInput::ProgramAddress, "an address of the program that runs at the event" => "the program's [function](#functions-of-programs) there; `[FILE+0x…]` where it has no name, `[unknown]` where no file is. The address itself is not shown"; }
     Stack(Side) {
         ["kstack" = Side::Kernel] DecoderInput::Stack(Side::Kernel), "a [stack](#stacks) of the kernel; what it is without `as`" => "its functions";
         ["ustack" = Side::User] DecoderInput::Stack(Side::User), "a [stack](#stacks) of a program; what it is without `as`" => "its functions";
@@ -146,6 +161,19 @@ pub enum NumberNames {
     TcpState,
     /// Capabilities.
     Capability,
+}
+
+/// The part of a PCI device's numbers that is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PciPart {
+    /// Who made it.
+    Vendor,
+    /// What it is.
+    Device,
+    /// What kind of device it is.
+    Class,
+    /// What kind of that.
+    Subclass,
 }
 
 /// The part of a cgroup that is shown.

@@ -155,10 +155,8 @@ impl SayingScope<'_> {
 fn lacking(decoder: &str) -> String {
     let what = match decoder {
         "ip" => "addresses of the network",
-        "usym" => "functions of a program by their address",
         "mac" => "addresses of network cards",
         "signal" => "names of signals",
-        "user" => "names of users",
         _ => "such texts",
     };
     format!("{what} have no decoder in this version")

@@ -1,11 +1,14 @@
 //! Tests of the decoders, and their fixture.
 
 mod block_device;
+mod interface;
 mod ksym;
+mod named;
 mod plain;
 mod raid;
 mod stack;
 mod syscall;
+mod usym;
 
 use super::*;
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
