@@ -19,15 +19,16 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 15] = [
+        const FUNCTIONS: [&str; 16] = [
             "str", "prefix", "contains", "bytes", "major", "minor", "min", "max", "kstack", "ustack",
-            "traced", "cgroup", "ntohs", "ntohl", "bswap64",
+            "traced", "cgroup", "cgroup_matches", "ntohs", "ntohl", "bswap64",
         ];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
         match (name, arguments) {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
+            ("cgroup_matches", _) => self.cgroup_matches(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("traced", _) => self.traced(expression, expr, arguments),
             ("prefix" | "contains", _) => self.part(expression, expr, name, arguments),
