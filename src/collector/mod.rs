@@ -29,12 +29,12 @@ use crate::{
     sys::{self, KernelClock, PossibleCpus},
     topology::Topology,
 };
+use cgroup::CgroupAnswers;
 pub use estimate::estimate;
 use ledger::Ledger;
 use retired::Retired;
 use row::RowWords;
 use starts::{Start, Starts};
-use cgroup::CgroupAnswers;
 use state::TimedStates;
 use std::{
     collections::{HashMap, HashSet},

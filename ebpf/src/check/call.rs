@@ -20,8 +20,22 @@ impl Scope<'_> {
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
         const FUNCTIONS: [&str; 16] = [
-            "str", "prefix", "contains", "bytes", "major", "minor", "min", "max", "kstack", "ustack",
-            "traced", "cgroup", "cgroup_matches", "ntohs", "ntohl", "bswap64",
+            "str",
+            "prefix",
+            "contains",
+            "bytes",
+            "major",
+            "minor",
+            "min",
+            "max",
+            "kstack",
+            "ustack",
+            "traced",
+            "cgroup",
+            "cgroup_matches",
+            "ntohs",
+            "ntohl",
+            "bswap64",
         ];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))

@@ -125,8 +125,8 @@ impl Scope<'_> {
 
 /// Where a kernel has what leads to the path of a cgroup.
 fn offsets(btf: &Btf) -> Option<CgroupOffsets> {
-    let [cgroup, state, node] = ["cgroup", "cgroup_subsys_state", "kernfs_node"]
-        .map(|name| btf.find(name, BtfKind::Struct));
+    let [cgroup, state, node] =
+        ["cgroup", "cgroup_subsys_state", "kernfs_node"].map(|name| btf.find(name, BtfKind::Struct));
     let (cgroup, state, node) = (cgroup?, state?, node?);
     let bytes = |of, name| btf.member(of, name).map(|found| found.bit_offset / 8);
     Some(CgroupOffsets {

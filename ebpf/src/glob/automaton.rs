@@ -178,8 +178,28 @@ mod tests {
     #[test]
     fn the_same_as_by_going_back() {
         let patterns = [
-            "", "*", "a", "ab", "a*", "*a", "a*b", "*ab*", "?", "a?", "*a?b", "[ab]*", "[!a]b", "{a,bb}", "a{,b}*a",
-            "*{a,b}b", "pod*.slice", "docker-*.scope", "**", "a**b", "?*?", "[a-b]?[!b]",
+            "",
+            "*",
+            "a",
+            "ab",
+            "a*",
+            "*a",
+            "a*b",
+            "*ab*",
+            "?",
+            "a?",
+            "*a?b",
+            "[ab]*",
+            "[!a]b",
+            "{a,bb}",
+            "a{,b}*a",
+            "*{a,b}b",
+            "pod*.slice",
+            "docker-*.scope",
+            "**",
+            "a**b",
+            "?*?",
+            "[a-b]?[!b]",
         ];
         let globs: Vec<Glob> = patterns.iter().map(|pattern| Glob::new(pattern)).collect();
         let automaton = Automaton::new(&globs).unwrap();

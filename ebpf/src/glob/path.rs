@@ -116,8 +116,7 @@ impl PathGlob {
             let characters: String = name.iter().map(|byte| char::from(*byte)).collect();
             glob.matches(&characters)
         };
-        path.len() >= self.names.len()
-            && self.names.iter().zip(path.iter().map(AsRef::as_ref)).all(is_name)
+        path.len() >= self.names.len() && self.names.iter().zip(path.iter().map(AsRef::as_ref)).all(is_name)
     }
 }
 
@@ -145,7 +144,10 @@ mod tests {
             assert_eq!(glob.text(), pattern);
         }
         let glob = PathGlob::new("/ab{,c}?/d*").unwrap();
-        assert_eq!((glob.depth(), glob.longest(0), glob.longest(1), glob.longest(2)), (2, Some(4), None, None));
+        assert_eq!(
+            (glob.depth(), glob.longest(0), glob.longest(1), glob.longest(2)),
+            (2, Some(4), None, None)
+        );
     }
 
     #[test]

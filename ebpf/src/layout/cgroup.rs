@@ -68,7 +68,13 @@ impl CgroupLayout {
         }
         let value_size = u32::try_from(self.table_size()).expect("a table has at most 128 KiB");
         vec![
-            MapDef { name: CGROUPS, kind: MapKind::Hash, key_size: 16, value_size: 8, max_entries: MAX_CGROUPS },
+            MapDef {
+                name: CGROUPS,
+                kind: MapKind::Hash,
+                key_size: 16,
+                value_size: 8,
+                max_entries: MAX_CGROUPS,
+            },
             MapDef { name: PATTERNS, kind: MapKind::Array, key_size: 4, value_size, max_entries: entries },
         ]
     }

@@ -147,6 +147,7 @@ impl Lowering<'_> {
         }
         // The number of rounds is bounded by what is left of a number that the verifier knows to be small.
         self.asm.jump_if(Cond::Gt, R1, level + MOST_CLIMBED, deep);
+        self.store_slot(state, R1);
         let (again, reached) = (self.asm.label(), self.asm.label());
         self.asm.place(again);
         self.load_slot(R1, state);

@@ -29,7 +29,8 @@ use crate::{
     point::LinkKind,
     program::{Code, DROPS, Program},
     typed::{
-        AccessMode, BinaryOperator, CgroupTest, Role, Type, Typed, TypedEvent, TypedKind, TypedProbe, UnaryOperator,
+        AccessMode, BinaryOperator, CgroupTest, Role, Type, Typed, TypedEvent, TypedKind, TypedProbe,
+        UnaryOperator,
     },
 };
 

@@ -293,8 +293,11 @@ fn types(ancestors: bool) -> Vec<u8> {
     b.function("bpf_iter_node", &[("meta", u64_), ("node", node_pointer)]);
     b.function("bpf_iter_node_new", &[("meta", u64_)]);
     let (set, group) = cgroups(&mut b, (s32, u32_, u64_, text), ancestors);
-    let task =
-        b.structure("task_struct", 24, &[("pid", s32, 32, 0), ("tgid", s32, 64, 0), ("cgroups", set, 128, 0)]);
+    let task = b.structure(
+        "task_struct",
+        24,
+        &[("pid", s32, 32, 0), ("tgid", s32, 64, 0), ("cgroups", set, 128, 0)],
+    );
     let task = b.pointer(task);
     b.tracepoint("task", &[("task", task), ("node", node_pointer), ("group", group)]);
     b.finish()
@@ -304,8 +307,11 @@ fn types(ancestors: bool) -> Vec<u8> {
 fn cgroups(b: &mut Builder, (s32, u32_, u64_, text): (u32, u32, u32, u32), ancestors: bool) -> (u32, u32) {
     let bits = |bytes: usize| u32::try_from(bytes * 8).unwrap();
     b.enumeration("cgroup_subsys_id", &[("cpuset_cgrp_id", 0), ("cpu_cgrp_id", 1)]);
-    let node =
-        b.structure("kernfs_node", 24, &[("name", text, bits(cgroup::NODE_NAME), 0), ("id", u64_, bits(cgroup::NODE_ID), 0)]);
+    let node = b.structure(
+        "kernfs_node",
+        24,
+        &[("name", text, bits(cgroup::NODE_NAME), 0), ("id", u64_, bits(cgroup::NODE_ID), 0)],
+    );
     let node = b.pointer(node);
     let root = b.structure("cgroup_root", 8, &[("hierarchy_id", s32, bits(cgroup::HIERARCHY), 0)]);
     let root = b.pointer(root);
@@ -315,7 +321,10 @@ fn cgroups(b: &mut Builder, (s32, u32_, u64_, text): (u32, u32, u32, u32), ances
     let state = b.structure(
         "cgroup_subsys_state",
         16,
-        &[("cgroup", group_pointer, bits(cgroup::STATE_CGROUP), 0), ("parent", state_pointer, bits(cgroup::STATE_PARENT), 0)],
+        &[
+            ("cgroup", group_pointer, bits(cgroup::STATE_CGROUP), 0),
+            ("parent", state_pointer, bits(cgroup::STATE_PARENT), 0),
+        ],
     );
     let list = b.array(group_pointer, u32_, 0);
     let mut members = vec![
@@ -328,8 +337,11 @@ fn cgroups(b: &mut Builder, (s32, u32_, u64_, text): (u32, u32, u32, u32), ances
     let group = b.structure("cgroup", 40, &members);
     assert_eq!((state, group), (root + 3, root + 5));
     let states = b.array(state_pointer, u32_, 2);
-    let set =
-        b.structure("css_set", 24, &[("subsys", states, 0, 0), ("dfl_cgrp", group_pointer, bits(cgroup::SET_DEFAULT), 0)]);
+    let set = b.structure(
+        "css_set",
+        24,
+        &[("subsys", states, 0, 0), ("dfl_cgrp", group_pointer, bits(cgroup::SET_DEFAULT), 0)],
+    );
     (b.pointer(set), group_pointer)
 }
 
