@@ -1,6 +1,12 @@
 //! Patterns of names: `*` is any text, `?` one character, `[abc]`, `[a-z]` and `[!a]` one of those or none of them, `{a,b}` one
 //! of these texts, which may be patterns themselves.
 
+mod automaton;
+mod path;
+
+pub use automaton::{ACCEPTED, Automaton, CLASSES, DEAD};
+pub use path::{PathGlob, PathGlobError};
+
 /// Most texts that a pattern with braces stands for; one with more is taken as it is written.
 const MOST_ALTERNATIVES: usize = 256;
 
@@ -133,6 +139,17 @@ impl Glob {
     /// Whether the whole text matches the pattern.
     pub fn matches(&self, text: &str) -> bool {
         self.alternatives.iter().any(|steps| matches(steps, text))
+    }
+
+    /// Most bytes of a text that matches; `None` if a `*` is in the pattern. What takes one character takes one byte here.
+    fn longest(&self) -> Option<usize> {
+        let bytes = |step: &GlobStep| match step {
+            GlobStep::Any => None,
+            GlobStep::Literal(c) => Some(c.len_utf8()),
+            GlobStep::One | GlobStep::Set { .. } => Some(1),
+        };
+        let lengths = self.alternatives.iter().map(|steps| steps.iter().map(bytes).sum::<Option<usize>>());
+        lengths.collect::<Option<Vec<usize>>>()?.into_iter().max()
     }
 
     /// The prefix that every matching text has: `ext4_` for `ext4_*`.

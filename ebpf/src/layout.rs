@@ -1,8 +1,10 @@
 //! The layout of the keys and values of all maps: the contract between the programs that write these bytes and the collector
 //! that reads them.
 
+mod cgroup;
 mod state;
 
+pub use cgroup::{CGROUPS, CgroupLayout, PATTERNS};
 pub(crate) use state::{CPU_STATE, TASK_STATE};
 pub use state::{KeyedState, StateLayout, StatePlace};
 
@@ -117,6 +119,8 @@ pub struct Layout {
     pub chosen: Vec<u32>,
     /// The state.
     pub state: StateLayout,
+    /// What `cgroup_matches` needs.
+    pub cgroups: CgroupLayout,
 }
 
 /// The copies of a row, one after the other. Each is written by some of the CPUs, so that not all CPUs wait for the same
@@ -373,6 +377,7 @@ impl Layout {
         let chosen =
             probe.chosen.iter().filter_map(|index| labels.get(*index)).map(|slot| slot.offset).collect();
         let state = StateLayout::new(probe);
+        let cgroups = CgroupLayout::new(probe);
         Self {
             labels,
             key_size,
@@ -386,6 +391,7 @@ impl Layout {
             traced,
             chosen,
             state,
+            cgroups,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     asm::Assembled,
     diagnostic::Diagnostic,
     follow,
-    layout::{DropReason, Layout},
+    layout::{DropReason, Layout, PATTERNS},
     missing::AbsentEvent,
     names::FamilyKind,
     point::{AttachPoint, Mechanism},
@@ -158,6 +158,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
         });
     }
     maps.extend(layout.state.maps());
+    maps.extend(layout.cgroups.maps());
     maps
 }
 
@@ -172,6 +173,12 @@ impl Program {
     /// The number of the map with this name, as instructions and the loader use it.
     pub fn map_named(&self, name: &str) -> Option<u32> {
         u32::try_from(self.maps.iter().position(|map| map.name == name)?).ok()
+    }
+
+    /// What is in its maps before any program runs: the number of the map, the index in it, and the value.
+    pub fn contents(&self) -> Vec<(u32, u32, Vec<u8>)> {
+        let Some(map) = self.map_named(PATTERNS) else { return Vec::new() };
+        (0..).zip(self.layout.cgroups.tables()).map(|(index, table)| (map, index, table)).collect()
     }
 
     /// Whether it tells what there is at a scrape, and not what happened.
@@ -214,7 +221,7 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{Copies, StateLayout};
+    use crate::layout::{CgroupLayout, Copies, StateLayout};
 
     fn layout() -> Layout {
         Layout {
@@ -230,6 +237,7 @@ mod tests {
             traced: true,
             chosen: Vec::new(),
             state: StateLayout::default(),
+            cgroups: CgroupLayout::default(),
         }
     }
 

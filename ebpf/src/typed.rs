@@ -4,12 +4,14 @@
 //! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
 mod builtin;
+mod cgroup;
 mod role;
 mod state;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
 pub use builtin::Builtin;
+pub use cgroup::{CgroupOffsets, CgroupTest};
 pub use role::Role;
 pub use state::{StateEffect, TypedChange, TypedState};
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
@@ -232,6 +234,8 @@ pub enum TypedKind {
     Number(Box<Typed>),
     /// 1 if the process with this number belongs to the command, otherwise 0.
     Traced(Box<Typed>),
+    /// 1 if the pattern names the cgroup or one above it, otherwise 0.
+    CgroupMatches(Box<CgroupTest>),
     /// The beginning of a text.
     Cut {
         /// The whole text.
@@ -338,6 +342,7 @@ impl Typed {
             TypedKind::Conditional(c, a, b) => vec![c, a, b],
             TypedKind::Stack { task: Some(task), .. } => vec![task],
             TypedKind::State { key: words, .. } | TypedKind::Words(words) => words.iter().collect(),
+            TypedKind::CgroupMatches(test) => vec![&test.key, &test.cgroup],
             _ => Vec::new(),
         }
     }

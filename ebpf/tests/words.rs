@@ -33,8 +33,8 @@ fn machine(words: &[&[u8]]) -> Environment {
     let end = WORDS + u64::try_from(area.len()).unwrap();
     // What stands behind is no word.
     area.extend(b"PATH=/bin\0");
-    let mut task = vec![0; 24];
-    task[16..].copy_from_slice(&MM.to_le_bytes());
+    let mut task = vec![0; 32];
+    task[24..].copy_from_slice(&MM.to_le_bytes());
     let mut mm = vec![0; 32];
     mm[8..16].copy_from_slice(&WORDS.to_le_bytes());
     mm[16..24].copy_from_slice(&end.to_le_bytes());

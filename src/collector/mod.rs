@@ -4,6 +4,7 @@
 //! the same texts (for example, of a cgroup that was created again). A probe that cannot be read is left out of the scrape and
 //! reported as down; the others go on.
 
+mod cgroup;
 mod estimate;
 mod histogram;
 mod ledger;
@@ -29,6 +30,7 @@ use crate::{
     sys::{self, KernelClock, PossibleCpus},
     topology::Topology,
 };
+use cgroup::CgroupAnswers;
 pub use estimate::estimate;
 use ledger::Ledger;
 use retired::Retired;
@@ -99,6 +101,8 @@ pub struct ProbeReader {
     drops: sys::Map,
     starts: Option<Starts>,
     states: TimedStates,
+    /// What its programs remember about cgroups.
+    answers: Option<CgroupAnswers>,
     /// Where procfs is mounted.
     proc: PathBuf,
     clock: KernelClock,
@@ -225,6 +229,7 @@ impl ProbeReader {
             drops: open(DROPS)?,
             starts,
             states: TimedStates::open(&attached, cpus)?,
+            answers: CgroupAnswers::open(&attached, cpus)?,
             proc: host.proc.clone(),
             clock: KernelClock::of_process(&host.proc),
             cpus,
@@ -469,6 +474,9 @@ impl ProbeReader {
     /// clock of [`ProbeReader::now_ns`].
     pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
         self.expired.fetch_add(self.states.expire(now_ns)?, Ordering::Relaxed);
+        if let Some(answers) = &self.answers {
+            answers.renew()?;
+        }
         let Some(starts) = &self.starts else { return Ok(()) };
         let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();
         let mut before_ns = now_ns.saturating_sub(*inflight_timeout_ns);

@@ -106,7 +106,7 @@ pub(super) fn to_f64(word: u64, signed: bool) -> f64 {
 pub(super) mod tests {
     use super::*;
     use tapster_ebpf::{
-        layout::{Copies, StateLayout},
+        layout::{CgroupLayout, Copies, StateLayout},
         metric::{Counter, Gauge, Max},
         probe::Unit,
         typed::TypedMetricKind,
@@ -139,6 +139,7 @@ pub(super) mod tests {
             traced: false,
             chosen: Vec::new(),
             state: StateLayout::default(),
+            cgroups: CgroupLayout::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The maps of a probe, made by aya.
 
 use super::{LoadError, error::refused, refusal::RefusedObject};
-use crate::sys;
+use crate::sys::{self, PossibleCpus};
 use aya::maps::MapData;
 use aya_obj::{
     EbpfSectionKind,
@@ -9,6 +9,7 @@ use aya_obj::{
 };
 use std::{
     error::Error,
+    io,
     os::fd::{AsFd, BorrowedFd},
 };
 use tapster_ebpf::program::{MapDef, MapKind, Program};
@@ -32,7 +33,21 @@ impl Maps {
             }
             MapData::create(definition(map), map.name, None).map_err(|error| refusal(&error))
         };
-        program.maps.iter().map(create).collect::<Result<_, _>>().map(Self)
+        let maps: Self = program.maps.iter().map(create).collect::<Result<_, _>>().map(Self)?;
+        maps.fill(program).map_err(|error| LoadError::Map {
+            probe: program.name.clone(),
+            message: refused(&error, RefusedObject::Map),
+        })?;
+        Ok(maps)
+    }
+
+    /// Writes what programs find in the maps when they first run.
+    fn fill(&self, program: &Program) -> io::Result<()> {
+        for (map, index, value) in program.contents() {
+            let map = self.get(map).ok_or_else(|| io::Error::other("the map is not there"))?;
+            sys::Map::open(map, PossibleCpus::of_host()?)?.update(&index.to_le_bytes(), &value)?;
+        }
+        Ok(())
     }
 
     /// The descriptors of all maps.

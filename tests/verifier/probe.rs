@@ -266,9 +266,20 @@ impl<'a> Writer<'a> {
     fn filter(&mut self, yaml: &mut String, indent: &str) {
         if self.random.one_in(2) {
             let first = self.number();
-            let more = if self.random.one_in(2) { format!(" && ({})", self.number()) } else { String::new() };
+            let mut more =
+                if self.random.one_in(2) { format!(" && ({})", self.number()) } else { String::new() };
+            if self.random.one_in(6) {
+                more += &format!(" && {}", self.cgroup());
+            }
             let _ = writeln!(yaml, "{indent}where: '({first}){more}'");
         }
+    }
+
+    /// A choice of cgroups.
+    fn cgroup(&mut self) -> String {
+        let task = self.random.pick(&["", "", "curtask, "]);
+        let pattern = self.random.pick(&["/kubepods/*", "/*/*", "/{a,b}?/c/[!d]*x*", "/system.slice"]);
+        format!("cgroup_matches({task}\"{pattern}\")")
     }
 
     /// State of every kind, and an event that writes it; how it is read.
@@ -386,7 +397,10 @@ impl<'a> Writer<'a> {
             };
             let _ = writeln!(yaml, "      - {}", head.trim_end());
             if self.random.one_in(4) {
-                let filter = self.number();
+                let mut filter = self.number();
+                if self.random.one_in(4) {
+                    filter = format!("({filter}) + {}", self.cgroup());
+                }
                 let _ = writeln!(yaml, "        where: '{filter}'");
             }
         }

@@ -19,15 +19,33 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 18] = [
-            "str", "prefix", "contains", "argv", "bytes", "major", "minor", "min", "max", "kstack", "ustack",
-            "traced", "cgroup", "kaddr", "percpu", "ntohs", "ntohl", "bswap64",
+        const FUNCTIONS: [&str; 19] = [
+            "str",
+            "prefix",
+            "contains",
+            "argv",
+            "bytes",
+            "major",
+            "minor",
+            "min",
+            "max",
+            "kstack",
+            "ustack",
+            "traced",
+            "cgroup",
+            "cgroup_matches",
+            "kaddr",
+            "percpu",
+            "ntohs",
+            "ntohl",
+            "bswap64",
         ];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
         match (name, arguments) {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
+            ("cgroup_matches", _) => self.cgroup_matches(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("traced", _) => self.traced(expression, expr, arguments),
             ("kaddr", _) => self.kaddr(expression, expr, arguments),

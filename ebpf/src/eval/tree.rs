@@ -5,7 +5,9 @@
 
 use super::StateValues;
 use crate::{
-    typed::{AccessMode, BinaryOperator, Builtin, MOST_WORDS, Type, Typed, TypedKind, UnaryOperator},
+    typed::{
+        AccessMode, BinaryOperator, Builtin, CgroupTest, MOST_WORDS, Type, Typed, TypedKind, UnaryOperator,
+    },
     vm::{Environment, Memory},
 };
 use std::cell::RefCell;
@@ -180,6 +182,7 @@ impl Evaluation<'_> {
             TypedKind::Cast(operand) => in_type(of(operand), &typed.ty),
             TypedKind::Swap(operand) => super::swapped(of(operand), &typed.ty),
             TypedKind::Number(operand) => of(operand),
+            TypedKind::CgroupMatches(test) => u64::from(self.cgroup_matches(test).unwrap_or(false)),
             // Where the context lies is known to a running program only; texts are no numbers.
             // Stacks are kept by the program, not computed; and only a map knows who is followed.
             TypedKind::Stack { .. }
@@ -276,6 +279,26 @@ impl Evaluation<'_> {
             Builtin::Cgroup => *cgroup_id,
             Builtin::Task => *task,
         }
+    }
+
+    /// Whether the path of a cgroup matches, found from the cgroup upwards; `None` if it cannot be read.
+    fn cgroup_matches(&self, test: &CgroupTest) -> Option<bool> {
+        let CgroupTest { key, cgroup, offsets, pattern } = test;
+        let word = |address: u64, offset: u32, size| {
+            let bytes = self.read(AccessMode::Kernel, address, offset.try_into().ok()?, size)?;
+            Some(little_endian(&bytes))
+        };
+        let mut cgroup = self.value(cgroup).number();
+        if self.value(key).number() == 0 || cgroup == 0 {
+            return Some(false);
+        }
+        let mut path = Vec::new();
+        for _ in 0..word(cgroup, offsets.level, 4)? {
+            let name = word(word(cgroup, offsets.node, 8)?, offsets.name, 8)?;
+            path.insert(0, self.read_text(AccessMode::Kernel, name, 0, 256));
+            cgroup = word(word(cgroup, offsets.parent, 8)?, offsets.cgroup, 8)?;
+        }
+        Some(pattern.matches(&path))
     }
 
     fn record(&self, offset: u32, size: u32) -> &[u8] {

@@ -93,6 +93,7 @@ impl Lowering<'_> {
         self.walk = WalkPosition::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
+        self.cgroups_ahead();
         let used: BTreeSet<usize> = self.event.values().into_iter().flat_map(Typed::names).collect();
         for index in used {
             let value = &lets[index];
@@ -354,7 +355,8 @@ fn reads_by_helper(typed: &Typed) -> bool {
         | TypedKind::WordsBetween { .. }
         | TypedKind::WordsOf { .. }
         | TypedKind::TextField { .. }
-        | TypedKind::TextLocated { .. } => true,
+        | TypedKind::TextLocated { .. }
+        | TypedKind::CgroupMatches(_) => true,
         _ => false,
     }
 }

@@ -28,6 +28,7 @@ fn calls(typed: &Typed) -> bool {
         | TypedKind::TextLocated { .. }
         | TypedKind::Number(_)
         | TypedKind::Traced(_)
+        | TypedKind::CgroupMatches(_)
         | TypedKind::Function(None) => true,
         TypedKind::Load { access, .. } => *access != AccessMode::Direct,
         // Texts are compared through the stack.
@@ -118,6 +119,7 @@ impl Lowering<'_> {
             }
             TypedKind::Number(operand) => self.number(operand),
             TypedKind::Traced(process) => self.traced(process, depth),
+            TypedKind::CgroupMatches(test) => self.cgroup_matches(test, depth),
             TypedKind::Contains { text, sought } => {
                 self.contains(text, sought);
                 self.mov(dst, R3);

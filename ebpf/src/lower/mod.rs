@@ -5,6 +5,7 @@
 //! only while no value is in `r1` to `r4`: an operand that calls one is computed before the other operand is put into a
 //! register.
 
+mod cgroup;
 mod condition;
 mod event;
 mod expression;
@@ -29,7 +30,8 @@ use crate::{
     point::LinkKind,
     program::{Code, DROPS, Program},
     typed::{
-        AccessMode, BinaryOperator, Role, Type, Typed, TypedEvent, TypedKind, TypedProbe, UnaryOperator,
+        AccessMode, BinaryOperator, CgroupTest, Role, Type, Typed, TypedEvent, TypedKind, TypedProbe,
+        UnaryOperator,
     },
 };
 
@@ -151,6 +153,8 @@ struct Lowering<'a> {
     end_of_session: Option<(Session, bool)>,
     /// Slot of the stack pointer that the entry of a session left for the return.
     entered: Option<i16>,
+    /// Slots of answers about cgroups that were computed before a loop.
+    cgroup_tests: Vec<(CgroupTest, i16)>,
 }
 
 impl<'a> Lowering<'a> {
@@ -173,6 +177,7 @@ impl<'a> Lowering<'a> {
             index,
             end_of_session: None,
             entered: None,
+            cgroup_tests: Vec::new(),
         }
     }
 
@@ -392,6 +397,7 @@ fn chooses(typed: &Typed) -> bool {
         TypedKind::Stack { .. }
         | TypedKind::State { .. }
         | TypedKind::Traced(_)
+        | TypedKind::CgroupMatches(_)
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
         | TypedKind::WordsBetween { .. }

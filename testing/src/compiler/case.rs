@@ -138,7 +138,11 @@ pub fn machine(program: &Program, environment: Environment) -> Vm {
         max_entries: map.max_entries,
     };
     let maps: Vec<VmMap> = program.maps.iter().map(map).collect();
-    Vm::new(&program.codes[0].assembled.insns, &maps, environment)
+    let mut vm = Vm::new(&program.codes[0].assembled.insns, &maps, environment);
+    for (map, index, value) in program.contents() {
+        vm.map_mut(usize::try_from(map).unwrap()).insert(&index.to_le_bytes(), &value).unwrap();
+    }
+    vm
 }
 
 /// The value for each metric that an event feeds.

@@ -42,6 +42,22 @@ pub struct World {
     pub btf: Btf,
 }
 
+/// Offsets in the structs of cgroups, which are as [`World::new`] has them; before 6.1 a cgroup did not know those above it.
+pub mod cgroup {
+    pub const TASK_CGROUPS: usize = 16;
+    pub const SET_CPU: usize = 8;
+    pub const SET_DEFAULT: usize = 16;
+    pub const STATE_CGROUP: usize = 0;
+    pub const STATE_PARENT: usize = 8;
+    pub const LEVEL: usize = 20;
+    pub const NODE: usize = 24;
+    pub const ROOT: usize = 32;
+    pub const ANCESTORS: usize = 40;
+    pub const NODE_NAME: usize = 8;
+    pub const NODE_ID: usize = 16;
+    pub const HIERARCHY: usize = 4;
+}
+
 /// Fields of every width and sign, texts of every form.
 const RECORD: &str = "format:
 	field:u8 a;	offset:8;	size:1;	signed:0;
@@ -181,7 +197,12 @@ const KERNELS: [KernelVersion; 2] = [KernelVersion(6, 1, 0), KernelVersion(6, 9,
 
 impl World {
     pub fn new() -> Self {
-        Self { btf: Btf::parse(types()).unwrap() }
+        Self { btf: Btf::parse(types(true)).unwrap() }
+    }
+
+    /// The same with cgroups as before 6.1.
+    pub fn without_ancestors() -> Self {
+        Self { btf: Btf::parse(types(false)).unwrap() }
     }
 
     pub fn target(&self, possible_cpus: u32) -> Target<'_> {
@@ -203,7 +224,7 @@ impl World {
     }
 }
 
-fn types() -> Vec<u8> {
+fn types(ancestors: bool) -> Vec<u8> {
     let mut b = Builder::new();
     let u8_ = b.int("unsigned char", 1, false);
     let s8 = b.int("signed char", 1, true);
@@ -296,16 +317,59 @@ fn types() -> Vec<u8> {
     b.function("bpf_iter_node_new", &[("meta", u64_)]);
     let mm = b.structure("mm_struct", 32, &[("arg_start", u64_, 64, 0), ("arg_end", u64_, 128, 0)]);
     let mm = b.pointer(mm);
-    let members = [("pid", s32, 32, 0), ("tgid", s32, 64, 0), ("mm", mm, 128, 0)];
-    let task = b.structure("task_struct", 24, &members);
+    let (set, group) = cgroups(&mut b, (s32, u32_, u64_, text), ancestors);
+    let members = [("pid", s32, 32, 0), ("tgid", s32, 64, 0), ("cgroups", set, 128, 0), ("mm", mm, 192, 0)];
+    let task = b.structure("task_struct", 32, &members);
     let task = b.pointer(task);
-    b.tracepoint("task", &[("task", task), ("node", node_pointer)]);
+    b.tracepoint("task", &[("task", task), ("node", node_pointer), ("group", group)]);
     let four = b.array(u32_, u32_, 4);
     let all = [("one_node", node), ("some_numbers", four), ("node_of_cpu", node), ("numbers_of_cpu", four)]
         .map(|(name, of)| b.variable(name, of));
     b.section(".data", &all[..2]);
     b.section(".data..percpu", &all[2..]);
     b.finish()
+}
+
+/// The cgroups of a task, and a cgroup: pointers.
+fn cgroups(b: &mut Builder, (s32, u32_, u64_, text): (u32, u32, u32, u32), ancestors: bool) -> (u32, u32) {
+    let bits = |bytes: usize| u32::try_from(bytes * 8).unwrap();
+    b.enumeration("cgroup_subsys_id", &[("cpuset_cgrp_id", 0), ("cpu_cgrp_id", 1)]);
+    let node = b.structure(
+        "kernfs_node",
+        24,
+        &[("name", text, bits(cgroup::NODE_NAME), 0), ("id", u64_, bits(cgroup::NODE_ID), 0)],
+    );
+    let node = b.pointer(node);
+    let root = b.structure("cgroup_root", 8, &[("hierarchy_id", s32, bits(cgroup::HIERARCHY), 0)]);
+    let root = b.pointer(root);
+    // The structs point to each other: these are pointers to the two that follow.
+    let state_pointer = b.pointer(root + 3);
+    let group_pointer = b.pointer(root + 5);
+    let state = b.structure(
+        "cgroup_subsys_state",
+        16,
+        &[
+            ("cgroup", group_pointer, bits(cgroup::STATE_CGROUP), 0),
+            ("parent", state_pointer, bits(cgroup::STATE_PARENT), 0),
+        ],
+    );
+    let list = b.array(group_pointer, u32_, 0);
+    let mut members = vec![
+        ("self", state, 0, 0),
+        ("level", s32, bits(cgroup::LEVEL), 0),
+        ("kn", node, bits(cgroup::NODE), 0),
+        ("root", root, bits(cgroup::ROOT), 0),
+    ];
+    members.extend(ancestors.then_some(("ancestors", list, bits(cgroup::ANCESTORS), 0)));
+    let group = b.structure("cgroup", 40, &members);
+    assert_eq!((state, group), (root + 3, root + 5));
+    let states = b.array(state_pointer, u32_, 2);
+    let set = b.structure(
+        "css_set",
+        24,
+        &[("subsys", states, 0, 0), ("dfl_cgrp", group_pointer, bits(cgroup::SET_DEFAULT), 0)],
+    );
+    (b.pointer(set), group_pointer)
 }
 
 /// Blocks of memory by address: three nodes, what they point to, and texts.
