@@ -129,7 +129,12 @@ pub enum AccessMode {
     Kernel,
     /// Kernel or user memory, distinguished by the address.
     Auto,
+    /// By a helper that copies bytes of the packet: the address is their distance from its beginning, and [`PACKET`].
+    Packet,
 }
+
+/// The address of the beginning of a packet, so that it is none of a null pointer.
+pub const PACKET: u32 = 1 << 28;
 
 /// A value from a helper or a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +155,10 @@ pub enum Builtin {
     Cgroup,
     /// Address of the current `task_struct`.
     Task,
+    /// Bytes of the packet, fragments included.
+    PacketLength,
+    /// Cgroup v2 id of the socket that the packet belongs to; 0 for none.
+    PacketCgroup,
 }
 
 pub use crate::metric::TypedMetricKind;
@@ -285,6 +294,13 @@ pub enum TypedKind {
         /// Number of bytes.
         size: u32,
     },
+    /// The address of IPv4 at an address, as one of IPv6 (`::ffff:192.0.2.7`): 16 bytes.
+    MappedAt {
+        /// The address.
+        base: Box<Typed>,
+        /// How the memory is read.
+        access: AccessMode,
+    },
     /// A text inside the context.
     TextField {
         /// Byte offset.
@@ -319,6 +335,7 @@ impl Typed {
             TypedKind::Load { base, .. }
             | TypedKind::TextAt { base, .. }
             | TypedKind::BytesAt { base, .. }
+            | TypedKind::MappedAt { base, .. }
             | TypedKind::Cut { text: base, .. }
             | TypedKind::Contains { text: base, .. } => vec![base],
             TypedKind::Unary(_, a)

@@ -176,11 +176,7 @@ impl Scope<'_> {
         let Some(constant) = constant else {
             // The verifier allows no variable offset from a typed pointer, so the address becomes a number.
             let to = btf.strip(place.type_id);
-            let access = if matches!(place.base.ty, Type::Pointer { access: AccessMode::Auto, .. }) {
-                AccessMode::Auto
-            } else {
-                AccessMode::Kernel
-            };
+            let access = helper_access(&place.base.ty);
             let start = Typed::new(
                 TypedKind::Binary(
                     BinaryOperator::Add,
@@ -302,6 +298,7 @@ fn tracked_access(btf: &Btf, base: &Type, offset: i64, size: u32) -> Option<Acce
 pub(super) fn helper_access(base: &Type) -> AccessMode {
     match base {
         Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
+        Type::Pointer { access: AccessMode::Packet, .. } => AccessMode::Packet,
         Type::Pointer { access: AccessMode::Auto, .. }
         | Type::Int { .. }
         | Type::Text { .. }
@@ -329,6 +326,8 @@ fn load_pointer(btf: &Btf, place: &Lvalue, offset: i32, id: TypeId) -> Typed {
     let access = if tracked { AccessMode::Direct } else { helper_access(&place.base.ty) };
     let behind = if tracked {
         AccessMode::Direct
+    } else if access == AccessMode::Packet {
+        access
     } else if btf.kind(to).is_composite() && !btf.has_tag(declared, "user") {
         access
     } else {

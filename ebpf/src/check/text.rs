@@ -35,6 +35,11 @@ impl Scope<'_> {
             }
             Operand::Array { .. } => self.value(expression, from)?,
         };
+        if self.memory() == AccessMode::Packet && matches!(base.ty, Type::Pointer { .. } | Type::Int { .. }) {
+            let message = "a packet has bytes, and no texts that end with a NUL";
+            let hint = "a number of bytes is `bytes(POINTER, 16)`, one of them `*(u8 *)POINTER`".into();
+            return Err(self.problem(expression, from.span.clone(), message, Some(hint)));
+        }
         let access = match base.ty {
             Type::Text { .. } => {
                 return Ok(match size {

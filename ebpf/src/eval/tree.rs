@@ -5,7 +5,7 @@
 
 use super::StateValues;
 use crate::{
-    typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator},
+    typed::{AccessMode, BinaryOperator, Builtin, PACKET, Type, Typed, TypedKind, UnaryOperator},
     vm::{Environment, Memory},
 };
 use std::cell::RefCell;
@@ -191,6 +191,7 @@ impl Evaluation<'_> {
             | TypedKind::Cut { .. }
             | TypedKind::TextAt { .. }
             | TypedKind::BytesAt { .. }
+            | TypedKind::MappedAt { .. }
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => 0,
         }
@@ -213,6 +214,13 @@ impl Evaluation<'_> {
             TypedKind::BytesAt { base, offset, access, size } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read(*access, address, *offset, *size).unwrap_or_default(),
+            },
+            TypedKind::MappedAt { base, access } => match self.value(base).number() {
+                0 => Vec::new(),
+                address => {
+                    let own = self.read(*access, address, 0, 4).unwrap_or_default();
+                    [[0; 10].as_slice(), &[0xff; 2], &own].concat()
+                }
             },
             TypedKind::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
@@ -246,7 +254,8 @@ impl Evaluation<'_> {
     }
 
     fn builtin(&self, builtin: Builtin) -> u64 {
-        let Environment { pid_tgid, uid_gid, cpu, ktime_ns, cgroup_id, task, .. } = self.event.machine;
+        let Environment { pid_tgid, uid_gid, cpu, ktime_ns, cgroup_id, task, packet, packet_cgroup, .. } =
+            self.event.machine;
         match builtin {
             Builtin::Pid => pid_tgid >> 32,
             Builtin::Tid => pid_tgid & 0xffff_ffff,
@@ -256,6 +265,8 @@ impl Evaluation<'_> {
             Builtin::Nsecs => *ktime_ns,
             Builtin::Cgroup => *cgroup_id,
             Builtin::Task => *task,
+            Builtin::PacketLength => u64::try_from(packet.len()).unwrap_or(u64::MAX),
+            Builtin::PacketCgroup => *packet_cgroup,
         }
     }
 
@@ -268,12 +279,20 @@ impl Evaluation<'_> {
         match access {
             // The upper half of the addresses is the kernel's.
             AccessMode::Auto if address.cast_signed() >= 0 => &self.event.machine.user,
-            AccessMode::Auto | AccessMode::Direct | AccessMode::Kernel => &self.event.machine.kernel,
+            AccessMode::Auto | AccessMode::Direct | AccessMode::Kernel | AccessMode::Packet => {
+                &self.event.machine.kernel
+            }
         }
     }
 
     fn read(&self, access: AccessMode, address: u64, offset: i32, size: u32) -> Option<Vec<u8>> {
         let address = address.wrapping_add_signed(offset.into());
+        if access == AccessMode::Packet {
+            // Helpers take 32 bits of it.
+            let low = address.wrapping_sub(PACKET.into()) & u64::from(u32::MAX);
+            let from = usize::try_from(low).ok()?;
+            return self.event.machine.packet.get(from..from.checked_add(length(size))?).map(<[u8]>::to_vec);
+        }
         let memory = self.memory(access, address);
         (0..u64::from(size)).map(|index| byte(memory, address.checked_add(index)?)).collect()
     }

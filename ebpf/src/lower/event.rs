@@ -351,6 +351,7 @@ fn reads_by_helper(typed: &Typed) -> bool {
         TypedKind::Load { access, .. } => *access != AccessMode::Direct,
         TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
+        | TypedKind::MappedAt { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. } => true,
         _ => false,

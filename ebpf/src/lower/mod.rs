@@ -393,6 +393,7 @@ fn chooses(typed: &Typed) -> bool {
         | TypedKind::Traced(_)
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
+        | TypedKind::MappedAt { .. }
         | TypedKind::Extreme(..)
         | TypedKind::Conditional(..)
         | TypedKind::Unary(UnaryOperator::Not, _) => true,

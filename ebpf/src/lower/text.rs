@@ -56,6 +56,16 @@ impl Lowering<'_> {
                 self.read(slot, (*size).min(room), *offset, *access, (Helper::ReadKernel, Helper::ReadUser));
                 self.asm.place(end);
             }
+            TypedKind::MappedAt { base, access } => {
+                self.zero(slot, 0, room);
+                self.eval(base, 0);
+                let end = self.asm.label();
+                self.asm.jump_if(Cond::Eq, R1, 0, end);
+                // Ten zeros, two bytes of ones, then the four of the address.
+                self.store_word(slot, 1, 0xffff_0000);
+                self.read(slot + 12, 4, 0, *access, (Helper::ReadKernel, Helper::ReadUser));
+                self.asm.place(end);
+            }
             TypedKind::TextField { offset: place, size } => {
                 self.zero(slot, 0, room);
                 self.mov(R1, CONTEXT);
