@@ -36,6 +36,8 @@ pub struct Needs {
     pub symbols: bool,
     /// Tables of the device mapper.
     pub mapper: bool,
+    /// Attaching to network interfaces and cgroups that come later.
+    pub network: bool,
 }
 
 /// The rights to give up and to keep.
@@ -144,6 +146,9 @@ impl Needs {
         if self.symbols {
             needed.push(Capability::CAP_SYSLOG);
         }
+        if self.network {
+            needed.push(Capability::CAP_NET_ADMIN);
+        }
         if self.mapper || self.programs || self.events && is_paranoid() {
             needed.push(Capability::CAP_SYS_ADMIN);
         }
@@ -168,6 +173,7 @@ mod tests {
         assert_eq!(names(Needs::default()), least);
         assert!(names(Needs { mapper: true, ..Needs::default() }).contains(&Capability::CAP_SYS_ADMIN));
         assert!(names(Needs { programs: true, ..Needs::default() }).contains(&Capability::CAP_SYS_ADMIN));
+        assert!(names(Needs { network: true, ..Needs::default() }).contains(&Capability::CAP_NET_ADMIN));
         let all = Needs { processes: true, symbols: true, ..Needs::default() };
         assert!(
             names(all.clone()).contains(&Capability::CAP_SYS_PTRACE)
