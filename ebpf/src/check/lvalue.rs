@@ -3,7 +3,7 @@
 use super::{
     expression::number,
     scope::{Lvalue, Operand, Problems, Scope},
-    text::{MAX_TEXT, TEXT_CAPACITY},
+    text::{BYTES, MAX_TEXT, NO_TEXT, TEXT_CAPACITY},
 };
 use crate::{
     btf::{Access, Btf, BtfKind, TypeId, direct_access},
@@ -247,6 +247,9 @@ impl Scope<'_> {
                 if btf.kind(element) == BtfKind::Int && btf.size(element) == Some(1) {
                     // The compiler's name: `u8` is another one's, of bytes that may be anything.
                     if btf.name(element) == "char" {
+                        if helper_access(&place.base.ty) == AccessMode::Packet {
+                            return refuse(NO_TEXT.into(), BYTES);
+                        }
                         return Ok(text_array(place, offset, count));
                     }
                     let hint = format!("index it, or write str({expr}) if it is a text that ends with a NUL");
