@@ -389,7 +389,7 @@ fn tunnel(directory: &Path, _: &Peer) -> Outcome {
 fn listed(_: &Path, _: &Peer) -> Outcome {
     let list = |pattern: &str| text(support::exporter::binary().args(["list", pattern]));
     let shown = list("xdp:here0");
-    assert!(shown.starts_with("xdp:here0\n    u64 args.len\n    u16 args.protocol\n"), "{shown}");
+    assert!(shown.starts_with("xdp:here0\n    u32 args.len\n    u16 args.protocol\n"), "{shown}");
     let shown = list("tc:here0:*");
     assert!(shown.contains("tc:here0:egress\n") && shown.contains("    u32 args.mark\n"), "{shown}");
     Ok("arguments of packets".into())
