@@ -123,8 +123,8 @@ fn agree(case: &Case, packet: &Packet, point: &str, returns: i32) -> usize {
         vm.load(&code.assembled.insns);
         let returned = vm.run(&context);
         assert_eq!(
-            returned.map(|word| word as u32 as i32).map_err(|error| error.to_string()),
-            Ok(returns),
+            returned.map_err(|error| error.to_string()),
+            Ok(i64::from(returns).cast_unsigned()),
             "{}\n{}",
             case.yaml,
             code.assembled.listing()
@@ -393,7 +393,7 @@ fn every_exit_lets_the_packet_pass() {
                         vm.load(&code.assembled.insns);
                         let returned =
                             vm.run(&context).unwrap_or_else(|error| panic!("{error}\n{}", case.yaml));
-                        assert_eq!(returned as u32 as i32, returns, "{}", case.yaml);
+                        assert_eq!(returned, i64::from(returns).cast_unsigned(), "{}", case.yaml);
                     }
                 }
             }

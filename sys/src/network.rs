@@ -9,6 +9,10 @@ use std::{
 /// `ARPHRD_ETHER`, `ARPHRD_LOOPBACK`: interfaces whose packets begin with a header of Ethernet.
 const WITH_ETHERNET: [u16; 2] = [1, 772];
 
+/// `SIOCGIFINDEX`, `SIOCGIFHWADDR`
+const GET_INDEX: libc::Ioctl = 0x8933;
+const GET_ADDRESS: libc::Ioctl = 0x8927;
+
 /// A network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -33,16 +37,16 @@ pub fn interface(name: &str) -> io::Result<Interface> {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *place = byte.cast_signed() as libc::c_char;
+        *place = libc::c_char::from_ne_bytes([byte]);
     }
     // SAFETY: the kernel reads the name, which ends with a NUL, and writes a number into the structure.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFINDEX as libc::Ioctl, &raw mut request) } != 0 {
+    if unsafe { libc::ioctl(socket.as_raw_fd(), GET_INDEX, &raw mut request) } != 0 {
         return Err(RefusedCall::last("SIOCGIFINDEX").into());
     }
     // SAFETY: it is what the kernel has just written.
     let index = unsafe { request.ifr_ifru.ifru_ifindex };
     // SAFETY: as above; it writes an address and its family.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR as libc::Ioctl, &raw mut request) } != 0 {
+    if unsafe { libc::ioctl(socket.as_raw_fd(), GET_ADDRESS, &raw mut request) } != 0 {
         return Err(RefusedCall::last("SIOCGIFHWADDR").into());
     }
     // SAFETY: it is what the kernel has just written.

@@ -116,12 +116,8 @@ pub fn points(interface: Option<&str>) -> Vec<AttachPoint> {
     }
 }
 
-fn u16_() -> Type {
-    Type::Int { bits: 16, signed: false }
-}
-
-fn u8_() -> Type {
-    Type::Int { bits: 8, signed: false }
+fn unsigned(bits: u8) -> Type {
+    Type::Int { bits, signed: false }
 }
 
 /// An address in a packet.
@@ -173,7 +169,7 @@ fn load(base: &Typed, offset: i32, size: u32) -> Typed {
 
 /// Two bytes in the order of the network, as a number.
 fn load_be16(base: &Typed, offset: i32) -> Typed {
-    Typed::new(TypedKind::Swap(Box::new(load(base, offset, 2))), u16_())
+    Typed::new(TypedKind::Swap(Box::new(load(base, offset, 2))), unsigned(16))
 }
 
 /// Named expressions in their order, by which they refer to those before them.
@@ -207,9 +203,13 @@ pub(super) fn event(
         let protocol = choice(tagged.clone(), inner, first);
         (length, protocol, choice(tagged, place(ETHERNET + TAG), place(ETHERNET)))
     } else {
-        let low = Typed::new(TypedKind::Cast(Box::new(field(SKB_PROTOCOL, 4, Type::U32))), u16_());
+        let low = Typed::new(TypedKind::Cast(Box::new(field(SKB_PROTOCOL, 4, Type::U32))), unsigned(16));
         let begin = if layer == LinkLayer::Ethernet { ETHERNET } else { 0 };
-        (field(SKB_LENGTH, 4, Type::U32), Typed::new(TypedKind::Swap(Box::new(low)), u16_()), place(begin))
+        (
+            field(SKB_LENGTH, 4, Type::U32),
+            Typed::new(TypedKind::Swap(Box::new(low)), unsigned(16)),
+            place(begin),
+        )
     };
     let protocol = named.add("protocol", protocol);
     let network =
@@ -217,8 +217,8 @@ pub(super) fn event(
     let by_version = |v4: Typed, v6: Typed, none: Typed| {
         choice(is_one_of(&protocol, &[IPV4]), v4, choice(is_one_of(&protocol, &[IPV6]), v6, none))
     };
-    let ip_protocol =
-        named.add("ip_protocol", by_version(load(&network, 9, 1), load(&network, 6, 1), constant(0, u8_())));
+    let ip_protocol = named
+        .add("ip_protocol", by_version(load(&network, 9, 1), load(&network, 6, 1), constant(0, unsigned(8))));
     let words = binary(BinaryOperator::BitAnd, load(&network, 0, 1), constant(0xf, Type::S64), Type::S64);
     let bytes = binary(BinaryOperator::Mul, words, constant(4, Type::S64), Type::S64);
     let behind = |distance| binary(BinaryOperator::Add, number(network.clone()), distance, pointer());
@@ -230,8 +230,8 @@ pub(super) fn event(
     let of_v6 = behind(constant(IPV6_HEADER.into(), Type::S64));
     let transport = named.add("transport", by_version(of_v4, of_v6, constant(0, pointer())));
     let has_ports = named.add("has_ports", is_one_of(&ip_protocol, &WITH_PORTS));
-    let port = |offset| choice(has_ports.clone(), load_be16(&transport, offset), constant(0, u16_()));
-    let flags = choice(is_one_of(&ip_protocol, &[TCP]), load(&transport, 13, 1), constant(0, u8_()));
+    let port = |offset| choice(has_ports.clone(), load_be16(&transport, offset), constant(0, unsigned(16)));
+    let flags = choice(is_one_of(&ip_protocol, &[TCP]), load(&transport, 13, 1), constant(0, unsigned(8)));
     let address = |v4: u32, v6: i32| {
         let ty = Type::Bytes { size: 16 };
         let at = behind(constant(v4.into(), Type::S64));
