@@ -11,6 +11,8 @@
     reason = "a panic is the report"
 )]
 
+#[path = "verifier/packets.rs"]
+mod packets;
 #[path = "verifier/probe.rs"]
 mod probe;
 #[path = "verifier/symbols.rs"]

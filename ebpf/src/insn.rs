@@ -243,10 +243,14 @@ pub enum Helper {
     UidGid = 15,
     /// `bpf_get_current_comm(buf, size)`
     Comm = 16,
+    /// `bpf_skb_load_bytes(skb, offset, to, size)`: writes zeros if it fails
+    SkbLoadBytes = 26,
     /// `bpf_get_current_task()`
     Task = 35,
     /// `bpf_get_stack(ctx, buf, size, flags)`, 4.18
     GetStack = 67,
+    /// `bpf_skb_cgroup_id(skb)`: the cgroup of the socket that the packet belongs to, 0 for none
+    SkbCgroupId = 79,
     /// `bpf_get_current_cgroup_id()`
     CgroupId = 80,
     /// `bpf_probe_read_user(dst, size, src)`, 5.5
@@ -269,6 +273,10 @@ pub enum Helper {
     TaskBtf = 158,
     /// `bpf_get_attach_cookie(ctx)`, 5.15
     AttachCookie = 174,
+    /// `bpf_xdp_get_buff_len(xdp)`, 5.18
+    XdpLength = 188,
+    /// `bpf_xdp_load_bytes(xdp, offset, to, size)`: writes nothing if it fails, 5.18
+    XdpLoadBytes = 189,
 }
 
 impl Helper {
@@ -283,6 +291,8 @@ impl Helper {
             | Self::PidTgid
             | Self::UidGid
             | Self::Comm
+            | Self::SkbLoadBytes
+            | Self::SkbCgroupId
             | Self::Task
             | Self::GetStack
             | Self::CgroupId => None,
@@ -292,6 +302,7 @@ impl Helper {
             Self::TaskBtf => Some((5, 11)),
             Self::TaskStorageGet => Some((5, 13)),
             Self::AttachCookie => Some((5, 15)),
+            Self::XdpLength | Self::XdpLoadBytes => Some((5, 18)),
         }
     }
 }

@@ -56,6 +56,26 @@ pub trait Functions {
     fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol>;
     /// The mount namespace that processes must be in; `None` for any.
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
+
+    /// What packets of a network interface begin with. A kernel that does not run here is taken to have the interface.
+    fn interface(&self, _name: &str) -> Result<LinkLayer, Missing> {
+        Ok(LinkLayer::Ethernet)
+    }
+
+    /// Returns an error if there is no cgroup of version 2 with this path, below the root of their hierarchy. A kernel that does
+    /// not run here is taken to have it.
+    fn cgroup(&self, _path: &str) -> Result<(), Missing> {
+        Ok(())
+    }
+}
+
+/// What packets of a network interface begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLayer {
+    /// A header of Ethernet, 14 bytes, as also those of the loopback interface.
+    Ethernet,
+    /// None: the packet of the network itself, as in tunnels.
+    None,
 }
 
 impl fmt::Debug for Target<'_> {

@@ -133,7 +133,12 @@ pub enum AccessMode {
     Kernel,
     /// Kernel or user memory, distinguished by the address.
     Auto,
+    /// By a helper that copies bytes of the packet: the address is their distance from its beginning, and [`PACKET`].
+    Packet,
 }
+
+/// The address of the beginning of a packet, so that it is none of a null pointer.
+pub const PACKET: u32 = 1 << 28;
 
 pub use crate::metric::TypedMetricKind;
 
@@ -292,6 +297,13 @@ pub enum TypedKind {
     },
     /// Numbers as bytes, 8 for each: an address and its process.
     Words(Vec<Typed>),
+    /// The address of IPv4 at an address, as one of IPv6 (`::ffff:192.0.2.7`): 16 bytes.
+    MappedAt {
+        /// The address.
+        base: Box<Typed>,
+        /// How the memory is read.
+        access: AccessMode,
+    },
     /// A text inside the context.
     TextField {
         /// Byte offset.
@@ -329,6 +341,7 @@ impl Typed {
             TypedKind::Load { base, .. }
             | TypedKind::TextAt { base, .. }
             | TypedKind::BytesAt { base, .. }
+            | TypedKind::MappedAt { base, .. }
             | TypedKind::Cut { text: base, .. }
             | TypedKind::WordsOf { list: base, .. }
             | TypedKind::Contains { text: base, .. } => vec![base],

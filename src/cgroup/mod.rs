@@ -24,7 +24,7 @@ use crate::{
 };
 use logs::{Directory, Logs};
 pub use memory::{MemoryLimit, memory_limit};
-pub(crate) use mount::mount_points;
+pub(crate) use mount::{directory, mount_points};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},

@@ -10,6 +10,7 @@ use std::{
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
+use tapster_ebpf::attach::Missing;
 
 /// A hierarchy and its mount point.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,23 @@ pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, HostError> {
 /// Where hierarchies are mounted; nothing where that cannot be read.
 pub(crate) fn mount_points(proc: &Path) -> Vec<PathBuf> {
     mounts(proc).into_iter().flatten().map(|mount| mount.point).collect()
+}
+
+/// The directory of a cgroup of version 2, by its path below the root of their hierarchy.
+pub(crate) fn directory(proc: &Path, path: &str) -> Result<PathBuf, Missing> {
+    let mount = mounts(proc).into_iter().flatten().find(|mount| mount.hierarchy == 0);
+    let Some(Mount { point, .. }) = mount else {
+        return Err(Missing {
+            message: "no hierarchy of cgroups of version 2 is mounted".into(),
+            hint: Some("mount -t cgroup2 cgroup2 /sys/fs/cgroup; in a container, that of the host".into()),
+        });
+    };
+    let directory = point.join(path.trim_start_matches('/'));
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    let message = format!("there is no cgroup `{path}` below `{}`", point.display());
+    Err(Missing { message, hint: Some("`systemd-cgls` and `/proc/PID/cgroup` show which there are".into()) })
 }
 
 /// A line of mountinfo:
@@ -112,6 +130,27 @@ fn octal(digits: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cgroup_by_its_path() {
+        let proc = tempfile::tempdir().unwrap();
+        let point = proc.path().join("cg");
+        fs::create_dir_all(point.join("a/b")).unwrap();
+        fs::create_dir(proc.path().join("self")).unwrap();
+        let table = |kind: &str| {
+            let line = format!("2 1 0:38 / {} rw shared:4 - {kind} none rw,cpu", point.display());
+            fs::write(proc.path().join("self/mountinfo"), line).unwrap();
+            fs::write(proc.path().join("self/cgroup"), "3:cpu:/\n0::/\n").unwrap();
+        };
+        table("cgroup2");
+        assert_eq!(directory(proc.path(), "/a/b").unwrap(), point.join("a/b"));
+        assert_eq!(directory(proc.path(), "/").unwrap(), point.join(""));
+        let none = directory(proc.path(), "/a/c").unwrap_err();
+        assert_eq!(none.message, format!("there is no cgroup `/a/c` below `{}`", point.display()));
+        table("cgroup");
+        let old = directory(proc.path(), "/a/b").unwrap_err();
+        assert_eq!(old.message, "no hierarchy of cgroups of version 2 is mounted");
+    }
 
     #[test]
     fn one_mount_of_each_hierarchy() {

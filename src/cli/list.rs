@@ -3,6 +3,7 @@
 mod events;
 mod functions;
 mod objects;
+mod packets;
 mod tracepoints;
 mod usdt;
 mod wanted;
@@ -136,7 +137,9 @@ fn points(args: &ListArgs, kernel: &Kernel) -> Result<u8, Stop> {
     let all = kernel.all();
     let mut text = String::new();
     let points = tracepoints::asked(&all, pattern).into_iter();
-    for point in points.chain(events.iter().map(PerfEvent::point)).chain(objects::asked(&target, pattern)) {
+    let packets = packets::asked(&args.host.host().proc, &target, pattern);
+    let points = points.chain(events.iter().map(PerfEvent::point)).chain(objects::asked(&target, pattern));
+    for point in points.chain(packets) {
         if !attach::is_listed(&point, &target) {
             continue;
         }

@@ -28,6 +28,7 @@ impl Exporter {
         for running in self.probes() {
             running.heed(switches);
             running.follow(&self.host, &shared, detect);
+            running.follow_packets(&self.host, &shared, detect, lacking);
             if !modules.is_empty() {
                 running.follow_modules(&modules, &self.host, &shared, detect, lacking);
             }

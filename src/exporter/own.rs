@@ -127,6 +127,9 @@ impl ExporterFamilies {
         for (object, count) in [("file", again.files), ("cpu", again.cpus), ("module", again.modules)] {
             self.again.push(&[name, object], number(count));
         }
+        if let Some(count) = again.packets {
+            self.again.push(&[name, "packets"], number(count));
+        }
         for event in probe.absent() {
             self.absent.push(&[name, &event.at], 1.0);
         }

@@ -1,6 +1,7 @@
 //! One declared probe and its state: brought up, read, brought up again when its files change.
 
 mod objects;
+mod packets;
 
 use super::{
     alternative::{Candidate, StartStep},
@@ -19,6 +20,7 @@ use crate::{
     sys::PossibleCpus,
     topology::Topology,
 };
+use packets::sees_packets;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, OnceLock},
@@ -54,6 +56,8 @@ pub(super) struct ReattachCounts {
     /// Each CPU counts separately.
     pub(super) cpus: u64,
     pub(super) modules: u64,
+    /// Interfaces and cgroups whose packets it sees; `None` for a probe that sees none.
+    pub(super) packets: Option<u64>,
 }
 
 /// A declared probe of this process.
@@ -92,6 +96,8 @@ pub struct Running {
     uncovered: Mutex<Option<Down>>,
     /// Why it does not count in modules of the kernel, after it was up. It ends independently of `uncovered`.
     unloaded: Mutex<Option<Down>>,
+    /// Why it does not see the packets of an interface or cgroup, after it was up.
+    displaced: Mutex<Option<Down>>,
     /// The switch of the host that stops it.
     stopped: Mutex<Option<Down>>,
     /// How often it was reattached.
@@ -190,7 +196,11 @@ impl Running {
                 reader.show(Arc::new(probe.shown.clone()));
                 (OnceLock::from(reader), None)
             }
-            Err(down) => (OnceLock::new(), Some(watched.as_ref().and_then(waiting).unwrap_or(down))),
+            Err(down) => {
+                let waiting =
+                    watched.as_ref().and_then(waiting).or_else(|| packets::waiting(probe, &host.proc));
+                (OnceLock::new(), Some(waiting.unwrap_or(down)))
+            }
         };
         let absent = reader.get().map(|reader| reader.program().absent.clone()).unwrap_or_default();
         // If it is down, the reason already names the refused alternatives.
@@ -218,8 +228,12 @@ impl Running {
             declared: probe.clone(),
             uncovered: Mutex::default(),
             unloaded: Mutex::default(),
+            displaced: Mutex::default(),
             stopped: Mutex::default(),
-            reattached: Mutex::default(),
+            reattached: Mutex::new(ReattachCounts {
+                packets: sees_packets(probe).then_some(0),
+                ..ReattachCounts::default()
+            }),
             left: HangingThreads::default(),
         }
     }
@@ -304,6 +318,7 @@ impl Running {
             // A probe that waits for a file will need the rights for that file.
             needs.programs |= self.is_watched();
             needs.processes |= self.is_watched();
+            needs.network |= sees_packets(&self.declared);
             // So will a probe in a kernel module that may be loaded later.
             needs.events |= lock(&self.down).as_ref().is_some_and(may_come)
                 && self.declared.attach_points().any(|at| at.value.kind.may_need_event());
@@ -315,6 +330,7 @@ impl Running {
         let labels = LabelNeeds::of(&program.labels);
         // Those that execute a program that was replaced.
         needs.processes |= self.is_watched() || labels.processes;
+        needs.network |= program.codes.iter().any(|code| code.mechanism.link.packets().is_some());
         let is_perf = |code: &Code| code.mechanism.link.is_event();
         // Functions of programs need an event on each CPU that reports mappings.
         needs.events |= program.codes.iter().any(is_perf)
@@ -371,7 +387,7 @@ impl Running {
     }
 
     pub(super) fn down(&self) -> Option<Down> {
-        [&self.down, &self.unloaded, &self.stopped, &self.uncovered]
+        [&self.down, &self.unloaded, &self.displaced, &self.stopped, &self.uncovered]
             .into_iter()
             .find_map(|down| lock(down).clone())
     }

@@ -5,7 +5,7 @@ use super::{
     symbols::{FunctionSymbols, traceable},
 };
 use crate::{
-    container,
+    cgroup, container,
     elf::{self, Binary},
     sys,
 };
@@ -15,7 +15,9 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Place, Site, SiteRequest, Sites, UnknownSymbol, UserFunctions, left_out},
+    attach::{
+        Arch, Functions, LinkLayer, Place, Site, SiteRequest, Sites, UnknownSymbol, UserFunctions, left_out,
+    },
     diagnostic::near,
     glob::{Glob, is_pattern},
     probe::{KernelVersion, Root},
@@ -118,6 +120,27 @@ impl Functions for Kernel {
 
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {
         container::namespace(&self.proc, root)
+    }
+
+    fn interface(&self, name: &str) -> Result<LinkLayer, Missing> {
+        match sys::interface(name) {
+            Ok(interface) if interface.is_ethernet => Ok(LinkLayer::Ethernet),
+            Ok(_) => Ok(LinkLayer::None),
+            Err(error) if sys::errno(&error) == Some(libc::ENODEV) => Err(Missing {
+                message: format!("there is no network interface `{name}`"),
+                hint: Some(
+                    "`ip link` shows which there are; in a pod, those of the host need `hostNetwork: true`"
+                        .into(),
+                ),
+            }),
+            Err(error) => {
+                Err(Missing { message: format!("network interface `{name}`: {error}"), hint: None })
+            }
+        }
+    }
+
+    fn cgroup(&self, path: &str) -> Result<(), Missing> {
+        cgroup::directory(&self.proc, path).map(drop)
     }
 }
 

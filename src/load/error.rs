@@ -71,13 +71,15 @@ impl LoadError {
         if refusal::is_verifiers(&error, &log) {
             return Self::Verifier { at, error, log };
         }
-        let message = refused(&error, RefusedObject::Program);
+        let asked = if sees_packets(code) { RefusedObject::Packets } else { RefusedObject::Program };
+        let message = refused(&error, asked);
         Self::Program { at, action: "loaded", message }
     }
 
     /// The error of an attach point at which a program could not be attached.
     pub(super) fn not_attached(code: &Code, error: &(dyn Error + 'static)) -> Self {
-        let mut message = refused(error, RefusedObject::Event);
+        let asked = if sees_packets(code) { RefusedObject::Packets } else { RefusedObject::Event };
+        let mut message = refused(error, asked);
         if PerfEvent::of(&code.at).is_some_and(|event| event.family.is_of_processor) {
             message.push_str("; not every processor counts this, and few virtual machines do");
         }
@@ -113,6 +115,10 @@ impl LoadError {
         };
         Down { cause, message: self.to_string() }
     }
+}
+
+fn sees_packets(code: &Code) -> bool {
+    code.mechanism.link.packets().is_some()
 }
 
 /// Makes the error of a code whose program was not loaded.

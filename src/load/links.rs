@@ -5,20 +5,21 @@ use super::{
     cpus::Cpus,
     files::{File, is_user},
     functions::{FunctionLinks, are_several},
+    packets::{Look, Packets},
     single::Single,
     usdt::Usdt,
 };
 use crate::{
     kernel::Kernel,
     lock::lock,
-    status::ProgramStatus,
+    status::{Cause, Down, ProgramStatus},
     sys::{self, ProgInfo},
 };
 use std::{
     collections::HashMap,
     io,
     os::fd::BorrowedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -66,6 +67,8 @@ enum Link {
     Functions(FunctionLinks),
     /// USDT probes: places in a user program.
     Usdt(Usdt),
+    /// Packets at an interface or of a cgroup.
+    Packets(Packets),
 }
 
 impl Loaded {
@@ -85,6 +88,7 @@ impl Loaded {
             (Kind::Tracepoint, None) if are_several(code) => {
                 Link::Functions(FunctionLinks::load(code, maps)?)
             }
+            (Kind::Packets(_), None) => Link::Packets(Packets::load(code, maps)?),
             (Kind::CpuEvents, None) => Link::Cpus(Cpus::load(code, maps)?),
             (Kind::RawTracepoint | Kind::Tracing(_) | Kind::Walk(_) | Kind::Tracepoint, None) => {
                 Link::Single(Single::load(code, maps, types)?)
@@ -106,6 +110,7 @@ impl Loaded {
         match (&mut self.link, &file) {
             (Link::Single(single), _) => single.attach(&self.code, kernel)?,
             (Link::Cpus(cpus), _) => cpus.attach(&self.code, kernel)?,
+            (Link::Packets(packets), _) => packets.attach(&self.code, kernel.proc())?,
             (Link::Functions(functions), _) => functions.attach(&self.code, maps, kernel)?,
             (Link::Usdt(usdt), Some(file)) => usdt.attach(&self.code, file)?,
             (Link::Usdt(_), None) => {
@@ -126,7 +131,7 @@ impl Loaded {
         match &self.link {
             Link::Functions(functions) => functions.detach(),
             Link::Usdt(usdt) => usdt.detach(),
-            Link::Single(_) | Link::Cpus(_) => {
+            Link::Single(_) | Link::Cpus(_) | Link::Packets(_) => {
                 unreachable!("`{}` is in no file: this is a bug in tapster", self.code.at)
             }
         }
@@ -139,6 +144,7 @@ impl Loaded {
             Link::Cpus(cpus) => Some(cpus.program()),
             Link::Functions(functions) => functions.programs().next(),
             Link::Usdt(usdt) => Some(usdt.program()),
+            Link::Packets(packets) => Some(packets.program()),
         }
     }
 
@@ -146,7 +152,7 @@ impl Loaded {
     fn info(&self) -> ProgInfo {
         match &self.link {
             Link::Functions(functions) => functions.info(),
-            Link::Single(_) | Link::Cpus(_) | Link::Usdt(_) => {
+            Link::Single(_) | Link::Cpus(_) | Link::Usdt(_) | Link::Packets(_) => {
                 self.program().and_then(|program| sys::prog_info(program).ok()).unwrap_or_default()
             }
         }
@@ -155,7 +161,7 @@ impl Loaded {
     fn functions(&self) -> Option<&FunctionLinks> {
         match &self.link {
             Link::Functions(functions) => Some(functions),
-            Link::Single(_) | Link::Cpus(_) | Link::Usdt(_) => None,
+            Link::Single(_) | Link::Cpus(_) | Link::Usdt(_) | Link::Packets(_) => None,
         }
     }
 
@@ -305,7 +311,7 @@ impl ProgramLinks {
         self.all().iter().filter(|loaded| is_user(&loaded.code)).any(|loaded| match &loaded.link {
             Link::Functions(functions) => functions.are_events(),
             Link::Usdt(usdt) => usdt.are_events(),
-            Link::Single(_) | Link::Cpus(_) => false,
+            Link::Single(_) | Link::Cpus(_) | Link::Packets(_) => false,
         })
     }
 
@@ -313,7 +319,7 @@ impl ProgramLinks {
     pub(super) fn walk(&self) -> io::Result<()> {
         self.all().iter().try_for_each(|loaded| match &loaded.link {
             Link::Single(single) => single.walk(),
-            Link::Cpus(_) | Link::Functions(_) | Link::Usdt(_) => Ok(()),
+            Link::Cpus(_) | Link::Functions(_) | Link::Usdt(_) | Link::Packets(_) => Ok(()),
         })
     }
 
@@ -336,6 +342,26 @@ impl ProgramLinks {
         cpus.sort_unstable();
         cpus.dedup();
         (cpus, refused)
+    }
+
+    /// Attaches programs for packets to interfaces and cgroups that have their names now. Returns to how many, and the first that
+    /// is not attached.
+    pub(super) fn follow_packets(&self, proc: &Path) -> (u64, Option<Down>) {
+        let (mut attached, mut down) = (0, None);
+        for loaded in self.all() {
+            let Link::Packets(packets) = &loaded.link else { continue };
+            let why = match packets.follow(&loaded.code, proc) {
+                Look::Same => continue,
+                Look::Attached => {
+                    attached += 1;
+                    continue;
+                }
+                Look::Gone(message) => Down { cause: Cause::Waiting, message },
+                Look::Refused(error) => error.down(),
+            };
+            down.get_or_insert(why);
+        }
+        (attached, down)
     }
 
     /// Whether any is at functions in kernel modules, which come and go.

@@ -9,14 +9,19 @@ mod files;
 mod functions;
 mod links;
 mod maps;
+mod packets;
 pub mod places;
 pub mod refusal;
 mod single;
 mod usdt;
 
 pub use error::LoadError;
+pub use packets::is_there;
 
-use crate::{kernel::Kernel, status::ProgramStatus};
+use crate::{
+    kernel::Kernel,
+    status::{Down, ProgramStatus},
+};
 use files::ExecutableLookup;
 use links::ProgramLinks;
 use maps::Maps;
@@ -90,6 +95,12 @@ impl Attached {
     /// CPUs, and the first error if some were refused.
     pub fn follow_cpus(&self, online: &[u32]) -> (Vec<u32>, Option<LoadError>) {
         self.links.follow_cpus(online)
+    }
+
+    /// Attaches to network interfaces and cgroups that have the names of its attach points now. Returns to how many, and why it
+    /// is not attached to all.
+    pub fn follow_packets(&self, proc: &Path) -> (u64, Option<Down>) {
+        self.links.follow_packets(proc)
     }
 
     /// Whether it is attached to functions in kernel modules, which come and go.

@@ -5,7 +5,7 @@ use crate::{
     cgroup::memory_limit,
     sys::{
         self, Capabilities,
-        Capability::{self, Bpf, Perfmon, SysAdmin, SysResource},
+        Capability::{self, Bpf, NetAdmin, Perfmon, SysAdmin, SysResource},
     },
 };
 use std::{error::Error, fs, io, path::Path};
@@ -22,6 +22,8 @@ pub enum RefusedObject {
     UserProbe,
     /// Another link or event.
     Event,
+    /// A program that sees packets, or its link.
+    Packets,
 }
 
 /// The limits and settings of the kernel and of this process.
@@ -99,6 +101,8 @@ impl HostLimits {
             (libc::EPERM, RefusedObject::Program) => Some(self.lacks(&[Bpf, Perfmon]).unwrap_or_else(|| {
                 "this kernel does not do it, or a filter of system calls refuses `bpf`".into()
             })),
+            (libc::EPERM, RefusedObject::Packets) => Some(self.lacks(&[Bpf, Perfmon, NetAdmin]).unwrap_or_else(filtered)),
+            (libc::EBUSY | libc::EEXIST, RefusedObject::Packets) => Some(TAKEN.into()),
             (libc::EPERM | libc::EACCES, RefusedObject::UserProbe) if !self.capabilities.has(SysAdmin) => Some(
                 "this kernel asks CAP_SYS_ADMIN for it (the fix of CVE-2025-38466), which this process lacks; it may have been \
                  given up after the start (`--capabilities.keep`)"
@@ -115,6 +119,10 @@ impl HostLimits {
         }
     }
 }
+
+/// Only of XDP an interface has one program.
+const TAKEN: &str = "another XDP program is at this interface, which has one at a time, and tapster does not take its place: `bpftool net` \
+                     shows it; `tc:INTERFACE:ingress` counts what that program lets through";
 
 fn filtered() -> String {
     "a filter of system calls refuses `bpf`, as those of older container runtimes do".into()
@@ -192,6 +200,14 @@ mod tests {
                 Some("a filter of system calls or a security module"),
             ),
             (own((6, 1), admin), libc::EINVAL, RefusedObject::Map, None),
+            (
+                own((6, 1), bpf | perfmon),
+                libc::EPERM,
+                RefusedObject::Packets,
+                Some("this process lacks CAP_NET_ADMIN,"),
+            ),
+            (own((6, 1), admin), libc::EBUSY, RefusedObject::Packets, Some("another XDP program is at this")),
+            (own((6, 1), admin), libc::EBUSY, RefusedObject::Event, None),
         ] {
             let found = own.explain(errno, asked);
             match expected {

@@ -44,7 +44,10 @@ impl Single {
             LinkKind::Tracing(tracing) | LinkKind::Walk(tracing) => typed(code, tracing, types)?,
             LinkKind::Tracepoint => ProgramKind::Tracepoint,
             LinkKind::RawTracepoint => ProgramKind::RawTracepoint,
-            LinkKind::CpuEvents | LinkKind::KernelProbe { .. } | LinkKind::UserProbe { .. } => several(code),
+            LinkKind::CpuEvents
+            | LinkKind::KernelProbe { .. }
+            | LinkKind::UserProbe { .. }
+            | LinkKind::Packets(_) => several(code),
         };
         let program = sys::load_program(&code.name, kind, &code.assembled.insns, maps);
         Ok(Self { held: None, program: program.map_err(not_loaded(code))? })
@@ -61,7 +64,10 @@ impl Single {
                 .map(SingleLink::Link),
             LinkKind::Tracing(_) => sys::attach_tracing(program).map(SingleLink::Link),
             LinkKind::Walk(_) => sys::attach_walk(program).map(SingleLink::Walk),
-            LinkKind::CpuEvents | LinkKind::KernelProbe { .. } | LinkKind::UserProbe { .. } => several(code),
+            LinkKind::CpuEvents
+            | LinkKind::KernelProbe { .. }
+            | LinkKind::UserProbe { .. }
+            | LinkKind::Packets(_) => several(code),
         };
         self.held = Some(held.map_err(|error| LoadError::not_attached(code, &error))?);
         Ok(())
@@ -81,7 +87,7 @@ impl Single {
 }
 
 fn several(code: &Code) -> ! {
-    unreachable!("`{}` has more than one link: this is a bug in tapster", code.at)
+    unreachable!("`{}` has a link of another kind: this is a bug in tapster", code.at)
 }
 
 /// The kind of a program that names its own target.

@@ -38,6 +38,8 @@ pub struct Needs {
     pub mapper: bool,
     /// Names of users and of PCI devices, in files below the host's root.
     pub root: bool,
+    /// Attaching to network interfaces and cgroups that come later.
+    pub network: bool,
 }
 
 /// The rights to give up and to keep.
@@ -146,6 +148,9 @@ impl Needs {
         if self.symbols {
             needed.push(Capability::CAP_SYSLOG);
         }
+        if self.network {
+            needed.push(Capability::CAP_NET_ADMIN);
+        }
         if self.mapper || self.programs || self.events && is_paranoid() {
             needed.push(Capability::CAP_SYS_ADMIN);
         }
@@ -170,6 +175,7 @@ mod tests {
         assert_eq!(names(Needs::default()), least);
         assert!(names(Needs { mapper: true, ..Needs::default() }).contains(&Capability::CAP_SYS_ADMIN));
         assert!(names(Needs { programs: true, ..Needs::default() }).contains(&Capability::CAP_SYS_ADMIN));
+        assert!(names(Needs { network: true, ..Needs::default() }).contains(&Capability::CAP_NET_ADMIN));
         let all = Needs { processes: true, symbols: true, ..Needs::default() };
         assert!(
             names(all.clone()).contains(&Capability::CAP_SYS_PTRACE)

@@ -8,7 +8,7 @@ use std::{
     io::{self, Read},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
-use tapster_ebpf::usdt::UsdtSite;
+use tapster_ebpf::{point::PacketHook, usdt::UsdtSite};
 
 /// `BPF_TRACE_ITER`
 const TRACE_ITER: u32 = 28;
@@ -23,6 +23,8 @@ pub(super) const UPROBE_MULTI: u32 = 48;
 const AT_RETURN: u8 = 1;
 /// `BPF_PERF_EVENT`
 const PERF_EVENT: u32 = 41;
+/// `BPF_F_BEFORE`
+const BEFORE: u32 = 1 << 3;
 /// The file with the type number of kprobes as perf events, 4.17; it differs between kernels. The next one is for uprobes.
 const KPROBE_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
@@ -379,6 +381,37 @@ pub fn attach_raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result
     let mut attributes = RawTracepoint { name: name.as_ptr() as u64, program: bpf::number(program), pad: 0 };
     // SAFETY: the kernel reads a string; the command makes a descriptor.
     Ok(unsafe { bpf::bpf_fd(BpfCommand::RawTracepointOpen, &mut attributes) }?)
+}
+
+/// Where packets are seen.
+#[derive(Clone, Copy, Debug)]
+pub enum PacketPlace<'a> {
+    /// A network interface, by its number.
+    Interface(u32),
+    /// A cgroup, by its open directory.
+    Cgroup(BorrowedFd<'a>),
+}
+
+/// Attaches a program to packets, beside those that are there; the kernel refuses it where there is room for one only, and that is
+/// taken (`EBUSY`, `EEXIST`). It is detached when the descriptor is closed.
+pub fn attach_packets(
+    program: BorrowedFd<'_>,
+    hook: PacketHook,
+    place: PacketPlace<'_>,
+) -> io::Result<OwnedFd> {
+    let mut attributes = PerfLink {
+        program: bpf::number(program),
+        event: match place {
+            PacketPlace::Interface(index) => index,
+            PacketPlace::Cgroup(directory) => bpf::number(directory),
+        },
+        attach_type: hook.attach_type(),
+        // Before others, which may end the way of a packet. XDP has one program, and cgroups run all.
+        flags: if matches!(hook, PacketHook::TcIngress | PacketHook::TcEgress) { BEFORE } else { 0 },
+        ..PerfLink::default()
+    };
+    // SAFETY: no addresses, and the command makes a descriptor.
+    Ok(unsafe { bpf::bpf_fd(BpfCommand::LinkCreate, &mut attributes) }?)
 }
 
 /// Attaches a program to a walk over objects, which it names by a BTF type, 5.8. It runs when the link is [walked](walk).

@@ -8,6 +8,8 @@ use std::{fmt, fs, io, path::Path};
 pub enum Capability {
     /// Read files whatever their permissions say: tracefs.
     DacReadSearch = 2,
+    /// Attach to network interfaces, and to what sockets of a cgroup send and receive.
+    NetAdmin = 12,
     /// Everything; before 5.8 also what the finer capabilities below allow.
     SysAdmin = 21,
     /// Exceed resource limits: locked memory for maps before 5.11.
@@ -24,6 +26,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
+            Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysResource => "CAP_SYS_RESOURCE",
             Self::Syslog => "CAP_SYSLOG",

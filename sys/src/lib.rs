@@ -20,6 +20,7 @@ mod map;
 mod mapped;
 mod mapping;
 mod memory;
+mod network;
 mod poll;
 mod process;
 mod program;
@@ -30,9 +31,9 @@ mod tests;
 
 pub use access::{effective_user, has_access_list, is_read_only};
 pub use attach::{
-    Ends, KernelFunctions, SYS_UPROBE, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie,
-    attach_raw_tracepoint, attach_site, attach_tracing, attach_uprobes, attach_usdt, attach_walk,
-    has_kprobe_multi, has_uprobe_call, has_uprobe_multi, walk,
+    Ends, KernelFunctions, PacketPlace, SYS_UPROBE, Spot, attach_kprobes, attach_packets, attach_probe,
+    attach_probe_with_cookie, attach_raw_tracepoint, attach_site, attach_tracing, attach_uprobes,
+    attach_usdt, attach_walk, has_kprobe_multi, has_uprobe_call, has_uprobe_multi, walk,
 };
 pub use bpf::errno;
 pub use btf::{BtfBytes, read_btf};
@@ -51,6 +52,7 @@ pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
 pub use mapped::{Mapped, MappedFile, Mappings, MappingsWaiter};
 pub use memory::{lift_memlock, map_memory, release_memory};
+pub use network::{Interface, interface};
 pub use poll::is_writable;
 pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal, send_signal_to_thread};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};

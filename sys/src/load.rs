@@ -7,12 +7,16 @@ use std::{
 };
 use tapster_ebpf::{
     insn::{EncodedInsn, Insn},
+    point::PacketHook,
     program::{MapDef, MapKind},
 };
 
 /// Bytes for the verifier's log, first and second attempt. The refusal is at its end; the second size, the most that kernels
 /// before 5.10 accept, is enough for that. Since 6.4 the kernel keeps the end of a longer log.
 const LOG_BYTES: [usize; 2] = [1 << 20, (1 << 24) - 1];
+/// `BPF_F_XDP_HAS_FRAGS`: the program reads packets only by helpers, which also find what is behind the first page. Without it
+/// drivers refuse the program where packets may be longer, 5.18.
+const XDP_HAS_FRAGMENTS: u32 = 1 << 5;
 /// Helpers that read memory require a GPL-compatible licence.
 const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 
@@ -89,6 +93,8 @@ pub enum ProgramKind {
     Tracepoint,
     /// Perf events of CPUs, 4.9.
     PerfEvent,
+    /// Packets at this hook.
+    Packets(PacketHook),
     /// A type of the kernel's BTF that stands for the target, 5.5.
     Tracing {
         /// `BPF_PROG_TYPE_…`
@@ -111,7 +117,16 @@ impl ProgramKind {
             Self::RawTracepoint => (17, 0),
             Self::Tracepoint => (5, 0),
             Self::PerfEvent => (7, 0),
+            Self::Packets(hook) => (hook.program_type(), hook.attach_type()),
             Self::Tracing { program, attach, .. } => (program, attach),
+        }
+    }
+
+    /// `prog_flags`
+    fn flags(self) -> u32 {
+        match self {
+            Self::Packets(PacketHook::Xdp) => XDP_HAS_FRAGMENTS,
+            _ => 0,
         }
     }
 
@@ -241,6 +256,7 @@ pub(super) fn load_with_logs(
         license: LICENSE.as_ptr() as u64,
         expected_attach_type,
         attach_btf_id: kind.btf_id(),
+        flags: kind.flags(),
         ..ProgramLoad::default()
     };
     // Fifteen bytes and a NUL; the kernel refuses other characters.

@@ -1,24 +1,29 @@
 //! Attach kinds: the form of each, the arguments of its attach points and how they are read, the rights of its programs and
 //! the link that they need. Each kind or pair of kinds has one file, and each kind one line in [`KINDS`].
 
+mod cgroup_skb;
 mod function;
 mod iter;
 mod kprobe;
+mod packet;
 mod perf;
 mod prototype;
 mod rawtracepoint;
+mod tc;
 mod tracepoint;
 mod usdt;
 mod user;
+mod xdp;
 
 pub use crate::{
     arch::Arch,
     missing::{Missing, UnknownSymbol},
     site::{Place, Site, SiteRequest, Sites, UserFunctions, left_out},
-    target::{Functions, Target},
+    target::{Functions, LinkLayer, Target},
 };
 pub use function::{Signature, signature};
 pub use iter::{objects, point as objects_of};
+pub use packet::points as packets_at;
 pub use perf::{EventFamily, EventName, FAMILIES, PerfEvent};
 pub use rawtracepoint::{is_listed, point as raw_tracepoint};
 pub use tracepoint::point as tracepoint;
@@ -66,6 +71,9 @@ pub static KINDS: &[&Description] = &[
     &perf::SOFTWARE,
     &perf::HARDWARE,
     &iter::ITER,
+    &xdp::XDP,
+    &tc::TC,
+    &cgroup_skb::CGROUP_SKB,
 ];
 
 impl fmt::Debug for Description {
@@ -112,7 +120,7 @@ pub fn parse(text: &str) -> Result<AttachPoint, PointRefusal> {
     match rest.and_then(description.parse) {
         Some(parts) => parts.map(|parts| AttachPoint::new(kind, parts)),
         None => {
-            let article = if kind.name.starts_with('i') { "an" } else { "a" };
+            let article = if kind.name.starts_with(['i', 'x']) { "an" } else { "a" };
             Err((format!("`{text}` is not {article} {}", kind.name), format!("write {}", kind.form)))
         }
     }
@@ -202,6 +210,9 @@ pub struct Resolved {
     pub condition: Option<Typed>,
     /// The goroutine of the call, which is part of the key if `frame` is.
     pub goroutine: Option<Typed>,
+    /// What several arguments are computed from: named expressions of the event, before those of the probe. Each is computed
+    /// once.
+    pub lets: Vec<(String, Typed)>,
 }
 
 impl Resolved {
@@ -233,6 +244,7 @@ impl Resolved {
             named: Vec::new(),
             condition: None,
             goroutine: None,
+            lets: Vec::new(),
         }
     }
 }
@@ -353,6 +365,9 @@ mod tests {
             "interval:ms:500",
             "software:page-faults:1",
             "iter:task_file",
+            "xdp:eth0.12",
+            "tc:br-0:egress",
+            "cgroup_skb:/kubepods.slice/cri:ab.scope:ingress",
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
@@ -377,6 +392,20 @@ mod tests {
                 "`rawtracepoint:sched:sched_*` is a pattern, and a rawtracepoint takes one name",
                 "write tracepoint:sched:sched_*",
             ),
+            ("xdp:eth0:ingress", "`xdp:eth0:ingress` is not an xdp", "write xdp:INTERFACE"),
+            ("xdp:an_interface_of_16", "`xdp:an_interface_of_16` is not an xdp", "write xdp:INTERFACE"),
+            ("tc:eth0", "`tc:eth0` is not a tc", "write tc:INTERFACE:ingress|egress"),
+            (
+                "tc:eth0:in",
+                "`tc` has no direction `in`",
+                "write `tc:eth0:ingress` for what is received, `tc:eth0:egress` for what is sent",
+            ),
+            (
+                "cgroup_skb:a:egress",
+                "`a` is no path of a cgroup",
+                "begin with / at the root of the hierarchy: `cgroup_skb:/a:egress`",
+            ),
+            ("cgroup_skb:/../a:egress", "`/../a` is no path of a cgroup", "write it without `..`"),
             ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
             (
                 "tracepoint:a:../x",

@@ -43,6 +43,10 @@ impl Scope<'_> {
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
+        if matches!(name, "kstack" | "ustack" | "traced") && self.resolved.mechanism.link.packets().is_some()
+        {
+            return Err(self.of_task(expression, expr.span.clone(), name));
+        }
         match (name, arguments) {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
             ("cgroup_matches", _) => self.cgroup_matches(expression, expr, arguments),

@@ -76,7 +76,7 @@ impl Scope<'_> {
                     Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => {
                         AccessMode::Kernel
                     }
-                    _ => AccessMode::Auto,
+                    _ => self.memory(),
                 };
                 let ty = Type::Pointer { to, access };
                 // A node's type says how its value is cut: that of a number stays below the cast.

@@ -3,7 +3,7 @@
 use super::{
     Checker, MAX_KEY, common,
     family::with_process,
-    scope::{SavedValue, Scope, is_reserved},
+    scope::{NamedExpression, SavedValue, Scope, is_reserved},
     text::argument,
 };
 use crate::{
@@ -278,6 +278,7 @@ impl Checker<'_> {
             states: self.states,
         };
         let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
+        scope.lets.extend(resolved.lets.iter().map(NamedExpression::of_event));
         for (name, expression) in declared.iter() {
             let named = scope.named(&name.value, expression);
             match &named.value {
@@ -459,6 +460,8 @@ impl Checker<'_> {
                 Type::Pointer { to, access: AccessMode::Direct } => {
                     Type::Pointer { to, access: AccessMode::Kernel }
                 }
+                // It is a place in this packet only.
+                Type::Pointer { access: AccessMode::Packet, .. } => Type::U64,
                 ty => ty,
             };
             let longest = scope.longest(&value);

@@ -3,7 +3,7 @@
 use super::{
     expression::number,
     scope::{Lvalue, Operand, Problems, Scope},
-    text::{MAX_TEXT, TEXT_CAPACITY},
+    text::{BYTES, MAX_TEXT, NO_TEXT, TEXT_CAPACITY},
 };
 use crate::{
     btf::{Access, Btf, BtfKind, TypeId, direct_access},
@@ -176,11 +176,7 @@ impl Scope<'_> {
         let Some(constant) = constant else {
             // The verifier allows no variable offset from a typed pointer, so the address becomes a number.
             let to = btf.strip(place.type_id);
-            let access = if matches!(place.base.ty, Type::Pointer { access: AccessMode::Auto, .. }) {
-                AccessMode::Auto
-            } else {
-                AccessMode::Kernel
-            };
+            let access = helper_access(&place.base.ty);
             let start = Typed::new(
                 TypedKind::Binary(
                     BinaryOperator::Add,
@@ -251,6 +247,9 @@ impl Scope<'_> {
                 if btf.kind(element) == BtfKind::Int && btf.size(element) == Some(1) {
                     // The compiler's name: `u8` is another one's, of bytes that may be anything.
                     if btf.name(element) == "char" {
+                        if helper_access(&place.base.ty) == AccessMode::Packet {
+                            return refuse(NO_TEXT.into(), BYTES);
+                        }
                         return Ok(text_array(place, offset, count));
                     }
                     let hint = format!("index it, or write str({expr}) if it is a text that ends with a NUL");
@@ -302,6 +301,7 @@ fn tracked_access(btf: &Btf, base: &Type, offset: i64, size: u32) -> Option<Acce
 pub(super) fn helper_access(base: &Type) -> AccessMode {
     match base {
         Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
+        Type::Pointer { access: AccessMode::Packet, .. } => AccessMode::Packet,
         Type::Pointer { access: AccessMode::Auto, .. }
         | Type::Int { .. }
         | Type::Text { .. }
@@ -329,6 +329,8 @@ fn load_pointer(btf: &Btf, place: &Lvalue, offset: i32, id: TypeId) -> Typed {
     let access = if tracked { AccessMode::Direct } else { helper_access(&place.base.ty) };
     let behind = if tracked {
         AccessMode::Direct
+    } else if access == AccessMode::Packet {
+        access
     } else if btf.kind(to).is_composite() && !btf.has_tag(declared, "user") {
         access
     } else {

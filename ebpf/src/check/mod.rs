@@ -10,6 +10,7 @@ mod expression;
 mod family;
 mod lvalue;
 mod meeting;
+mod packet;
 mod part;
 mod pattern;
 mod program_memory;
@@ -317,6 +318,7 @@ impl Checker<'_> {
         self.state_meetings(&notes);
         let mut events: Vec<TypedEvent> = notes.into_iter().map(|(_, typed)| typed).collect();
         self.walks(&events);
+        self.packets(&events);
         let of_task = probe.states.iter().position(|state| state.per == StateScope::Task);
         let task_storage =
             of_task.is_some() && self.target.kernel >= TASK_STORAGE && self.target.btf.is_some();

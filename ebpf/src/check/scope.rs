@@ -6,7 +6,7 @@ use crate::{
     btf::{Btf, BtfKind, TypeId},
     diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
-    point::LinkKind,
+    point::{LinkKind, PacketHook},
     probe::Expression,
     target::Target,
     typed::{AccessMode, Builtin, Type, Typed, TypedKind},
@@ -63,6 +63,10 @@ const NAMES: [&str; 21] = [
     "tracing",
 ];
 
+/// Names of what belongs to the task that runs.
+const OF_TASK: [&str; 10] =
+    ["pid", "tid", "uid", "gid", "comm", "cgroup", "curtask", "kstack", "ustack", "traced"];
+
 /// An operand of an expression, before it is loaded.
 #[derive(Clone, Debug)]
 pub(super) enum Operand {
@@ -109,6 +113,11 @@ pub(super) struct NamedExpression {
 }
 
 impl NamedExpression {
+    /// What arguments of an event are computed from, by a name that nobody can write.
+    pub(super) fn of_event((name, value): &(String, Typed)) -> Self {
+        Self { name: name.clone(), value: Ok(value.clone()), place: None }
+    }
+
     /// Whether it has a meaning at the event.
     pub(super) fn is_known(&self) -> bool {
         self.value.is_ok() || self.place.is_some()
@@ -147,6 +156,12 @@ impl<'a> Scope<'a> {
             problems[0].diagnostic.lacks_types = true;
             problems
         })
+    }
+
+    /// How memory is read behind an address that is only a number.
+    pub(super) fn memory(&self) -> AccessMode {
+        // Of a packet there is nothing else.
+        if self.resolved.mechanism.link.packets().is_some() { AccessMode::Packet } else { AccessMode::Auto }
     }
 
     pub(super) fn problem(
@@ -191,6 +206,9 @@ impl<'a> Scope<'a> {
                 return Ok(Operand::Value(typed.clone()));
             }
             return Ok(Operand::Value(Typed { kind: TypedKind::Let(index), ..typed.clone() }));
+        }
+        if self.resolved.mechanism.link.packets().is_some() && OF_TASK.contains(&name) {
+            return Err(self.of_task(expression, expr.span.clone(), name));
         }
         let value = match name {
             "pid" => Typed::new(TypedKind::Builtin(Builtin::Pid), Type::U32),
@@ -248,6 +266,23 @@ impl<'a> Scope<'a> {
             _ => return self.other_name(expression, expr, name),
         };
         Ok(Operand::Value(value))
+    }
+
+    /// The error for what belongs to the task that runs, at an event that is of no task.
+    pub(super) fn of_task(&self, expression: &Expression, span: Range<usize>, name: &str) -> Problems {
+        let message = format!("`{name}` is of the task that runs, and a packet at `{}` is of none", self.at);
+        let hint = match (name, self.resolved.mechanism.link.packets()) {
+            ("cgroup", Some(PacketHook::Xdp)) | (_, None) => None,
+            ("cgroup", Some(_)) => Some("the cgroup of its socket is `args.cgroup`".to_owned()),
+            (_, Some(PacketHook::CgroupIngress | PacketHook::CgroupEgress)) => Some(
+                "the cgroup of its socket is `args.cgroup`, of which the decoder `pod` makes a pod"
+                    .to_owned(),
+            ),
+            (_, Some(_)) => {
+                Some("whom it is of shows at `cgroup_skb:/:ingress` and `cgroup_skb:/:egress`".to_owned())
+            }
+        };
+        self.problem(expression, span, message, hint)
     }
 
     /// `func`, `tracepoint`

@@ -314,6 +314,8 @@ impl Checker<'_> {
                     Type::Pointer { to, access: AccessMode::Direct } => {
                         Type::Pointer { to, access: AccessMode::Kernel }
                     }
+                    // It is a place in this packet only.
+                    Type::Pointer { access: AccessMode::Packet, .. } => Type::U64,
                     ty => ty,
                 };
                 let is_time = (!matches!(value.kind, TypedKind::Constant(_))).then_some(value.is_time);

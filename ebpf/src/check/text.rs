@@ -12,6 +12,9 @@ pub(super) const TEXT_CAPACITY: u32 = 64;
 pub(super) const MAX_TEXT: u32 = 256;
 /// Most bytes of the name of a task, without the NUL.
 const COMM: u32 = 15;
+/// What is said of texts in packets: nothing there says where they end.
+pub(super) const NO_TEXT: &str = "a packet has bytes, and no texts that end with a NUL";
+pub(super) const BYTES: &str = "so many bytes are `bytes(POINTER, 16)`, one of them `*(u8 *)POINTER`";
 /// Most parts of an expression that are visited to find its greatest length.
 const MOST_PARTS: u32 = 1000;
 
@@ -35,6 +38,16 @@ impl Scope<'_> {
             }
             Operand::Array { .. } => self.value(expression, from)?,
         };
+        let is_packet = match (&base.kind, &base.ty) {
+            (TypedKind::TextAt { access, .. }, _) | (_, Type::Pointer { access, .. }) => {
+                *access == AccessMode::Packet
+            }
+            (_, Type::Int { .. }) => self.memory() == AccessMode::Packet,
+            _ => false,
+        };
+        if is_packet {
+            return Err(self.problem(expression, from.span.clone(), NO_TEXT, Some(BYTES.into())));
+        }
         let access = match base.ty {
             Type::Text { .. } => {
                 return Ok(match size {

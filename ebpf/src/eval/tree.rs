@@ -6,7 +6,8 @@
 use super::StateValues;
 use crate::{
     typed::{
-        AccessMode, BinaryOperator, Builtin, CgroupTest, MOST_WORDS, Type, Typed, TypedKind, UnaryOperator,
+        AccessMode, BinaryOperator, Builtin, CgroupTest, MOST_WORDS, PACKET, Type, Typed, TypedKind,
+        UnaryOperator,
     },
     vm::{Environment, Memory},
 };
@@ -197,6 +198,7 @@ impl Evaluation<'_> {
             | TypedKind::WordsBetween { .. }
             | TypedKind::WordsOf { .. }
             | TypedKind::Words(_)
+            | TypedKind::MappedAt { .. }
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => 0,
         }
@@ -236,6 +238,13 @@ impl Evaluation<'_> {
             TypedKind::Words(words) => {
                 words.iter().flat_map(|word| self.value(word).number().to_le_bytes()).collect()
             }
+            TypedKind::MappedAt { base, access } => match self.value(base).number() {
+                0 => Vec::new(),
+                address => {
+                    let own = self.read(*access, address, 0, 4).unwrap_or_default();
+                    [[0; 10].as_slice(), &[0xff; 2], &own].concat()
+                }
+            },
             TypedKind::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
                 field[..field.len().saturating_sub(1)].to_vec()
@@ -268,7 +277,8 @@ impl Evaluation<'_> {
     }
 
     fn builtin(&self, builtin: Builtin) -> u64 {
-        let Environment { pid_tgid, uid_gid, cpu, ktime_ns, cgroup_id, task, .. } = self.event.machine;
+        let Environment { pid_tgid, uid_gid, cpu, ktime_ns, cgroup_id, task, packet, packet_cgroup, .. } =
+            self.event.machine;
         match builtin {
             Builtin::Pid => pid_tgid >> 32,
             Builtin::Tid => pid_tgid & 0xffff_ffff,
@@ -278,6 +288,8 @@ impl Evaluation<'_> {
             Builtin::Nsecs => *ktime_ns,
             Builtin::Cgroup => *cgroup_id,
             Builtin::Task => *task,
+            Builtin::PacketLength => u64::try_from(packet.len()).unwrap_or(u64::MAX),
+            Builtin::PacketCgroup => *packet_cgroup,
         }
     }
 
@@ -310,12 +322,20 @@ impl Evaluation<'_> {
         match access {
             // The upper half of the addresses is the kernel's.
             AccessMode::Auto if address.cast_signed() >= 0 => &self.event.machine.user,
-            AccessMode::Auto | AccessMode::Direct | AccessMode::Kernel => &self.event.machine.kernel,
+            AccessMode::Auto | AccessMode::Direct | AccessMode::Kernel | AccessMode::Packet => {
+                &self.event.machine.kernel
+            }
         }
     }
 
     fn read(&self, access: AccessMode, address: u64, offset: i32, size: u32) -> Option<Vec<u8>> {
         let address = address.wrapping_add_signed(offset.into());
+        if access == AccessMode::Packet {
+            // Helpers take 32 bits of it.
+            let low = address.wrapping_sub(PACKET.into()) & u64::from(u32::MAX);
+            let from = usize::try_from(low).ok()?;
+            return self.event.machine.packet.get(from..from.checked_add(length(size))?).map(<[u8]>::to_vec);
+        }
         let memory = self.memory(access, address);
         (0..u64::from(size)).map(|index| byte(memory, address.checked_add(index)?)).collect()
     }

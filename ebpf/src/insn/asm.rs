@@ -80,6 +80,10 @@ impl Helper {
             Self::TaskStorageGet => "task_storage_get",
             Self::TaskBtf => "get_current_task_btf",
             Self::AttachCookie => "get_attach_cookie",
+            Self::SkbLoadBytes => "skb_load_bytes",
+            Self::SkbCgroupId => "skb_cgroup_id",
+            Self::XdpLength => "xdp_get_buff_len",
+            Self::XdpLoadBytes => "xdp_load_bytes",
         }
     }
 }

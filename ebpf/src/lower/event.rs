@@ -354,6 +354,7 @@ fn reads_by_helper(typed: &Typed) -> bool {
         | TypedKind::BytesAt { .. }
         | TypedKind::WordsBetween { .. }
         | TypedKind::WordsOf { .. }
+        | TypedKind::MappedAt { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. }
         | TypedKind::CgroupMatches(_) => true,

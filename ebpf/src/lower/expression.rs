@@ -5,8 +5,12 @@ use crate::{
     eval,
     follow::FOLLOWED,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, R8, Reg, Size, Src},
+    point::PacketHook,
     program::{TRACED, map_named},
-    typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator, unsigned_operation},
+    typed::{
+        AccessMode, BinaryOperator, Builtin, PACKET, Type, Typed, TypedKind, UnaryOperator,
+        unsigned_operation,
+    },
 };
 
 /// Registers of values, by depth.
@@ -24,6 +28,7 @@ fn calls(typed: &Typed) -> bool {
         | TypedKind::BytesAt { .. }
         | TypedKind::WordsBetween { .. }
         | TypedKind::WordsOf { .. }
+        | TypedKind::MappedAt { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. }
         | TypedKind::Number(_)
@@ -140,6 +145,7 @@ impl Lowering<'_> {
             | TypedKind::WordsBetween { .. }
             | TypedKind::WordsOf { .. }
             | TypedKind::Words(_)
+            | TypedKind::MappedAt { .. }
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => self.mov(dst, 0),
         }
@@ -164,6 +170,8 @@ impl Lowering<'_> {
             Builtin::Nsecs => Helper::KtimeNs,
             Builtin::Cgroup => Helper::CgroupId,
             Builtin::Task => Helper::Task,
+            Builtin::PacketLength => Helper::XdpLength,
+            Builtin::PacketCgroup => Helper::SkbCgroupId,
         };
         // One clock reading serves the whole event, so that `nsecs` and `duration` agree.
         if builtin == Builtin::Nsecs
@@ -172,6 +180,9 @@ impl Lowering<'_> {
             self.load_value(dst, now, ty);
             return;
         }
+        if matches!(builtin, Builtin::PacketLength | Builtin::PacketCgroup) {
+            self.mov(R1, CONTEXT);
+        }
         self.call(helper);
         self.mov(dst, R0);
         match builtin {
@@ -179,7 +190,11 @@ impl Lowering<'_> {
             Builtin::Tid | Builtin::Uid | Builtin::Cpu => {
                 self.asm.push(Insn::Alu32(Alu::Mov, dst, Src::Reg(dst)));
             }
-            Builtin::Nsecs | Builtin::Cgroup | Builtin::Task => {}
+            Builtin::Nsecs
+            | Builtin::Cgroup
+            | Builtin::Task
+            | Builtin::PacketLength
+            | Builtin::PacketCgroup => {}
         }
     }
 
@@ -238,6 +253,10 @@ impl Lowering<'_> {
             self.asm.push(Insn::Load(width(size), dst, dst, direct(offset)));
         } else {
             let slot = self.stack.take(8);
+            if access == AccessMode::Packet {
+                // One of the helpers leaves what was there if it fails.
+                self.forget_slot(slot);
+            }
             self.read(slot, size, offset, access, (Helper::ReadKernel, Helper::ReadUser));
             self.asm.push(Insn::Load(width(size), dst, crate::insn::FP, slot));
             self.stack.used -= 8;
@@ -255,6 +274,9 @@ impl Lowering<'_> {
         access: AccessMode,
         helpers: (Helper, Helper),
     ) {
+        if access == AccessMode::Packet {
+            return self.read_packet(slot, size, offset);
+        }
         self.mov(R3, R1);
         if offset != 0 {
             self.alu(Alu::Add, R3, offset);
@@ -278,6 +300,19 @@ impl Lowering<'_> {
         self.asm.place(is_user);
         self.call(user);
         self.asm.place(done);
+    }
+
+    /// Copies from the place of the packet in `r1` plus `offset` to the stack; failures are counted.
+    fn read_packet(&mut self, slot: i16, size: u32, offset: i32) {
+        self.mov(R2, R1);
+        // The helpers take 32 bits.
+        self.alu(Alu::Add, R2, offset.wrapping_sub(immediate(PACKET)));
+        self.mov(R1, CONTEXT);
+        self.stack_address(R3, slot);
+        self.mov(R4, immediate(size));
+        let is_xdp = self.event.mechanism.link.packets() == Some(PacketHook::Xdp);
+        self.call(if is_xdp { Helper::XdpLoadBytes } else { Helper::SkbLoadBytes });
+        self.count_fault();
     }
 
     /// Counts a fault if `r0` is an error; clobbers `r0` and `r1`.

@@ -402,6 +402,7 @@ fn chooses(typed: &Typed) -> bool {
         | TypedKind::BytesAt { .. }
         | TypedKind::WordsBetween { .. }
         | TypedKind::WordsOf { .. }
+        | TypedKind::MappedAt { .. }
         | TypedKind::Extreme(..)
         | TypedKind::Conditional(..)
         | TypedKind::Unary(UnaryOperator::Not, _) => true,

@@ -69,6 +69,16 @@ impl Lowering<'_> {
                     self.store_slot(slot + offset(place * WORD), R1);
                 }
             }
+            TypedKind::MappedAt { base, access } => {
+                self.zero(slot, 0, room);
+                self.eval(base, 0);
+                let end = self.asm.label();
+                self.asm.jump_if(Cond::Eq, R1, 0, end);
+                // Ten zeros, two bytes of ones, then the four of the address.
+                self.store_word(slot, 1, 0xffff_0000);
+                self.read(slot + 12, 4, 0, *access, (Helper::ReadKernel, Helper::ReadUser));
+                self.asm.place(end);
+            }
             TypedKind::TextField { offset: place, size } => {
                 self.zero(slot, 0, room);
                 self.mov(R1, CONTEXT);

@@ -23,6 +23,14 @@ impl Mechanism {
     pub(crate) const fn new(name: &'static str, section: ProgramSection, link: LinkKind) -> Self {
         Self { name, section, link, returns: 0, untried: None }
     }
+
+    /// Makes a mechanism whose programs see packets. What they return is the hook's, and nobody else's to choose.
+    pub(crate) const fn of_packets(name: &'static str, section: &'static str, hook: PacketHook) -> Self {
+        Self {
+            returns: hook.passes_on(),
+            ..Self::new(name, ProgramSection::Plain(section), LinkKind::Packets(hook))
+        }
+    }
 }
 
 /// The section that tells a loader the kind of a program, and its attach point.
@@ -59,6 +67,61 @@ pub enum LinkKind {
         /// Whether it uses the kernel's own return probe.
         at_return: bool,
     },
+    /// Packets that pass an interface or belong to a cgroup. Several programs may be at one place, except with XDP.
+    Packets(PacketHook),
+}
+
+/// A place in the kernel that packets pass. Its programs decide what becomes of them; ours return one constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PacketHook {
+    /// The driver of an interface, before the kernel makes more of a packet than its bytes. Links 5.9, what programs here read
+    /// packets with 5.18.
+    Xdp,
+    /// What an interface receives, by a link to its traffic control (TCX), 6.6.
+    TcIngress,
+    /// What an interface sends, 6.6.
+    TcEgress,
+    /// What sockets of a cgroup receive, 5.7.
+    CgroupIngress,
+    /// What sockets of a cgroup send, 5.7.
+    CgroupEgress,
+}
+
+impl PacketHook {
+    /// The return value with which the packet goes on as it would without the program: `XDP_PASS`; `TCX_NEXT`, so that other
+    /// programs and filters decide; 1, which a cgroup's programs say of what they let through.
+    pub const fn passes_on(self) -> i32 {
+        match self {
+            Self::Xdp => 2,
+            Self::TcIngress | Self::TcEgress => -1,
+            Self::CgroupIngress | Self::CgroupEgress => 1,
+        }
+    }
+
+    /// `enum bpf_prog_type`
+    pub const fn program_type(self) -> u32 {
+        match self {
+            Self::Xdp => 6,
+            Self::TcIngress | Self::TcEgress => 3,
+            Self::CgroupIngress | Self::CgroupEgress => 8,
+        }
+    }
+
+    /// `enum bpf_attach_type`
+    pub const fn attach_type(self) -> u32 {
+        match self {
+            Self::Xdp => 37,
+            Self::TcIngress => 46,
+            Self::TcEgress => 47,
+            Self::CgroupIngress => 0,
+            Self::CgroupEgress => 1,
+        }
+    }
+
+    /// Whether it is at a network interface; otherwise in a cgroup.
+    pub const fn is_at_interface(self) -> bool {
+        matches!(self, Self::Xdp | Self::TcIngress | Self::TcEgress)
+    }
 }
 
 /// How a program names its target.
@@ -78,6 +141,14 @@ impl LinkKind {
     /// Whether the verifier knows the types of arguments, so that helpers accept a task among them.
     pub fn is_typed(self) -> bool {
         matches!(self, Self::Tracing(_) | Self::Walk(_))
+    }
+
+    /// Where packets pass it, if it sees packets: no task, and no memory but a packet's, belongs to such an event.
+    pub fn packets(self) -> Option<PacketHook> {
+        match self {
+            Self::Packets(hook) => Some(hook),
+            _ => None,
+        }
     }
 
     /// Whether it runs when somebody reads, and not at events.

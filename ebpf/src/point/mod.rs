@@ -4,7 +4,7 @@ mod kind;
 mod mechanism;
 
 pub use kind::{AttachKind, FunctionCount, Subject};
-pub use mechanism::{LinkKind, Mechanism, ProgramSection, Tracing};
+pub use mechanism::{LinkKind, Mechanism, PacketHook, ProgramSection, Tracing};
 
 use crate::glob::is_pattern;
 use std::fmt;

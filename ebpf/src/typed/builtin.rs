@@ -19,4 +19,8 @@ pub enum Builtin {
     Cgroup,
     /// Address of the current `task_struct`.
     Task,
+    /// Bytes of the packet, fragments included.
+    PacketLength,
+    /// Cgroup v2 id of the socket that the packet belongs to; 0 for none.
+    PacketCgroup,
 }

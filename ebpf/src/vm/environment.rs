@@ -40,6 +40,10 @@ pub struct Environment {
     pub kernel: Memory,
     /// Memory of the current process.
     pub user: Memory,
+    /// The packet, for programs that see packets; no program can change it.
+    pub packet: Vec<u8>,
+    /// Id of the cgroup of the packet's socket.
+    pub packet_cgroup: u64,
     /// Most instructions of a run.
     pub step_limit: usize,
 }
@@ -63,6 +67,8 @@ impl Default for Environment {
             user_stack: Vec::new(),
             kernel: Memory::new(),
             user: Memory::new(),
+            packet: Vec::new(),
+            packet_cgroup: 0,
             step_limit: 1_000_000,
         }
     }

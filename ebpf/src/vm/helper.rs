@@ -1,7 +1,7 @@
 //! The helper functions.
 
 use super::environment::{self, byte};
-use super::memory::map_index;
+use super::memory::{CONTEXT_START, map_index};
 use super::run::ProgramRun;
 use super::{Environment, Errno, Fault};
 use crate::insn::{Helper, R1, R2, R3, R4};
@@ -51,9 +51,36 @@ impl ProgramRun<'_> {
                 Ok(bytes.and_then(|bytes| bytes.first().copied()))
             }),
             Helper::GetStack | Helper::GetTaskStack => self.stack(),
+            Helper::SkbLoadBytes => self.packet_bytes(true),
+            Helper::XdpLoadBytes => self.packet_bytes(false),
+            Helper::SkbCgroupId => self.own_context().map(|()| self.env.packet_cgroup),
+            Helper::XdpLength => {
+                self.own_context()?;
+                Ok(u64::try_from(self.env.packet.len()).expect("a usize has at most 64 bits"))
+            }
             // No probe compiled from YAML uses them.
             Helper::RingReserve | Helper::RingSubmit => Err(Fault::NoHelper(helper.name())),
         }
+    }
+
+    /// Fails unless `r1` is the context.
+    fn own_context(&self) -> Result<(), Fault> {
+        if self.get(R1)? == CONTEXT_START { Ok(()) } else { Err(Fault::NotContext) }
+    }
+
+    /// `…_load_bytes(context, offset, to, size)`: bytes of the packet. What of the buffer is written if there are not so many
+    /// differs: zeros, or nothing.
+    fn packet_bytes(&mut self, clears: bool) -> Result<u64, Fault> {
+        self.own_context()?;
+        let (from, to, size) = (self.get(R2)? & u64::from(u32::MAX), self.get(R3)?, self.get(R4)?);
+        self.memory.fill(to, size)?;
+        let range = || Some(usize::try_from(from).ok()?..usize::try_from(from.checked_add(size)?).ok()?);
+        let found = range().and_then(|range| self.env.packet.get(range)).map(<[u8]>::to_vec);
+        let result = if found.is_some() { 0 } else { EFAULT.cast_unsigned() };
+        if let Some(bytes) = found.or_else(|| clears.then(|| zeros(size))) {
+            self.memory.write(to, &bytes)?;
+        }
+        Ok(result)
     }
 
     /// The map in `r1`.

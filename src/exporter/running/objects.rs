@@ -101,7 +101,7 @@ impl Running {
     }
 
     /// Attaches the probe for the first time, long after it was declared.
-    fn begin(
+    pub(super) fn begin(
         &self,
         probe: &Probe,
         program: Program,
