@@ -12,11 +12,17 @@ use crate::{
     },
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
     net::UdpSocket,
     os::fd::FromRawFd,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 /// How far a duration may be off by the trace's clock, which has microseconds, and by programs that run at the same events one after
@@ -43,7 +49,7 @@ fn datagrams(count: u32) {
         socket.send_to(b"x", to).unwrap();
         socket.recv_from(&mut [0; 8]).unwrap();
         if index % 100 == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
     }
 }
@@ -106,6 +112,91 @@ fn softirqs() -> Outcome {
     }
     assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
     Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+}
+
+/// The first raise of each kind on a processor, and when it ran: another raise before that changes nothing.
+fn first_raises(trace: Vec<Event>) -> Vec<Event> {
+    let mut waiting = BTreeSet::new();
+    let kind = |event: &Event| (event.cpu, event.fields.clone());
+    trace
+        .into_iter()
+        .filter(|event| match &*event.name {
+            "softirq_raise" => waiting.insert(kind(event)),
+            _ => waiting.remove(&kind(event)),
+        })
+        .collect()
+}
+
+fn softirq_waits() -> Outcome {
+    let tapster = Tapster::start(&["--strict", "--probes", "softirq_wait"]);
+    let controls = [EventControl::new(c"softirq_raise")?, EventControl::new(c"softirq_entry")?];
+    let trace = Trace::of(&["irq/softirq_raise", "irq/softirq_entry"])?;
+    let (window, ()) = Window::of(&tapster, || datagrams(20_000));
+    let trace = trace.stop();
+    let seen: u64 = controls.iter().map(EventControl::count).sum();
+    let (all, trace) = (trace.len() as u64, first_raises(trace));
+    let hidden = all.saturating_sub(seen);
+    let step = |event: &Event| {
+        let kind = event.fields.split_once("action=")?.1.trim_end_matches(']').to_owned();
+        let key = format!("{} {kind}", event.cpu);
+        Some(if event.name == "softirq_raise" { Step::Start(key, kind) } else { Step::End(key) })
+    };
+    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let mut figures = Vec::new();
+    for (kind, most) in most {
+        let found = window.histogram("tapster_softirq_wait_duration_seconds", &[("softirq", &kind)]);
+        let least = least.get(&kind).copied().unwrap_or_default();
+        assert_between(&kind, found.count(), (least.count, most.count), hidden);
+        assert_time(&kind, found.sum, (least, most), hidden);
+        if found.count() >= 100 {
+            let trace = most.seconds;
+            figures.push(format!("{kind} {} in {:.4} s (trace {trace:.4} s)", found.count(), found.sum));
+        }
+    }
+    assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
+    Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+}
+
+/// More threads than a processor can run, which do nothing but compute on it.
+fn run_queue_length() -> Outcome {
+    const THREADS: usize = 6;
+    const TIME: Duration = Duration::from_secs(3);
+    let tapster = Tapster::start(&["--strict", "--probes", "run_queue_length"]);
+    let (window, took) = Window::of(&tapster, || {
+        let stop = AtomicBool::new(false);
+        let ready = Barrier::new(THREADS + 1);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    // SAFETY: a set of processors is bytes, and this thread's own.
+                    let bound = unsafe {
+                        let mut first: libc::cpu_set_t = std::mem::zeroed();
+                        libc::CPU_SET(0, &mut first);
+                        libc::sched_setaffinity(0, size_of_val(&first), &raw const first)
+                    };
+                    assert_eq!(bound, 0, "there is no processor 0");
+                    ready.wait();
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            ready.wait();
+            let begun = Instant::now();
+            thread::sleep(TIME);
+            let took = begun.elapsed().as_secs_f64();
+            stop.store(true, Ordering::Relaxed);
+            took
+        })
+    });
+    let cpus = thread::available_parallelism().unwrap().get() as f64;
+    let found = window.histogram("tapster_run_queue_length", &[]);
+    let looks = 99.0 * (window.outer.end - window.outer.start) as f64 / 1e9 * cpus;
+    let long: u64 = found.buckets.iter().filter(|(bound, _)| *bound > 4.0).map(|(_, count)| count).sum();
+    assert!(found.count() as f64 <= looks * 1.02 + cpus, "{} looks of {looks}", found.count());
+    // A virtual machine that does not get its processors looks less often.
+    assert!(long as f64 > 0.7 * 99.0 * took, "{long} looks found {THREADS} tasks, of {}", 99.0 * took);
+    Ok(format!("{long} of {:.0} looks found {THREADS} tasks or more, {} in all", 99.0 * took, found.count()))
 }
 
 /// Writes that reach the disk: each is an interrupt of its controller.
@@ -249,6 +340,8 @@ fn workqueues() -> Outcome {
 
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("soft interrupts, beside /proc/softirqs and the kernel's trace", softirqs);
+    cases.run("soft interrupts that wait, beside the kernel's trace", softirq_waits);
+    cases.run("tasks that want a processor, beside the threads", run_queue_length);
     cases.run("interrupts, beside /proc/interrupts and the kernel's trace", interrupts);
     cases.run("work queues, beside the kernel's trace", workqueues);
 }

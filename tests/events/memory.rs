@@ -158,8 +158,86 @@ fn faults() -> Outcome {
     Ok(format!("{found} of {PAGES} pages, getrusage says {own}"))
 }
 
+/// The kernel's counts of this host.
+fn vmstat(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("the kernel counts no {name}")).parse().unwrap()
+}
+
+fn page_cache() -> Outcome {
+    const MIB: u64 = 8;
+    let directory = tempfile::tempdir_in(fixture::repository().join("target")).unwrap();
+    let file = cold_file(directory.path(), MIB);
+    let contained = Contained::new()?;
+    let trace = Trace::of(&["filemap/mm_filemap_add_to_page_cache"])?;
+    let tapster = contained.start("container_page_cache");
+    let (window, reader) = Window::of(&tapster, || {
+        let read = format!("exec cat {}", file.display());
+        let mut child = contained.shell(&read).stdout(std::process::Stdio::null()).spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        child.id()
+    });
+    let pages = |event: &Event| 1_u64 << event.field("order").parse::<u32>().unwrap_or(0);
+    let of_reader = trace.stop().iter().filter(|event| event.tid == reader).map(pages).sum::<u64>();
+    let found = window.count("tapster_container_page_cache_added_pages_total", &contained.labels(&[]));
+    // Before it is in the container, the shell may have to be fetched itself.
+    assert_between("pages", found, (MIB * 256, of_reader), 0);
+    Ok(format!("{found} pages of a file of {}, the trace has {of_reader}", MIB * 256))
+}
+
+/// Memory of which every other page is given back, so that what is left is moved together when memory is compacted.
+fn migrations() -> Outcome {
+    const COMPACT: &str = "/proc/sys/vm/compact_memory";
+    const PAGES: usize = 32_768;
+    if !Path::new(COMPACT).exists() {
+        return Err(Skip("this kernel does not compact memory".into()));
+    }
+    let known = ["pgmigrate_success", "pgmigrate_fail"];
+    let tapster = Tapster::start(&["--strict", "--probes", "page_migrations"]);
+    let first = known.map(vmstat);
+    let (window, inner) = Window::of(&tapster, || {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: new memory, of which nothing is used but by these calls.
+        let holes = unsafe {
+            let memory = libc::mmap(std::ptr::null_mut(), PAGES << 12, protection, flags, -1, 0);
+            assert_ne!(memory, libc::MAP_FAILED);
+            libc::madvise(memory, PAGES << 12, libc::MADV_NOHUGEPAGE);
+            for page in 0..PAGES {
+                memory.byte_add(page << 12).cast::<u8>().write_volatile(1);
+            }
+            for page in (0..PAGES).step_by(2) {
+                libc::madvise(memory.byte_add(page << 12), 4096, libc::MADV_DONTNEED);
+            }
+            memory
+        };
+        let before = known.map(vmstat);
+        fs::write(COMPACT, "1").unwrap();
+        let after = known.map(vmstat);
+        // SAFETY: nobody else has it.
+        unsafe { libc::munmap(holes, PAGES << 12) };
+        [after[0] - before[0], after[1] - before[1]]
+    });
+    let last = known.map(vmstat);
+    let mut figures = Vec::new();
+    for (at, family) in ["page_migrations", "page_migration_failures"].into_iter().enumerate() {
+        let found = window.count(&format!("tapster_{family}_total"), &[]);
+        assert_between(family, found, (inner[at], last[at] - first[at]), 0);
+        figures.push(format!("{found} {}", ["moved", "failed"][at]));
+    }
+    let compacted = window.count("tapster_page_migrations_total", &[("reason", "COMPACTION")]);
+    assert!(compacted > 0 || inner[0] == 0, "{inner:?} pages were moved for another reason");
+    if compacted == 0 {
+        return Err(Skip("there was nothing to be moved".into()));
+    }
+    Ok(format!("{}, {compacted} of them for compaction", figures.join(", ")))
+}
+
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("tasks that free memory, beside the kernel's trace", reclaim);
     cases.run("compaction, beside the kernel's trace", compaction);
     cases.run("major page faults, beside getrusage", faults);
+    cases.run("pages that a container brings into the page cache, beside the kernel's trace", page_cache);
+    cases.run("pages that are moved, beside /proc/vmstat", migrations);
 }
