@@ -24,6 +24,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tapster::sys::monotonic_ns;
 
 /// How far a duration may be off by the trace's clock, which has microseconds, and by programs that run at the same events one after
 /// the other.
@@ -155,6 +156,69 @@ fn softirq_waits() -> Outcome {
     }
     assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
     Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+}
+
+/// Timers that expired.
+#[derive(Clone, Copy, Debug, Default)]
+struct Expired {
+    count: u64,
+    /// Those of them that were set before the trace began, which does not know when they were to expire.
+    unknown: u64,
+    /// How late the others were.
+    late_ns: u64,
+}
+
+/// How late timers of this function were by the trace.
+fn expired(trace: &[Event], during: &std::ops::Range<u64>, function: &str) -> Expired {
+    let (mut due, mut all) = (BTreeMap::new(), Expired::default());
+    for event in trace.iter().filter(|event| event.field("function") == function) {
+        let number = |field: &str| event.field(field).parse::<u64>().unwrap();
+        if event.name == "hrtimer_start" {
+            due.insert(event.field("hrtimer"), number("softexpires"));
+            continue;
+        }
+        let due = due.remove(event.field("hrtimer"));
+        if during.contains(&event.ns) {
+            all.count += 1;
+            all.unknown += u64::from(due.is_none());
+            all.late_ns += due.map_or(0, |due| number("now").saturating_sub(due));
+        }
+    }
+    all
+}
+
+fn timers() -> Outcome {
+    const SLEEPS: u32 = 300;
+    /// Of programs that sleep for a time.
+    const FUNCTION: &str = "hrtimer_wakeup";
+    /// How late one may be of which the trace does not know it.
+    const LATEST: f64 = 0.05;
+    let trace = Trace::of(&["timer/hrtimer_start", "timer/hrtimer_expire_entry"])?;
+    let tapster = Tapster::start(&["--strict", "--probes", "timer_lateness"]);
+    let control = EventControl::new(c"hrtimer_expire_entry")?;
+    let first = monotonic_ns();
+    let (window, ()) = Window::of(&tapster, || {
+        for _ in 0..SLEEPS {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let seen = control.count();
+    let last = monotonic_ns();
+    let trace = trace.stop();
+    let hidden = events(&trace, &(first..last), "hrtimer_expire_entry").saturating_sub(seen);
+    let [least, most] = [&window.inner, &window.outer].map(|during| expired(&trace, during, FUNCTION));
+    let found = window.histogram("tapster_timer_lateness_seconds", &[("function", FUNCTION)]);
+    assert!(least.count >= u64::from(SLEEPS), "{least:?}");
+    assert_between(FUNCTION, found.count(), (least.count, most.count), hidden);
+    let seconds = |of: Expired| of.late_ns as f64 / 1e9;
+    let (low, high) = (seconds(least), seconds(most));
+    assert!(
+        found.sum + hidden as f64 * LATEST >= low * 0.999_999
+            && found.sum <= high * 1.000_001 + most.unknown as f64 * LATEST,
+        "{} s, the trace says between {least:?} and {most:?}, {hidden} are hidden",
+        found.sum
+    );
+    Ok(format!("{} timers, {:.6} s late (trace {high:.6} s); {hidden} hidden", found.count(), found.sum))
 }
 
 /// More threads than a processor can run, which do nothing but compute on it.
@@ -341,6 +405,7 @@ fn workqueues() -> Outcome {
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("soft interrupts, beside /proc/softirqs and the kernel's trace", softirqs);
     cases.run("soft interrupts that wait, beside the kernel's trace", softirq_waits);
+    cases.run("timers that are late, beside the kernel's trace", timers);
     cases.run("tasks that want a processor, beside the threads", run_queue_length);
     cases.run("interrupts, beside /proc/interrupts and the kernel's trace", interrupts);
     cases.run("work queues, beside the kernel's trace", workqueues);
