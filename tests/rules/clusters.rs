@@ -373,6 +373,9 @@ fn ill(seconds: f64) -> String {
     }
     // What the kernel does to programs.
     let container = "k8s_namespace_name=\"shop\",k8s_pod_name=\"web-0\",k8s_container_name=\"nginx\"";
+    for probe in ["oom_kills", "kernel_warnings"] {
+        put("tapster_probe_up", &format!("probe=\"{probe}\""), 1.0);
+    }
     put("tapster_oom_kills_total", &format!("{container},comm=\"nginx\""), n);
     put("tapster_kernel_warnings_total", "kind=\"bug\"", n);
     put("tapster_tcp_listen_overflows_total", "port=\"443\"", n);
