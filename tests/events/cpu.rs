@@ -221,6 +221,17 @@ fn timers() -> Outcome {
     Ok(format!("{} timers, {:.6} s late (trace {high:.6} s); {hidden} hidden", found.count(), found.sum))
 }
 
+/// Keeps this thread to the first processor.
+fn bind_to_first() {
+    // SAFETY: a set is numbers only.
+    let mut first: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the first processor is within every set.
+    unsafe { libc::CPU_SET(0, &mut first) };
+    // SAFETY: the kernel reads as many bytes as the set has.
+    let bound = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const first) };
+    assert_eq!(bound, 0, "there is no processor 0");
+}
+
 /// More threads than a processor can run, which do nothing but compute on it.
 fn run_queue_length() -> Outcome {
     const THREADS: usize = 6;
@@ -232,13 +243,7 @@ fn run_queue_length() -> Outcome {
         thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    // SAFETY: a set of processors is bytes, and this thread's own.
-                    let bound = unsafe {
-                        let mut first: libc::cpu_set_t = std::mem::zeroed();
-                        libc::CPU_SET(0, &mut first);
-                        libc::sched_setaffinity(0, size_of_val(&first), &raw const first)
-                    };
-                    assert_eq!(bound, 0, "there is no processor 0");
+                    bind_to_first();
                     ready.wait();
                     while !stop.load(Ordering::Relaxed) {
                         std::hint::spin_loop();

@@ -186,7 +186,44 @@ fn page_cache() -> Outcome {
     Ok(format!("{found} pages of a file of {}, the trace has {of_reader}", MIB * 256))
 }
 
-/// Memory of which every other page is given back, so that what is left is moved together when memory is compacted.
+/// Memory of which every other page was given back, so that what is left is moved together when memory is compacted.
+struct Holes(*mut libc::c_void, usize);
+
+impl Holes {
+    fn new(pages: usize) -> Self {
+        let bytes = pages << 12;
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: it asks for new memory.
+        let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        assert_ne!(memory, libc::MAP_FAILED);
+        let holes = Self(memory, bytes);
+        // SAFETY: the memory is this value's own, and so many bytes.
+        let all = unsafe { std::slice::from_raw_parts_mut(memory.cast::<u8>(), bytes) };
+        // A huge page would be moved as one, or not at all.
+        advise(all, libc::MADV_NOHUGEPAGE);
+        for (number, page) in all.chunks_exact_mut(4096).enumerate() {
+            page[0] = 1 + u8::from(number % 2 == 1);
+        }
+        for page in all.chunks_exact_mut(4096).step_by(2) {
+            advise(page, libc::MADV_DONTNEED);
+        }
+        holes
+    }
+}
+
+impl Drop for Holes {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it.
+        unsafe { libc::munmap(self.0, self.1) };
+    }
+}
+
+fn advise(memory: &mut [u8], advice: i32) {
+    // SAFETY: it is whole pages of anonymous memory of ours; what is given back reads as zeros.
+    assert_eq!(unsafe { libc::madvise(memory.as_mut_ptr().cast(), memory.len(), advice) }, 0);
+}
+
 fn migrations() -> Outcome {
     const COMPACT: &str = "/proc/sys/vm/compact_memory";
     const PAGES: usize = 32_768;
@@ -197,26 +234,11 @@ fn migrations() -> Outcome {
     let tapster = Tapster::start(&["--strict", "--probes", "page_migrations"]);
     let first = known.map(vmstat);
     let (window, inner) = Window::of(&tapster, || {
-        let (protection, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: new memory, of which nothing is used but by these calls.
-        let holes = unsafe {
-            let memory = libc::mmap(std::ptr::null_mut(), PAGES << 12, protection, flags, -1, 0);
-            assert_ne!(memory, libc::MAP_FAILED);
-            libc::madvise(memory, PAGES << 12, libc::MADV_NOHUGEPAGE);
-            for page in 0..PAGES {
-                memory.byte_add(page << 12).cast::<u8>().write_volatile(1);
-            }
-            for page in (0..PAGES).step_by(2) {
-                libc::madvise(memory.byte_add(page << 12), 4096, libc::MADV_DONTNEED);
-            }
-            memory
-        };
+        let holes = Holes::new(PAGES);
         let before = known.map(vmstat);
         fs::write(COMPACT, "1").unwrap();
         let after = known.map(vmstat);
-        // SAFETY: nobody else has it.
-        unsafe { libc::munmap(holes, PAGES << 12) };
+        drop(holes);
         [after[0] - before[0], after[1] - before[1]]
     });
     let last = known.map(vmstat);
