@@ -135,7 +135,10 @@ fn softirq_waits() -> Outcome {
     let (window, ()) = Window::of(&tapster, || datagrams(20_000));
     let trace = trace.stop();
     let seen: u64 = controls.iter().map(EventControl::count).sum();
-    let (all, trace) = (trace.len() as u64, first_raises(trace));
+    let raises = |trace: &[Event]| trace.iter().filter(|event| event.name == "softirq_raise").count();
+    let (all, raised) = (trace.len() as u64, raises(&trace));
+    let trace = first_raises(trace);
+    let again = raised - raises(&trace);
     let hidden = all.saturating_sub(seen);
     let step = |event: &Event| {
         let kind = event.fields.split_once("action=")?.1.trim_end_matches(']').to_owned();
@@ -155,7 +158,7 @@ fn softirq_waits() -> Outcome {
         }
     }
     assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
-    Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+    Ok(format!("{}; {again} raised again while they waited; {hidden} hidden", figures.join(", ")))
 }
 
 /// Timers that expired.
