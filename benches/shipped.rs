@@ -1,11 +1,11 @@
-//! What the shipped probes cost whoever causes their events: reads of a block device, switches between tasks, system calls; with and
-//! without the kernel's counting of runs, and beside variants of themselves.
+//! What the shipped probes cost whoever causes their events: reads of a block device, switches between tasks, system calls, packets,
+//! pages of files; with and without the kernel's counting of runs, and beside variants of themselves.
 //!
 //! Needs root and `losetup`. A load is run in batches, by the clock on the wall; of a round counts the batch that a quarter of all are
 //! faster than, which others that work on the host disturb least. In each round every contestant has its turn, and what the load
 //! takes with nothing attached is measured before each. Printed is the median of the differences, the least and the most.
 //!
-//! `TAPSTER_BENCH_ROUNDS` says how often, `TAPSTER_BENCH_ONLY` which load: `block`, `sched` or `syscalls`.
+//! `TAPSTER_BENCH_ROUNDS` says how often, `TAPSTER_BENCH_ONLY` which load: `block`, `sched`, `syscalls`, `packets` or `pages`.
 #![expect(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -19,6 +19,8 @@ use device::LoopDevice;
 use std::{
     env, fs,
     io::{PipeReader, PipeWriter, Read, Write, pipe},
+    net::UdpSocket,
+    os::{fd::AsRawFd, unix::fs::FileExt},
     process::Command,
     thread,
     time::Instant,
@@ -35,6 +37,9 @@ const BLOCK: &str = include_str!("../config/probes/block.yaml");
 const RAID: &str = include_str!("../config/probes/raid.yaml");
 const SCHED: &str = include_str!("../config/probes/sched.yaml");
 const FUNCTIONS: &str = include_str!("../config/probes/functions.yaml");
+const CPU: &str = include_str!("../config/probes/cpu.yaml");
+const NETWORK: &str = include_str!("../config/probes/network.yaml");
+const MEMORY: &str = include_str!("../config/probes/memory.yaml");
 
 /// Probes that are attached together.
 struct Contestant {
@@ -110,6 +115,46 @@ fn syscalls(kernel: &Kernel) -> Vec<Contestant> {
         all.push(contestant(before, probes(kernel, FUNCTIONS, &at_tracepoints, &[name])));
     }
     all
+}
+
+fn packets(kernel: &Kernel) -> Vec<Contestant> {
+    vec![
+        contestant("softirq_wait", probes(kernel, CPU, &[], &["softirq_wait"])),
+        contestant("softirqs", probes(kernel, CPU, &[], &["softirqs"])),
+        contestant("dns_answers", probes(kernel, NETWORK, &[], &["dns_answers"])),
+        contestant("container_traffic", probes(kernel, NETWORK, &[], &["container_traffic"])),
+    ]
+}
+
+fn pages(kernel: &Kernel) -> Vec<Contestant> {
+    vec![contestant("container_page_cache", probes(kernel, MEMORY, &[], &["container_page_cache"]))]
+}
+
+/// Pages of a file that come into the page cache one by one, none of them from a disk: it has nothing but a hole.
+struct Hole(fs::File);
+
+impl Hole {
+    const PAGES: u64 = 2000;
+
+    fn new() -> Self {
+        let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        file.set_len(Self::PAGES << 12).unwrap();
+        let hole = Self(file);
+        hole.advise(libc::POSIX_FADV_RANDOM);
+        hole
+    }
+
+    fn advise(&self, advice: i32) {
+        // SAFETY: the file is open, and no memory is passed.
+        assert_eq!(unsafe { libc::posix_fadvise(self.0.as_raw_fd(), 0, 0, advice) }, 0);
+    }
+
+    fn read(&self) {
+        let mut byte = [0];
+        for page in 0..Self::PAGES {
+            self.0.read_exact_at(&mut byte, page << 12).unwrap();
+        }
+    }
 }
 
 /// Nanoseconds of one event: the batch that a quarter of all are faster than.
@@ -281,5 +326,28 @@ fn main() {
             })
         };
         contest(&kernel, "a switch between two tasks", &sched(&kernel), rounds, switch);
+    }
+    if is_wanted("packets") {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let own = socket.local_addr().unwrap();
+        let datagram = || {
+            quarter(200, 500, || {
+                for _ in 0..500 {
+                    socket.send_to(b"x", own).unwrap();
+                    socket.recv_from(&mut [0; 8]).unwrap();
+                }
+            })
+        };
+        contest(&kernel, "a datagram to oneself", &packets(&kernel), rounds, datagram);
+    }
+    if is_wanted("pages") {
+        let hole = Hole::new();
+        let page = || {
+            quarter(60, Hole::PAGES, || {
+                hole.advise(libc::POSIX_FADV_DONTNEED);
+                hole.read();
+            })
+        };
+        contest(&kernel, "a page that comes into the page cache and goes", &pages(&kernel), rounds, page);
     }
 }

@@ -23,11 +23,16 @@ pub struct Template {
 }
 
 /// All of them, by their names.
-pub const TEMPLATES: [Template; 9] = [
+pub const TEMPLATES: [Template; 10] = [
     Template {
         file: "block.yaml",
         is_optional: false,
         text: include_str!("../config/rules/templates/block.yaml"),
+    },
+    Template {
+        file: "events.yaml",
+        is_optional: false,
+        text: include_str!("../config/rules/templates/events.yaml"),
     },
     Template {
         file: "exporter.yaml",

@@ -460,7 +460,13 @@ fn colours_agree_with_the_rules() -> Outcome {
     ] {
         assert_eq!(steps("sched.json", title), [threshold], "{title}");
     }
-    Ok(format!("{slow}, {critical}, {limit}, and those of sched.yaml"))
+    for (title, threshold) in [
+        ("Tasks that free memory", threshold("memory_stalled_tasks")),
+        ("Processors on which containers are held back", threshold("throttled_cpus")),
+    ] {
+        assert_eq!(steps("events.json", title), [threshold], "{title}");
+    }
+    Ok(format!("{slow}, {critical}, {limit}, and those of sched.yaml and events.yaml"))
 }
 
 fn queries() -> Vec<Query> {
@@ -521,6 +527,9 @@ fn names_are_known() -> Outcome {
                 "reason",
                 "state",
                 "after",
+                "k8s_namespace_name",
+                "k8s_pod_name",
+                "k8s_container_name",
             ];
             return of_member.iter().chain(&own).map(ToString::to_string).collect();
         }

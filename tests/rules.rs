@@ -128,8 +128,8 @@ fn every_alert_says_what_to_do() -> Outcome {
 }
 
 /// Labels that recorded series have.
-const RECORDED: &str =
-    "array kind level name member slot operation reason state after device group le node probe";
+const RECORDED: &str = "array kind level name member slot operation reason state after device group le node probe \
+     k8s_namespace_name k8s_pod_name k8s_container_name";
 
 /// Every metric and label is one that the exporter has, or that a rule records.
 fn names_are_known() -> Outcome {

@@ -12,12 +12,19 @@ use crate::{
     },
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
     net::UdpSocket,
     os::fd::FromRawFd,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
+use tapster::sys::monotonic_ns;
 
 /// How far a duration may be off by the trace's clock, which has microseconds, and by programs that run at the same events one after
 /// the other.
@@ -43,7 +50,7 @@ fn datagrams(count: u32) {
         socket.send_to(b"x", to).unwrap();
         socket.recv_from(&mut [0; 8]).unwrap();
         if index % 100 == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
     }
 }
@@ -106,6 +113,162 @@ fn softirqs() -> Outcome {
     }
     assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
     Ok(format!("{}; {hidden} hidden", figures.join(", ")))
+}
+
+/// The first raise of each kind on a processor, and when it ran: another raise before that changes nothing.
+fn first_raises(trace: Vec<Event>) -> Vec<Event> {
+    let mut waiting = BTreeSet::new();
+    let kind = |event: &Event| (event.cpu, event.fields.clone());
+    trace
+        .into_iter()
+        .filter(|event| match &*event.name {
+            "softirq_raise" => waiting.insert(kind(event)),
+            _ => waiting.remove(&kind(event)),
+        })
+        .collect()
+}
+
+fn softirq_waits() -> Outcome {
+    let tapster = Tapster::start(&["--strict", "--probes", "softirq_wait"]);
+    let controls = [EventControl::new(c"softirq_raise")?, EventControl::new(c"softirq_entry")?];
+    let trace = Trace::of(&["irq/softirq_raise", "irq/softirq_entry"])?;
+    let (window, ()) = Window::of(&tapster, || datagrams(20_000));
+    let trace = trace.stop();
+    let seen: u64 = controls.iter().map(EventControl::count).sum();
+    let raises = |trace: &[Event]| trace.iter().filter(|event| event.name == "softirq_raise").count();
+    let (all, raised) = (trace.len() as u64, raises(&trace));
+    let trace = first_raises(trace);
+    let again = raised - raises(&trace);
+    let hidden = all.saturating_sub(seen);
+    let step = |event: &Event| {
+        let kind = event.fields.split_once("action=")?.1.trim_end_matches(']').to_owned();
+        let key = format!("{} {kind}", event.cpu);
+        Some(if event.name == "softirq_raise" { Step::Start(key, kind) } else { Step::End(key) })
+    };
+    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let mut figures = Vec::new();
+    for (kind, most) in most {
+        let found = window.histogram("tapster_softirq_wait_duration_seconds", &[("softirq", &kind)]);
+        let least = least.get(&kind).copied().unwrap_or_default();
+        assert_between(&kind, found.count(), (least.count, most.count), hidden);
+        assert_time(&kind, found.sum, (least, most), hidden);
+        if found.count() >= 100 {
+            let trace = most.seconds;
+            figures.push(format!("{kind} {} in {:.4} s (trace {trace:.4} s)", found.count(), found.sum));
+        }
+    }
+    assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
+    Ok(format!("{}; {again} raised again while they waited; {hidden} hidden", figures.join(", ")))
+}
+
+/// Timers that expired.
+#[derive(Clone, Copy, Debug, Default)]
+struct Expired {
+    count: u64,
+    /// Those of them that were set before the trace began, which does not know when they were to expire.
+    unknown: u64,
+    /// How late the others were.
+    late_ns: u64,
+}
+
+/// How late timers of this function were by the trace.
+fn expired(trace: &[Event], during: &std::ops::Range<u64>, function: &str) -> Expired {
+    let (mut due, mut all) = (BTreeMap::new(), Expired::default());
+    for event in trace.iter().filter(|event| event.field("function") == function) {
+        let number = |field: &str| event.field(field).parse::<u64>().unwrap();
+        if event.name == "hrtimer_start" {
+            due.insert(event.field("hrtimer"), number("softexpires"));
+            continue;
+        }
+        let due = due.remove(event.field("hrtimer"));
+        if during.contains(&event.ns) {
+            all.count += 1;
+            all.unknown += u64::from(due.is_none());
+            all.late_ns += due.map_or(0, |due| number("now").saturating_sub(due));
+        }
+    }
+    all
+}
+
+fn timers() -> Outcome {
+    const SLEEPS: u32 = 300;
+    /// Of programs that sleep for a time.
+    const FUNCTION: &str = "hrtimer_wakeup";
+    /// How late one may be of which the trace does not know it.
+    const LATEST: f64 = 0.05;
+    let trace = Trace::of(&["timer/hrtimer_start", "timer/hrtimer_expire_entry"])?;
+    let tapster = Tapster::start(&["--strict", "--probes", "timer_lateness"]);
+    let control = EventControl::new(c"hrtimer_expire_entry")?;
+    let first = monotonic_ns();
+    let (window, ()) = Window::of(&tapster, || {
+        for _ in 0..SLEEPS {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let seen = control.count();
+    let last = monotonic_ns();
+    let trace = trace.stop();
+    let hidden = events(&trace, &(first..last), "hrtimer_expire_entry").saturating_sub(seen);
+    let [least, most] = [&window.inner, &window.outer].map(|during| expired(&trace, during, FUNCTION));
+    let found = window.histogram("tapster_timer_lateness_seconds", &[("function", FUNCTION)]);
+    assert!(least.count >= u64::from(SLEEPS), "{least:?}");
+    assert_between(FUNCTION, found.count(), (least.count, most.count), hidden);
+    let seconds = |of: Expired| of.late_ns as f64 / 1e9;
+    let (low, high) = (seconds(least), seconds(most));
+    assert!(
+        found.sum + hidden as f64 * LATEST >= low * 0.999_999
+            && found.sum <= high * 1.000_001 + most.unknown as f64 * LATEST,
+        "{} s, the trace says between {least:?} and {most:?}, {hidden} are hidden",
+        found.sum
+    );
+    Ok(format!("{} timers, {:.6} s late (trace {high:.6} s); {hidden} hidden", found.count(), found.sum))
+}
+
+/// Keeps this thread to the first processor.
+fn bind_to_first() {
+    // SAFETY: a set is numbers only.
+    let mut first: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the first processor is within every set.
+    unsafe { libc::CPU_SET(0, &mut first) };
+    // SAFETY: the kernel reads as many bytes as the set has.
+    let bound = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const first) };
+    assert_eq!(bound, 0, "there is no processor 0");
+}
+
+/// More threads than a processor can run, which do nothing but compute on it.
+fn run_queue_length() -> Outcome {
+    const THREADS: usize = 6;
+    const TIME: Duration = Duration::from_secs(3);
+    let tapster = Tapster::start(&["--strict", "--probes", "run_queue_length"]);
+    let (window, took) = Window::of(&tapster, || {
+        let stop = AtomicBool::new(false);
+        let ready = Barrier::new(THREADS + 1);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    bind_to_first();
+                    ready.wait();
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            ready.wait();
+            let begun = Instant::now();
+            thread::sleep(TIME);
+            let took = begun.elapsed().as_secs_f64();
+            stop.store(true, Ordering::Relaxed);
+            took
+        })
+    });
+    let cpus = thread::available_parallelism().unwrap().get() as f64;
+    let found = window.histogram("tapster_run_queue_length", &[]);
+    let looks = 99.0 * (window.outer.end - window.outer.start) as f64 / 1e9 * cpus;
+    let long: u64 = found.buckets.iter().filter(|(bound, _)| *bound > 4.0).map(|(_, count)| count).sum();
+    assert!(found.count() as f64 <= looks * 1.02 + cpus, "{} looks of {looks}", found.count());
+    // A virtual machine that does not get its processors looks less often.
+    assert!(long as f64 > 0.7 * 99.0 * took, "{long} looks found {THREADS} tasks, of {}", 99.0 * took);
+    Ok(format!("{long} of {:.0} looks found {THREADS} tasks or more, {} in all", 99.0 * took, found.count()))
 }
 
 /// Writes that reach the disk: each is an interrupt of its controller.
@@ -249,6 +412,9 @@ fn workqueues() -> Outcome {
 
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("soft interrupts, beside /proc/softirqs and the kernel's trace", softirqs);
+    cases.run("soft interrupts that wait, beside the kernel's trace", softirq_waits);
+    cases.run("timers that are late, beside the kernel's trace", timers);
+    cases.run("tasks that want a processor, beside the threads", run_queue_length);
     cases.run("interrupts, beside /proc/interrupts and the kernel's trace", interrupts);
     cases.run("work queues, beside the kernel's trace", workqueues);
 }

@@ -158,8 +158,108 @@ fn faults() -> Outcome {
     Ok(format!("{found} of {PAGES} pages, getrusage says {own}"))
 }
 
+/// The kernel's counts of this host.
+fn vmstat(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("the kernel counts no {name}")).parse().unwrap()
+}
+
+fn page_cache() -> Outcome {
+    const MIB: u64 = 8;
+    let directory = tempfile::tempdir_in(fixture::repository().join("target")).unwrap();
+    let file = cold_file(directory.path(), MIB);
+    let contained = Contained::new()?;
+    let trace = Trace::of(&["filemap/mm_filemap_add_to_page_cache"])?;
+    let tapster = contained.start("container_page_cache");
+    let (window, reader) = Window::of(&tapster, || {
+        let read = format!("exec cat {}", file.display());
+        let mut child = contained.shell(&read).stdout(std::process::Stdio::null()).spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        child.id()
+    });
+    let pages = |event: &Event| 1_u64 << event.field("order").parse::<u32>().unwrap_or(0);
+    let of_reader = trace.stop().iter().filter(|event| event.tid == reader).map(pages).sum::<u64>();
+    let found = window.count("tapster_container_page_cache_added_pages_total", &contained.labels(&[]));
+    // Before it is in the container, the shell may have to be fetched itself.
+    assert_between("pages", found, (MIB * 256, of_reader), 0);
+    Ok(format!("{found} pages of a file of {}, the trace has {of_reader}", MIB * 256))
+}
+
+/// Memory of which every other page was given back, so that what is left is moved together when memory is compacted.
+struct Holes(*mut libc::c_void, usize);
+
+impl Holes {
+    fn new(pages: usize) -> Self {
+        let bytes = pages << 12;
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: it asks for new memory.
+        let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        assert_ne!(memory, libc::MAP_FAILED);
+        let holes = Self(memory, bytes);
+        // SAFETY: the memory is this value's own, and so many bytes.
+        let all = unsafe { std::slice::from_raw_parts_mut(memory.cast::<u8>(), bytes) };
+        // A huge page would be moved as one, or not at all.
+        advise(all, libc::MADV_NOHUGEPAGE);
+        for (number, page) in all.chunks_exact_mut(4096).enumerate() {
+            page[0] = 1 + u8::from(number % 2 == 1);
+        }
+        for page in all.chunks_exact_mut(4096).step_by(2) {
+            advise(page, libc::MADV_DONTNEED);
+        }
+        holes
+    }
+}
+
+impl Drop for Holes {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it.
+        unsafe { libc::munmap(self.0, self.1) };
+    }
+}
+
+fn advise(memory: &mut [u8], advice: i32) {
+    // SAFETY: it is whole pages of anonymous memory of ours; what is given back reads as zeros.
+    assert_eq!(unsafe { libc::madvise(memory.as_mut_ptr().cast(), memory.len(), advice) }, 0);
+}
+
+fn migrations() -> Outcome {
+    const COMPACT: &str = "/proc/sys/vm/compact_memory";
+    const PAGES: usize = 32_768;
+    if !Path::new(COMPACT).exists() {
+        return Err(Skip("this kernel does not compact memory".into()));
+    }
+    let known = ["pgmigrate_success", "pgmigrate_fail"];
+    let tapster = Tapster::start(&["--strict", "--probes", "page_migrations"]);
+    let first = known.map(vmstat);
+    let (window, inner) = Window::of(&tapster, || {
+        let holes = Holes::new(PAGES);
+        let before = known.map(vmstat);
+        fs::write(COMPACT, "1").unwrap();
+        let after = known.map(vmstat);
+        drop(holes);
+        [after[0] - before[0], after[1] - before[1]]
+    });
+    let last = known.map(vmstat);
+    let mut figures = Vec::new();
+    for (at, family) in ["page_migrations", "page_migration_failures"].into_iter().enumerate() {
+        let found = window.count(&format!("tapster_{family}_total"), &[]);
+        assert_between(family, found, (inner[at], last[at] - first[at]), 0);
+        figures.push(format!("{found} {}", ["moved", "failed"][at]));
+    }
+    let compacted = window.count("tapster_page_migrations_total", &[("reason", "COMPACTION")]);
+    assert!(compacted > 0 || inner[0] == 0, "{inner:?} pages were moved for another reason");
+    if compacted == 0 {
+        return Err(Skip("there was nothing to be moved".into()));
+    }
+    Ok(format!("{}, {compacted} of them for compaction", figures.join(", ")))
+}
+
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("tasks that free memory, beside the kernel's trace", reclaim);
     cases.run("compaction, beside the kernel's trace", compaction);
     cases.run("major page faults, beside getrusage", faults);
+    cases.run("pages that a container brings into the page cache, beside the kernel's trace", page_cache);
+    cases.run("pages that are moved, beside /proc/vmstat", migrations);
 }

@@ -3,17 +3,24 @@
 //! what `ss -ti` shows).
 
 use crate::{
-    Window, assert_between, numbers, program,
+    Contained, Window, assert_between, numbers, program,
     support::{
         cases::{Attempt, Cases, Outcome, Skip, unless_hidden},
-        command::text,
+        command::{text, tool},
         control::event::EventControl,
         exporter::Tapster,
         metrics::whole,
         trace::Trace,
     },
 };
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, UdpSocket},
+    process::Command,
+    thread,
+};
 
 const ATTEMPTS: usize = 3;
 const CONNECT: &str = "tapster_tcp_connect_duration_seconds";
@@ -219,6 +226,102 @@ fn round_trips() -> Outcome {
     Ok(format!("{} segments, {micros} µs, of which TCP_INFO has {own}; {hidden} hidden", found.count()))
 }
 
+/// Each answer takes the program a little longer than the wire, and the wire at least as long as the server waits.
+fn names() -> Outcome {
+    const FAMILY: &str = "tapster_dns_answer_duration_seconds";
+    unless_hidden("answers of a name server", ATTEMPTS, || {
+        let controls = [EventControl::new(c"net_dev_queue")?, EventControl::new(c"netif_receive_skb")?];
+        let trace = Trace::of(&["net/net_dev_queue", "net/netif_receive_skb"])?;
+        let (window, said) = watched("dns_answers", "names")?;
+        let happened = trace.stop().len() as u64;
+        let lost = happened.saturating_sub(controls.iter().map(EventControl::count).sum());
+        let (mut figures, mut short) = (Vec::new(), String::new());
+        for (family, server) in ["127.0.0.1", "0.0.0.0"].into_iter().enumerate() {
+            for (code, result) in [(0, "ok"), (2, "server_failure"), (3, "no_such_name")] {
+                let lines = numbers(&said.output, "answer");
+                let of = |line: &&Vec<i64>| line[0] == i64::try_from(family).unwrap() && line[1] == code;
+                let own: Vec<f64> = lines.iter().filter(of).map(|line| line[2] as f64 / 1e9).collect();
+                assert_eq!(own.len(), 10, "{}", said.output);
+                let found = window.histogram(FAMILY, &[("server", server), ("result", result)]);
+                if found.count() != 10 {
+                    short += &format!("{} of 10 by {server} with {result}; ", found.count());
+                    continue;
+                }
+                // Of every ten questions one is asked twice, and counts from the first.
+                let (least, most) = (own.iter().sum::<f64>() - 10.0 * 0.002, own.iter().sum::<f64>());
+                assert!(most > 0.219, "{}", said.output);
+                let seconds = found.sum;
+                assert!(seconds <= most, "{server} {result}: {seconds} s, the program says {most} s");
+                if seconds < least {
+                    short += &format!("{seconds} s of {most} s by {server} with {result}; ");
+                }
+                figures.push(format!("{seconds:.4} of {most:.4} s by {server} ({result})"));
+            }
+        }
+        if short.is_empty() {
+            return Ok(Attempt::Done(format!("60 answers: {}", figures.join(", "))));
+        }
+        Ok(Attempt::Short { why: short, lost })
+    })
+}
+
+fn queues() -> Outcome {
+    tool("tc")?;
+    unless_hidden("packets in a queue", ATTEMPTS, || {
+        let controls = [EventControl::new(c"qdisc_enqueue")?, EventControl::new(c"qdisc_dequeue")?];
+        let trace = Trace::of(&["qdisc/qdisc_enqueue", "qdisc/qdisc_dequeue"])?;
+        let (window, said) = watched("packet_queue", "queued")?;
+        let happened = trace.stop().len() as u64;
+        let lost = happened.saturating_sub(controls.iter().map(EventControl::count).sum());
+        let own = numbers(&said.output, "queued").remove(0);
+        let (own_count, own_seconds) = (u64::try_from(own[0]).unwrap(), own[1] as f64 / 1e9);
+        let labels = [("interface", "lo"), ("queue", "tbf")];
+        let found = window.histogram("tapster_packet_queue_duration_seconds", &labels);
+        if found.count() != own_count {
+            return Ok(Attempt::Short { why: format!("{} of {own_count}", found.count()), lost });
+        }
+        // They leave a megabyte a second, so that the last waits for 60 ms, and what is beside the queue takes microseconds.
+        assert!(own_seconds > 1.0, "{}", said.output);
+        assert!(
+            found.sum < own_seconds && found.sum > 0.9 * own_seconds,
+            "{} s, the program says {own_seconds} s",
+            found.sum
+        );
+        Ok(Attempt::Done(format!("{own_count} packets, {:.4} of {own_seconds:.4} s", found.sum)))
+    })
+}
+
+/// What the other side of a container's connection sent and got.
+fn traffic() -> Outcome {
+    const SENT: usize = 300_000;
+    const RECEIVED: usize = 200_000;
+    tool("bash")?;
+    let contained = Contained::new()?;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (stream_port, port) = (listener.local_addr().unwrap().port(), datagrams.local_addr().unwrap().port());
+    let other = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut vec![0; SENT]).unwrap();
+        stream.write_all(&vec![0; RECEIVED]).unwrap();
+    });
+    let script = format!(
+        "exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/{stream_port} && head -c {SENT} /dev/zero >&3 && head -c {RECEIVED} <&3 >/dev/null; \
+         printf 1234567 >/dev/udp/127.0.0.1/{port}'"
+    );
+    let tapster = contained.start("container_traffic");
+    let (window, _) = Window::of(&tapster, || text(&mut contained.shell(&script)));
+    other.join().unwrap();
+    assert_eq!(datagrams.recv(&mut [0; 64]).unwrap(), 7);
+    let of = |name: &str, protocol: &str| {
+        let name = format!("tapster_container_{name}_bytes_total");
+        window.count(&name, &contained.labels(&[("protocol", protocol)]))
+    };
+    let found = [of("sent", "tcp"), of("received", "tcp"), of("sent", "udp"), of("received", "udp")];
+    assert_eq!(found, [SENT as u64, RECEIVED as u64, 7, 0]);
+    Ok(format!("{SENT} bytes sent and {RECEIVED} received by TCP, 7 sent by UDP"))
+}
+
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("TCP connections, beside the program and the kernel's counts", connects);
     cases.run("TCP resets, beside the program and the kernel's counts", resets);
@@ -226,4 +329,7 @@ pub(crate) fn all(cases: &mut Cases) {
     cases.run("TCP segments sent again, beside TCP_INFO and the kernel's counts", retransmits);
     cases.run("answers to SYNs sent again, beside the kernel's counts", synacks);
     cases.run("round trips of TCP, beside the kernel's trace and TCP_INFO", round_trips);
+    cases.run("answers of a name server, beside the program", names);
+    cases.run("packets in the queue of an interface, beside the program", queues);
+    cases.run("what a container sends and receives, beside its other side", traffic);
 }

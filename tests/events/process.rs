@@ -5,13 +5,18 @@ use crate::{
     memory::LimitedMemory,
     numbers, program,
     support::{
-        cases::{Cases, Outcome},
+        cases::{Cases, Outcome, Skip},
         command::text,
         exporter::Tapster,
         trace::Trace,
     },
 };
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    process::Command,
+};
 
 fn execs() -> Outcome {
     const PROGRAMS: u64 = 25;
@@ -102,10 +107,62 @@ fn refusals() -> Outcome {
     Ok(format!("{REFUSALS} of CAP_SYS_CHROOT"))
 }
 
+/// Lines of the kernel's log, from where it is read on.
+fn log_lines(log: &mut fs::File) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut record = [0; 8192];
+    // A read is a record, and an error when there is no more.
+    while let Ok(size) = log.read(&mut record) {
+        let text = String::from_utf8_lossy(&record[..size]).into_owned();
+        lines.push(text.split_once(';').unwrap().1.lines().next().unwrap().to_owned());
+    }
+    lines
+}
+
+/// Lines as the kernel writes them, written by this test, and read again from the log.
+fn warnings() -> Outcome {
+    const KINDS: [(&str, &str); 5] = [
+        ("bug", "BUG: "),
+        ("warning", "WARNING: "),
+        ("oops", "Oops: "),
+        ("hung_task", "INFO: task "),
+        ("rcu_stall", "INFO: rcu"),
+    ];
+    const LOG: &str = "/dev/kmsg";
+    let open =
+        |options: &mut fs::OpenOptions| options.open(LOG).map_err(|error| Skip(format!("`{LOG}`: {error}")));
+    let mut log = open(fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK))?;
+    let tapster = Tapster::start(&["--strict", "--probes", "kernel_warnings"]);
+    log.seek(SeekFrom::End(0)).unwrap();
+    let (window, ()) = Window::of(&tapster, || {
+        for (_, begins) in KINDS {
+            for line in [format!("{begins}this is a test"), format!("rcu: {begins}this is a test")] {
+                // Each opening may write ten lines in five seconds.
+                let mut log = fs::OpenOptions::new().write(true).open(LOG).unwrap();
+                log.write_all(line.as_bytes()).unwrap();
+            }
+        }
+        fs::OpenOptions::new().write(true).open(LOG).unwrap().write_all(b"no bug: this is a test").unwrap();
+    });
+    let lines = log_lines(&mut log);
+    assert!(lines.iter().any(|line| line.contains("no bug")), "{lines:#?}");
+    for (kind, begins) in KINDS {
+        let own = lines.iter().filter(|line| line.contains(begins)).count() as u64;
+        assert!(own >= 2, "{lines:#?}");
+        assert_eq!(
+            window.count("tapster_kernel_warnings_total", &[("kind", kind)]),
+            own,
+            "{kind}: {lines:#?}"
+        );
+    }
+    Ok(format!("{} lines of {}", window.count("tapster_kernel_warnings_total", &[]), lines.len()))
+}
+
 pub(crate) fn all(cases: &mut Cases) {
     cases.run("programs started, in a container", execs);
     cases.run("processes that end, by code and signal", exits);
     cases.run("lives of processes, beside the kernel's trace", lifetimes);
     cases.run("kills for want of memory, beside the cgroup's count and /proc/vmstat", oom_kills);
     cases.run("rights that were refused", refusals);
+    cases.run("lines of the kernel's log that tell of a fault, beside the log", warnings);
 }

@@ -80,6 +80,9 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let sources = [source("stacks.c"), source("stacks_library.c")];
     text(tool("cc")?.args(flags).arg("-o").arg(&program).args(sources));
     image.program(&program)?;
+    let program = directory.join("network");
+    text(tool("cc")?.args(["-O1", "-static", "-o"]).arg(&program).arg(source("network.c")));
+    image.program(&program)?;
     // Its scenario says so where they cannot be built.
     if crate::support::command::sdt_header() {
         for (name, how) in [("shop", "-O1"), ("shop-next", "-O2")] {

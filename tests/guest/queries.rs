@@ -57,10 +57,15 @@ fn is_of_tasks(query: &Query) -> bool {
     ["config/rules/sched.yaml", "dashboards/sched.json"].iter().any(|file| query.place.starts_with(file))
 }
 
-/// What takes groups of devices, several hosts, other exporters or days: `tests/rules/clusters.rs` has it from a real Prometheus.
+/// What takes groups of devices, several hosts, other exporters, days, or probes that the guests have not on: `tests/rules/clusters.rs`
+/// and `tests/dashboards.rs` have it from a real Prometheus, and `tests/events.rs` what these probes count.
 fn is_elsewhere(query: &Query) -> bool {
     let fires = ["TapsterBlockPeerSlow", "TapsterProbeDownOnMany", "TapsterProbeSilent"];
-    query.place.starts_with("config/rules/optional/")
+    let off = ["container", "cgroup", "command", "access", "request_errors"];
+    ["config/rules/optional/", "config/rules/events.yaml", "dashboards/events.json"]
+        .iter()
+        .any(|of| query.place.starts_with(of))
+        || off.iter().any(|name| query.expr.contains(&format!("tapster_block_{name}_")))
         || match &query.role {
             Role::Alert(name) => fires.contains(&name.as_str()),
             Role::Record(name) => {

@@ -4,6 +4,7 @@ mod block;
 mod command;
 mod containers;
 mod devices;
+mod events;
 mod filesystems;
 mod functions;
 mod globs;
@@ -43,7 +44,17 @@ pub(crate) struct Scenario {
 
 /// All of them. `waits` are 68 programs that sleep, `mixed` programs that work side by side, for the part of their sleep that has no reason, and
 /// `pods` containers in each arrangement of cgroups.
-pub(crate) const ALL: [Scenario; 22] = [
+pub(crate) const ALL: [Scenario; 23] = [
+    Scenario {
+        name: "events",
+        script: include_str!("scenarios/events.sh"),
+        disks: &[],
+        hardware: &[],
+        memory_mib: 1024,
+        each_change: &["5.10", "7"],
+        alone: false,
+        check: events::check,
+    },
     Scenario {
         name: "devices",
         script: include_str!("scenarios/devices.sh"),

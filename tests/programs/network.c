@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 // Below those that the kernel gives out.
-enum { OPEN = 4241, CLOSED = 4242, FULL = 4243, DATAGRAMS = 4244, LOSSY = 4245, DEAF = 4246 };
+enum { OPEN = 4241, CLOSED = 4242, FULL = 4243, DATAGRAMS = 4244, LOSSY = 4245, DEAF = 4246, NAMES = 53 };
 
 static void must(int is_so, const char *what)
 {
@@ -326,6 +326,81 @@ static void round_trips(void)
     close(sender), close(receiver), close(ready);
 }
 
+// A socket of either family for datagrams, and the address of a port of this host.
+static int datagram_socket(int family, int port, struct sockaddr_storage *to, socklen_t *size)
+{
+    memset(to, 0, sizeof *to);
+    if (family == AF_INET) {
+        *(struct sockaddr_in *)to = address(port);
+        *size = sizeof(struct sockaddr_in);
+    } else {
+        struct sockaddr_in6 *other = (struct sockaddr_in6 *)to;
+        other->sin6_family = AF_INET6;
+        other->sin6_port = htons(port);
+        other->sin6_addr = in6addr_loopback;
+        *size = sizeof *other;
+    }
+    int made = socket(family, SOCK_DGRAM, 0);
+    must(made >= 0, "a socket");
+    return made;
+}
+
+// Questions to a name server that takes 20 ms, and does not hear the first of two questions; says the result and how long it took.
+static void names(void)
+{
+    for (int family = 0; family < 2; family++) {
+        struct sockaddr_storage to;
+        socklen_t size;
+        int kind = family ? AF_INET6 : AF_INET;
+        int server = datagram_socket(kind, NAMES, &to, &size), client = datagram_socket(kind, NAMES, &to, &size);
+        must(!bind(server, (struct sockaddr *)&to, size), "bind");
+        must(!connect(client, (struct sockaddr *)&to, size), "connect");
+        for (int index = 0; index < 30; index++) {
+            // A message begins with an id, flags and four counts; the last four bits of the flags are the result.
+            unsigned char message[40] = {index, 77, 1, 0, 0, 1};
+            int result = index % 3 == 2 ? 3 : index % 3 == 1 ? 2 : 0, is_repeated = index % 10 == 9;
+            long begun = now();
+            for (int asked = 0; asked <= is_repeated; asked++) {
+                struct sockaddr_storage from;
+                socklen_t from_size = sizeof from;
+                must(send(client, message, sizeof message, 0) == sizeof message, "a question");
+                must(recvfrom(server, message, sizeof message, 0, (struct sockaddr *)&from, &from_size) == sizeof message, "a question");
+                wait_ms(20);
+                if (asked < is_repeated)
+                    continue;
+                message[2] |= 0x80, message[3] = result;
+                must(sendto(server, message, sizeof message, 0, (struct sockaddr *)&from, from_size) == sizeof message, "an answer");
+            }
+            must(recv(client, message, sizeof message, 0) == sizeof message, "an answer");
+            printf("answer %d %d %ld\n", family, result, now() - begun);
+        }
+        close(server), close(client);
+    }
+}
+
+// Datagrams through a queue that lets a megabyte a second pass; says how many there were, and the time of all from sending to
+// receiving.
+static void queued(void)
+{
+    enum { COUNT = 60, BYTES = 1000 };
+    must(!system("exec tc qdisc add dev lo root tbf rate 8mbit burst 4000 limit 1000000"), "tc");
+    int receiver = bound(SOCK_DGRAM, DATAGRAMS), sender = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in to = address(DATAGRAMS);
+    char bytes[BYTES] = {0};
+    long sent = 0, received = 0;
+    set(receiver, SOL_SOCKET, SO_RCVBUF, 1 << 20);
+    for (int index = 0; index < COUNT; index++) {
+        sent += now();
+        must(sendto(sender, bytes, BYTES, 0, (struct sockaddr *)&to, sizeof to) == BYTES, "send");
+    }
+    for (int index = 0; index < COUNT; index++) {
+        must(recv(receiver, bytes, BYTES, 0) == BYTES, "recv");
+        received += now();
+    }
+    printf("queued %d %ld\n", COUNT, received - sent);
+    must(!system("exec tc qdisc del dev lo root"), "tc");
+}
+
 int main(int count, char **words)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -349,6 +424,10 @@ int main(int count, char **words)
         round_trips();
     else if (!strcmp(what, "unheard"))
         unheard();
+    else if (!strcmp(what, "names"))
+        names();
+    else if (!strcmp(what, "queued"))
+        queued();
     else
         return 2;
     account();

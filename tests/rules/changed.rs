@@ -103,16 +103,16 @@ fn minutes(duration: &str) -> u64 {
 /// A file of rules that is changed: what was done, the unit tests that must fail by it, the file, its new text.
 type Change = (String, String, PathBuf, String);
 
-/// The matchers of `sched.yaml`, each left out, or of a regular expression one of the alternatives.
-fn without_each_matcher() -> Vec<Change> {
-    let file = queries::rule_files().into_iter().find(|file| file.ends_with("sched.yaml")).unwrap();
+/// The matchers of a file of rules, each left out, or of a regular expression one of the alternatives.
+fn without_each_matcher(name: &str) -> Vec<Change> {
+    let file = queries::rule_files().into_iter().find(|file| file.ends_with(format!("{name}.yaml"))).unwrap();
     let text = fs::read_to_string(&file).unwrap();
     let mut changes = Vec::new();
     let mut change = |at: usize, length: usize, by: &str| {
         let changed = format!("{}{by}{}", &text[..at], &text[at + length..]);
         changes.push((
             format!("without {} at byte {at}", &text[at..at + length]),
-            "sched".into(),
+            name.into(),
             file.clone(),
             changed,
         ));
@@ -151,6 +151,7 @@ fn tests_of(threshold: &str) -> (&'static str, &'static str) {
         name if name.starts_with("slo_") => ("optional/slo.yaml", "slo"),
         name if name.starts_with("run_queue_") || name.starts_with("blocked_") => ("sched.yaml", "sched"),
         "off_cpu_unexplained" => ("sched.yaml", "sched"),
+        "memory_stalled_tasks" | "throttled_cpus" => ("events.yaml", "events"),
         name if name.starts_with("probe_down_") => ("exporter.yaml", "probe_down_on_many"),
         _ => ("exporter.yaml", "exporter"),
     }
@@ -199,22 +200,24 @@ fn with_other_thresholds() -> Vec<Change> {
     changes
 }
 
-/// The alerts of `exporter.yaml` with other numbers, or with other windows, in their expressions.
+/// The alerts of `exporter.yaml` and `events.yaml` with other numbers, windows or offsets in their expressions.
 fn with_other_numbers() -> Vec<Change> {
     let mut changes = Vec::new();
     let rules = queries::rules();
     // Thresholds have changes of their own.
     let own = |(name, rule): &(&str, &queries::Rule)| {
-        rule.file.ends_with("exporter.yaml") && *name != "TapsterProbeDownOnMany"
+        let is_looked_at = ["exporter.yaml", "events.yaml"].iter().any(|file| rule.file.ends_with(file));
+        is_looked_at && *name != "TapsterProbeDownOnMany"
     };
     for (name, rule) in alerts(&rules).filter(own) {
+        let tests = close_tests(&rule.file, name);
         let text = fs::read_to_string(&rule.file).unwrap();
         let begin = text.find(&format!("- alert: {name}\n")).unwrap();
         let end = begin + text[begin..].find("\n        for: ").unwrap();
         let expr = &text[begin..end];
         let mut change = |what: String, to: &str| {
             let changed = format!("{}{to}{}", &text[..begin], &text[end..]);
-            changes.push((format!("{name}: {what}"), "exporter".into(), rule.file.clone(), changed));
+            changes.push((format!("{name}: {what}"), tests.into(), rule.file.clone(), changed));
         };
         // 0 and 1 are none, and a state.
         let thresholds: Vec<String> = rules::thresholds().into_iter().map(|one| one.default).collect();
@@ -233,12 +236,14 @@ fn with_other_numbers() -> Vec<Change> {
         }
         // All of them at once: that what one no longer sees is old for another one, too, is no mistake.
         let by = |old: Duration| (old.mul_f64(0.07)).max(Duration::from_mins(step_minutes(name)));
-        let windows = |to: &dyn Fn(Duration) -> Duration| {
-            durations::replace(expr, |place, old| if place == Place::Window { to(old) } else { old })
+        let with = |changed: Place, to: &dyn Fn(Duration) -> Duration| {
+            durations::replace(expr, |place, old| if place == changed { to(old) } else { old })
         };
         for (what, to) in [
-            ("shorter windows", windows(&|old| old.saturating_sub(by(old)))),
-            ("longer windows", windows(&|old| old + by(old))),
+            ("shorter windows", with(Place::Window, &|old| old.saturating_sub(by(old)))),
+            ("longer windows", with(Place::Window, &|old| old + by(old))),
+            ("later offsets", with(Place::Offset, &|old| old.saturating_sub(by(old)))),
+            ("earlier offsets", with(Place::Offset, &|old| old + by(old))),
         ] {
             if to != expr {
                 change(what.into(), &to);
@@ -250,8 +255,9 @@ fn with_other_numbers() -> Vec<Change> {
 
 /// Changes of one number, condition, matcher or severity each, and the unit tests that must fail by it.
 fn changes() -> Vec<Change> {
-    let mut changes = without_each_matcher();
+    let mut changes = without_each_matcher("sched");
     assert!(changes.len() > 10, "{} matchers", changes.len());
+    changes.extend(without_each_matcher("events"));
     let numbers = with_other_numbers();
     assert!(numbers.len() > 8, "{} numbers", numbers.len());
     changes.extend(numbers);

@@ -147,7 +147,7 @@ pub(crate) fn every_alert_fires_in_either() -> Outcome {
 }
 
 /// For each alert with a threshold: one that keeps it quiet in cluster b.
-const QUIET: [(&str, &str); 18] = [
+const QUIET: [(&str, &str); 20] = [
     ("TapsterRaidMemberSlow", "raid_slow_excess_seconds=9000"),
     ("TapsterRaidMemberSlowOverHour", "raid_slow_ratio=9000"),
     ("TapsterRaidArraySlowerThanBefore", "raid_slow_history_ratio=9000"),
@@ -159,6 +159,8 @@ const QUIET: [(&str, &str); 18] = [
     ("TapsterWakeupsLate", "run_queue_wakeup_seconds=9000"),
     ("TapsterTasksBlocked", "blocked_seconds=9000"),
     ("TapsterSleepUnexplained", "off_cpu_unexplained=1"),
+    ("TapsterMemoryStalls", "memory_stalled_tasks=9000"),
+    ("TapsterCpuThrottled", "throttled_cpus=9000"),
     ("TapsterProbeDownOnMany", "probe_down_instances=9000"),
     ("TapsterSeriesNearLimit", "series_near_limit=1"),
     ("TapsterScrapeSlow", "scrape_slow_seconds=9000"),
@@ -321,6 +323,16 @@ fn ill(seconds: f64) -> String {
         put("tapster_run_queue_duration_seconds_bucket", &format!("{labels},le=\"1\""), n);
         put("tapster_run_queue_duration_seconds_bucket", &format!("{labels},le=\"+Inf\""), n);
     }
+    // What the kernel does to programs.
+    let container = "k8s_namespace_name=\"shop\",k8s_pod_name=\"web-0\",k8s_container_name=\"nginx\"";
+    for probe in ["oom_kills", "kernel_warnings"] {
+        put("tapster_probe_up", &format!("probe=\"{probe}\""), 1.0);
+    }
+    put("tapster_oom_kills_total", &format!("{container},comm=\"nginx\""), n);
+    put("tapster_kernel_warnings_total", "kind=\"bug\"", n);
+    put("tapster_tcp_listen_overflows_total", "port=\"443\"", n);
+    put("tapster_memory_reclaim_duration_seconds_sum", container, n);
+    put("tapster_cpu_throttled_seconds_total", container, n);
     for reason in ["direct_io", "unknown"] {
         let labels = format!("state=\"uninterruptible\",reason=\"{reason}\"");
         put("tapster_off_cpu_duration_seconds_count", &labels, n);

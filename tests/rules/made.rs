@@ -244,7 +244,7 @@ pub(crate) fn printed() -> Outcome {
         ),
         (
             ["--group", "x"],
-            "error: there is no group `x`\n  hint: there are tapster-block, tapster-block-latency, tapster-exporter, tapster-exporter-lasting, tapster-fleet, tapster-block-median, tapster-nodes, tapster-block-peers, tapster-raid-slow, tapster-raid-slow-hour, tapster-raid-state, tapster-sched, tapster-slo\n",
+            "error: there is no group `x`\n  hint: there are tapster-block, tapster-block-latency, tapster-events, tapster-exporter, tapster-exporter-lasting, tapster-fleet, tapster-block-median, tapster-nodes, tapster-block-peers, tapster-raid-slow, tapster-raid-slow-hour, tapster-raid-state, tapster-sched, tapster-slo\n",
         ),
         (
             ["--runbook-url", "wiki"],
