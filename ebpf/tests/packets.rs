@@ -345,6 +345,8 @@ fn every_exit_lets_the_packet_pass() {
             let mut grammar = grammar(Random(110_000 + round), point);
             let shape = grammar.random.below(6);
             let (filter, first) = (grammar.number(2), grammar.number(2));
+            // Of XDP programs one is at an interface.
+            let other = point.replace("xdp:eth0", "xdp:eth1");
             let mut head = match shape {
                 0 => format!("    at: \"{point}\"\n"),
                 1 => format!("    at: \"{point}\"\n    where: '({filter}) || args.len > 60'\n"),
@@ -358,7 +360,7 @@ fn every_exit_lets_the_packet_pass() {
                     "    state: {{ seen: {{ per: key }} }}\n    at: \"{point}\"\n    set: {{ \"seen[args.source]\": '{first}' }}\n    labels: {{ before: 'state.seen[args.source]' }}\n"
                 ),
                 _ => format!(
-                    "    start: {{ at: \"{point}\", key: args.source, save: {{ n: '{first}' }} }}\n    end: {{ at: \"{point}\", key: args.dest, where: 'duration > 10 || ({filter})' }}\n"
+                    "    start: {{ at: \"{point}\", key: args.source, save: {{ n: '{first}' }} }}\n    end: {{ at: \"{other}\", key: args.dest, where: 'duration > 10 || ({filter})' }}\n"
                 ),
             };
             if shape == 2 {
@@ -477,6 +479,10 @@ fn what_a_packet_has_not_is_refused() {
         (
             "    state: { seen: { per: task } }\n    at: \"xdp:eth0\"\n    set: { seen: 1 }\n    metrics: [{ counter: a_total, value: state.seen }]\n".into(),
             "`seen` is kept per task, and a packet at `xdp:eth0` is of none",
+        ),
+        (
+            "    events: [{ at: \"xdp:eth0\", values: { a: 1 } }, { at: \"xdp:eth0\", where: cpu, values: { a: 2 } }]\n    metrics: [{ sum: a }]\n".into(),
+            "two events are at `xdp:eth0`, and there is room for one XDP program",
         ),
     ] {
         let found = refused(&body, new);
