@@ -47,7 +47,7 @@ fn probe(seed: u64) -> Option<String> {
         (quoted(number(2)?), quoted(number(2)?), quoted(number(1)?), quoted(number(2)?), quoted(number(1)?));
     let (state, changes) = if seed % 3 == 0 {
         (
-            "    state: { seen: { per: key }, last: { per: cpu } }\n",
+            "    state: { seen: { per: key, timeout: 1m }, last: { per: cpu } }\n",
             format!("    set: {{ \"seen[args.source]\": '({set}) + 0', last: '{named}' }}\n"),
         )
     } else {
