@@ -1,5 +1,5 @@
 //! Programs that see packets: what they are told of one, and that a packet goes on whatever they do.
-#![allow(clippy::unwrap_used, clippy::format_push_string, reason = "a panic is the report")]
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
 use tapster_testing::compiler as support;
 
@@ -12,7 +12,7 @@ use support::{
 };
 use tapster_ebpf::{
     attach::Target,
-    insn::{FP, Helper, Insn, R0, R6, Reg, Src},
+    insn::{Alu, FP, Helper, Insn, R0, R6, Reg, Src},
     point::PacketHook,
     probe::KernelVersion,
     vm::Environment,
@@ -241,15 +241,21 @@ fn fields_and_bytes_of_a_packet() {
 /// What `r0` is known to be: nothing, or a constant.
 type Known = Option<i32>;
 
-/// Whether an instruction writes `r0`, and what is known of it then; `None` if it leaves it.
-fn written(insn: &Insn) -> Option<Known> {
+/// What is known of `r0` after an instruction.
+fn after(insn: &Insn, known: Known) -> Known {
     match *insn {
-        Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(value)) => Some(Some(value)),
-        Insn::Alu64(_, R0, _) | Insn::Alu32(_, R0, _) | Insn::ToBigEndian(_, R0) => Some(None),
-        Insn::Imm64(R0, _) | Insn::Map(R0, _) | Insn::Load(_, R0, _, _) => Some(None),
-        Insn::Call(_) | Insn::CallKernel(..) | Insn::CompareExchange(..) => Some(None),
-        Insn::Exchange(_, _, R0) => Some(None),
-        _ => None,
+        Insn::Alu64(Alu::Mov, R0, Src::Imm(value)) => Some(value),
+        Insn::Alu64(_, R0, _)
+        | Insn::Alu32(_, R0, _)
+        | Insn::ToBigEndian(_, R0)
+        | Insn::Imm64(R0, _)
+        | Insn::Map(R0, _)
+        | Insn::Load(_, R0, _, _)
+        | Insn::Exchange(_, _, R0)
+        | Insn::Call(_)
+        | Insn::CallKernel(..)
+        | Insn::CompareExchange(..) => None,
+        _ => known,
     }
 }
 
@@ -271,7 +277,7 @@ fn walk(program: &[Insn], returns: i32) -> usize {
         }
         let insn = &program[index];
         let target = |offset: i16| starts[&(slot_of[&index] + 1 + i64::from(offset))];
-        let after = written(insn).unwrap_or(known);
+        let after = after(insn, known);
         match *insn {
             Insn::Exit => {
                 assert_eq!(known, Some(returns), "at instruction {index}");
@@ -415,16 +421,16 @@ fn an_exit_with_another_value_is_found() {
     let mut program = case.program.codes[0].assembled.insns.clone();
     assert_eq!(walk(&program, 2), 1);
     let last = program.len() - 2;
-    assert_eq!(program[last], Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(2)));
+    assert_eq!(program[last], Insn::Alu64(Alu::Mov, R0, Src::Imm(2)));
     let broken = |change: &dyn Fn(&mut Vec<Insn>)| {
         let mut other = program.clone();
         change(&mut other);
         std::panic::catch_unwind(|| walk(&other, 2)).is_err()
     };
-    assert!(broken(&|program| program[last] = Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(1))));
+    assert!(broken(&|program| program[last] = Insn::Alu64(Alu::Mov, R0, Src::Imm(1))));
     assert!(broken(&|program| program[last] = Insn::Call(Helper::KtimeNs)));
     assert!(broken(&|program| program.insert(0, Insn::Exit)));
-    program[last] = Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(2));
+    program[last] = Insn::Alu64(Alu::Mov, R0, Src::Imm(2));
     assert_eq!(walk(&program, 2), 1);
 }
 

@@ -45,7 +45,7 @@ fn probe(seed: u64, points: &[&str]) -> Option<String> {
     let quoted = |text: String| text.replace('\'', "''");
     let (filter, named, label, value, set) =
         (quoted(number(2)?), quoted(number(2)?), quoted(number(1)?), quoted(number(2)?), quoted(number(1)?));
-    let (state, changes) = if seed % 3 == 0 {
+    let (state, changes) = if seed.is_multiple_of(3) {
         (
             "    state: { seen: { per: key, timeout: 1m }, last: { per: cpu } }\n",
             format!("    set: {{ \"seen[args.source]\": '({set}) + 0', last: '{named}' }}\n"),
