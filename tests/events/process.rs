@@ -135,9 +135,9 @@ fn warnings() -> Outcome {
     let tapster = Tapster::start(&["--strict", "--probes", "kernel_warnings"]);
     log.seek(SeekFrom::End(0)).unwrap();
     let (window, ()) = Window::of(&tapster, || {
-        // In five seconds a program may write ten lines.
-        let own = KINDS.map(|(_, begins)| format!("{begins}this is a test"));
-        let more = ["no bug: this is a test", "watchdog: BUG: this is a test"].map(str::to_owned);
+        // What does not end its line may be continued, and is not shown before.
+        let own = KINDS.map(|(_, begins)| format!("{begins}this is a test\n"));
+        let more = ["no bug: this is a test\n", "watchdog: BUG: this is a test\n"].map(str::to_owned);
         for line in more.iter().chain(&own) {
             fs::OpenOptions::new().write(true).open(LOG).unwrap().write_all(line.as_bytes()).unwrap();
         }
