@@ -52,6 +52,9 @@ impl Lowering<'_> {
         self.call(Helper::MapUpdate);
         if self.event.first {
             self.asm.comment("the first of the key waits already");
+            // Before 6.4 the kernel's function returns 32 bits, and what is above them is anything.
+            self.alu(Alu::Lsh, R0, 32);
+            self.alu(Alu::Arsh, R0, 32);
             self.asm.jump_if(Cond::Eq, R0, EXISTS, done);
         }
         if start.table.is_some() {
