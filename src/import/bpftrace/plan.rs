@@ -5,6 +5,7 @@ use super::super::{
     sheet::{SheetItem, YamlValue},
 };
 use super::{
+    condition,
     flow::{Act, Deed},
     label::{self, SaidLabel, decoded},
     maps::Roles,
@@ -14,6 +15,7 @@ use super::{
     said::{Kept, SayingScope, Unsaid},
     script::Term,
     several,
+    state::{self, OwnEvent},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tapster_ebpf::diagnostic::Span;
@@ -33,6 +35,8 @@ pub(super) struct Played {
     pub(super) points: Vec<CarriedPoint>,
     pub(super) deeds: Vec<Deed>,
     pub(super) span: Span,
+    /// Whether it runs each so often and only shows values: they are gauges.
+    pub(super) is_tick: bool,
 }
 
 /// What the plan comes to: items with the places that they are from.
@@ -66,6 +70,13 @@ struct PairStart<'p> {
     writes: BTreeMap<&'p str, &'p Term>,
 }
 
+impl PairStart<'_> {
+    /// Whether a condition asks that none waits yet.
+    fn asks_for_own(&self, term: &Term) -> bool {
+        measure::asks_for_none(term).is_some_and(|map| self.writes.contains_key(map))
+    }
+}
+
 impl<'p> Planner<'p> {
     pub(super) fn new(
         actions: &'p [Played],
@@ -86,7 +97,7 @@ impl<'p> Planner<'p> {
             .iter()
             .filter(|action| !action.points.is_empty())
             .flat_map(|action| {
-                measure::measures(&action.deeds, self.roles).into_iter().map(move |one| (action, one))
+                measure::measures(action, self.roles).into_iter().map(move |one| (action, one))
             })
             .collect();
         self.several_lines = measures.iter().filter(|(_, one)| one.is_shown).count() > 1;
@@ -132,51 +143,100 @@ impl<'p> Planner<'p> {
     where
         Self: 's,
     {
-        SayingScope { roles: self.roles, kept: BTreeMap::new(), point, lets: Vec::new(), has_func: false }
+        SayingScope {
+            roles: self.roles,
+            kept: BTreeMap::new(),
+            point,
+            lets: Vec::new(),
+            has_func: false,
+            has_tracepoint: false,
+        }
     }
 
-    /// A measure of one event, or of each of several.
+    /// A measure of one event, or of each of several, which may read what others left.
     fn single(&mut self, action: &Played, measure: &ScriptMeasure) -> Result<(), Unsaid> {
         let is_several = action.points.len() > 1;
+        let states = self.states(&terms(measure), &BTreeSet::new(), &measure.span)?;
         let mut scope = self.scope(action.points.first().filter(|_| !is_several));
-        let condition = scope.condition(&measure.conditions)?;
-        // The text of an event is a label that each event gives of its own.
+        (scope.has_func, scope.has_tracepoint) = several::named_sites(&action.points);
+        let kept = states.iter().map(|(map, state)| (map.clone(), Kept::State(state.clone())));
+        scope.kept.extend(kept);
+        let (conditions, kept) = (measure.conditions.clone(), scope.kept.clone());
+        let own = OwnEvent { action, conditions: conditions.clone(), kept, is_alone: true };
+        let said = self.said_state(&states, &[own], &measure.span)?;
+        let (own, of_metrics) = said.split.unwrap_or_else(|| (conditions, Vec::new()));
+        let condition = scope.condition(&own)?;
+        let of_metrics = scope.condition(&of_metrics)?;
+        scope.lets.extend(said.lets);
+        // The text of an event is a label that each event gives of its own, unless a word of probes says it.
         let mut rest = measure.clone();
-        rest.keys.retain(|key| !(is_several && key.is_name("probe")));
+        if is_several && !action.points.iter().any(CarriedPoint::is_pattern) {
+            rest.keys.retain(|key| !key.is_name("probe"));
+        }
         let names_probe = (rest.keys.len() < measure.keys.len()).then_some("probe");
-        let head = several::events(&action.points, condition, self.passes_missing, names_probe)
+        let changes = said.changes.into_iter().next().unwrap_or_default();
+        let event = several::events(&action.points, condition, self.passes_missing, names_probe, &changes)
             .map_err(|text| Unsaid { span: measure.span.clone(), text })?;
+        let head = ProbeHead { event, declared: said.declared, of_metrics };
         self.probe(action, &rest, &mut scope, head);
+        self.lasting(&measure.span, &said.lasting);
         Ok(())
     }
 
-    /// A measure of an end, with the events that kept what it reads.
+    fn lasting(&mut self, span: &Span, maps: &[String]) {
+        for map in maps {
+            self.note(span, format!("nothing deletes from `@{map}`: a key that no event sets for an hour is given up"));
+        }
+    }
+
+    /// A measure that reads what other events kept: a start keeps it for its end, or it is state.
     fn pair(&mut self, action: &Played, measure: &ScriptMeasure) -> Result<(), Unsaid> {
+        let held = self.held(action, measure);
+        if held.is_empty() {
+            return self.single(action, measure);
+        }
+        let why = match self.held_pair(action, measure, &held) {
+            Ok(()) => return Ok(()),
+            Err(why) => why,
+        };
+        self.single(action, measure).map_err(|_| why)
+    }
+
+    /// The maps that a start keeps for this end: by one key, and deleted here. A time that nobody deletes is one as well.
+    fn held<'m>(&self, action: &Played, measure: &'m ScriptMeasure) -> BTreeSet<&'m str> {
+        let forgets = |action: &Played, map: &str| {
+            action.deeds.iter().any(|deed| matches!(&deed.act, Act::Forget { map: gone, .. } if gone == map))
+        };
+        let is_added = |map: &str| {
+            let mut deeds = self.actions.iter().flat_map(|action| &action.deeds);
+            deeds.any(|deed| matches!(&deed.act, Act::Add { map: added, .. } if added == map))
+        };
+        let mut keys = BTreeMap::<&str, BTreeSet<Vec<String>>>::new();
+        for read in &measure.states {
+            keys.entry(&read.map).or_default().insert(condition::spelt(&read.keys));
+        }
+        keys.retain(|map, keys| {
+            let is_last = forgets(action, map)
+                || self.roles.is_time(map) && !self.actions.iter().any(|action| forgets(action, map));
+            keys.len() == 1 && is_last && !is_added(map)
+        });
+        let main = keys.iter().find(|(map, _)| self.roles.is_time(map)).or_else(|| keys.iter().next());
+        let Some((_, key)) = main else { return BTreeSet::new() };
+        keys.iter().filter(|(_, other)| *other == key).map(|(map, _)| *map).collect()
+    }
+
+    /// A measure of an end, with the events that kept what it reads.
+    fn held_pair(
+        &mut self,
+        action: &Played,
+        measure: &ScriptMeasure,
+        wanted: &BTreeSet<&str>,
+    ) -> Result<(), Unsaid> {
         let reads = measure::used_maps(measure);
         let span = measure.span.clone();
         let unsaid = |text: String| Unsaid { span: span.clone(), text };
-        for map in reads.keys() {
-            let forgets = |other: &Played| {
-                other
-                    .deeds
-                    .iter()
-                    .any(|deed| matches!(&deed.act, Act::Forget { map: gone, .. } if gone == map))
-            };
-            if !forgets(action) && self.actions.iter().any(forgets) {
-                let text = format!(
-                    "`@{map}` goes on after this event: what several events share is not said here, only what a start keeps for its end"
-                );
-                return Err(unsaid(text));
-            }
-        }
-        let mut keys = reads.values().map(|read| &read.keys);
-        let key = keys.next().cloned().unwrap_or_default();
-        let spelt = |keys: &[Term]| keys.iter().map(Term::spelling).collect::<Vec<_>>();
-        if keys.any(|other| spelt(other) != spelt(&key)) {
-            return Err(unsaid("an end has one key, and this reads maps by several".into()));
-        }
-        let wanted: BTreeSet<&str> = reads.keys().copied().collect();
-        let starts = self.starts(&wanted);
+        let key = wanted.iter().find_map(|map| reads.get(map)).map(|read| read.keys.clone()).unwrap_or_default();
+        let starts = self.starts(wanted);
         let Some(first) = starts.first() else {
             let list = wanted.iter().map(|map| format!("`@{map}`")).collect::<Vec<_>>().join(", ");
             return Err(unsaid(format!("no event that is carried over writes {list}")));
@@ -191,32 +251,80 @@ impl<'p> Planner<'p> {
             let value = if is_time { Kept::Time } else { Kept::Value { name, decoder } };
             kept.insert((*map).to_owned(), value);
         }
-        let mut lets = Vec::new();
-        let mut events = Vec::new();
+        let held: BTreeSet<&str> = wanted.iter().copied().filter(|map| kept.contains_key(*map)).collect();
+        let mut read = terms(measure);
         for start in &starts {
-            let (written, more) = self.start(start, &kept)?;
-            events.extend(written);
-            lets.extend(more);
+            read.extend(start.conditions.iter().filter(|term| !start.asks_for_own(term)).chain(start.keys));
+            read.extend(start.writes.iter().filter(|(map, _)| held.contains(**map)).map(|(_, value)| *value));
         }
+        let states = self.states(&read, &held, &span)?;
+        let of_state = states.iter().map(|(map, state)| (map.clone(), Kept::State(state.clone())));
+        let of_state: BTreeMap<String, Kept> = of_state.collect();
+        let own_of = |action, conditions: &[Term], kept: &BTreeMap<String, Kept>| {
+            let mut all = kept.clone();
+            all.extend(of_state.clone());
+            OwnEvent { action, conditions: conditions.to_vec(), kept: all, is_alone: false }
+        };
+        let nothing = BTreeMap::new();
+        let mut own: Vec<OwnEvent<'_>> =
+            starts.iter().map(|start| own_of(start.action, start.conditions, &nothing)).collect();
         let point = action.points.first().filter(|_| action.points.len() == 1);
         let mut scope = self.scope(point);
-        scope.has_func = action.points.iter().all(CarriedPoint::is_function);
-        scope.kept = kept;
-        scope.lets = lets;
-        let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
+        (scope.has_func, scope.has_tracepoint) = several::named_sites(&action.points);
+        scope.kept.clone_from(&kept);
+        scope.kept.extend(of_state.clone());
+        let forgets =
+            |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if held.contains(map.as_str()));
+        let is_forgotten = action.deeds.iter().any(forgets);
         let heads = several::heads(&action.points, self.passes_missing).into_iter();
-        let ends: Vec<YamlValue> =
-            heads.map(|head| event(head, key.clone(), condition.clone(), Vec::new())).collect();
+        if let ([start], false) = (&starts[..], is_forgotten)
+            && state::meet(start.action, action)
+            && start.action.points.len() == action.points.len()
+            && condition::are_among(start.conditions, &measure.conditions)
+            && states.is_empty()
+        {
+            // The time from each event to the next.
+            let saves = self.start(start, &kept, &of_state)?;
+            let key = key_of(&key, &mut scope)?;
+            let own = self.scope(point).condition(start.conditions)?;
+            let more = condition::without(&measure.conditions, start.conditions);
+            let of_metrics = scope.condition(&more)?;
+            scope.lets.extend(saves.lets);
+            let events =
+                heads.map(|head| event(head, key.clone(), own.clone(), saves.saves.clone(), false)).collect();
+            let event = vec![("between".to_owned(), one_or_list(events))];
+            self.probe(action, measure, &mut scope, ProbeHead { event, declared: Vec::new(), of_metrics });
+            return Ok(());
+        }
+        own.push(own_of(action, &measure.conditions, &kept));
+        let said = self.said_state(&states, &own, &span)?;
+        let mut events = Vec::new();
+        let mut changes = said.changes.into_iter();
+        for start in &starts {
+            let said = self.start(start, &kept, &of_state)?;
+            let changes = changes.next().unwrap_or_default();
+            for head in several::heads(&start.action.points, self.passes_missing) {
+                let written =
+                    event(head, said.key.clone(), said.condition.clone(), said.saves.clone(), said.is_first);
+                events.push(with(written, &changes));
+            }
+            scope.lets.extend(said.lets);
+        }
+        let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
+        let changes = changes.next().unwrap_or_default();
+        let ends: Vec<YamlValue> = heads
+            .map(|head| with(event(head, key.clone(), condition.clone(), Vec::new(), false), &changes))
+            .collect();
         if events.len() > MAX_EVENTS || ends.len() > MAX_EVENTS {
             return Err(unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends")));
         }
-        let head = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
-        self.probe(action, measure, &mut scope, head);
-        let forgets =
-            |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
-        if !action.deeds.iter().any(forgets) {
+        let event = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
+        scope.lets.extend(said.lets);
+        self.probe(action, measure, &mut scope, ProbeHead { event, declared: said.declared, of_metrics: None });
+        if !is_forgotten {
             self.note(&span, "the start is forgotten at its end, which the script does not do");
         }
+        self.lasting(&span, &said.lasting);
         Ok(())
     }
 
@@ -259,18 +367,18 @@ impl<'p> Planner<'p> {
         found
     }
 
-    /// The start events of an action, and the `let`s that they use.
-    #[allow(clippy::type_complexity, reason = "the events and what they use, once")]
+    /// What the start events of an action have in common.
     fn start(
         &self,
         start: &PairStart<'_>,
         kept: &BTreeMap<String, Kept>,
-    ) -> Result<(Vec<YamlValue>, Vec<(String, String)>), Unsaid> {
+        of_state: &BTreeMap<String, Kept>,
+    ) -> Result<SaidStart, Unsaid> {
         let point = start.action.points.first().filter(|_| start.action.points.len() == 1);
         let mut scope = self.scope(point);
-        let is_own =
-            |term: &Term| measure::asks_for_none(term).is_some_and(|map| start.writes.contains_key(map));
-        let conditions: Vec<Term> = start.conditions.iter().filter(|term| !is_own(term)).cloned().collect();
+        scope.kept.clone_from(of_state);
+        let conditions: Vec<Term> =
+            start.conditions.iter().filter(|term| !start.asks_for_own(term)).cloned().collect();
         let condition = scope.condition(&conditions)?;
         let key = key_of(start.keys, &mut scope)?;
         let mut saves = Vec::new();
@@ -280,18 +388,17 @@ impl<'p> Planner<'p> {
             saves.push((name.clone(), YamlValue::text(scope.value(value)?.text)));
         }
         let is_first = conditions.len() < start.conditions.len();
-        let heads = several::heads(&start.action.points, self.passes_missing).into_iter();
-        let events = heads.map(|mut head| {
-            if is_first {
-                head.push(("first".into(), YamlValue::Bare("true".into())));
-            }
-            event(head, key.clone(), condition.clone(), saves.clone())
-        });
-        Ok((events.collect(), scope.lets))
+        Ok(SaidStart { key, condition, saves, is_first, lets: scope.lets })
     }
 
     /// Writes a probe: what it is attached to, with its labels and metrics.
-    fn probe(&mut self, action: &Played, measure: &ScriptMeasure, scope: &mut SayingScope<'_>, head: Keys) {
+    fn probe(
+        &mut self,
+        action: &Played,
+        measure: &ScriptMeasure,
+        scope: &mut SayingScope<'_>,
+        head: ProbeHead,
+    ) {
         // Lines of several actions are told apart by what they are about.
         let first = action.points.first().map_or("", |point| point.target.as_str());
         let words = if measure.is_shown && self.several_lines { vec![first] } else { Vec::new() };
@@ -317,20 +424,32 @@ impl<'p> Planner<'p> {
         for (span, text) in notes {
             self.note(&span, text);
         }
+        for metric in &mut metrics {
+            if let (YamlValue::Map(keys), Some(condition)) = (metric, &head.of_metrics) {
+                keys.push(("where".into(), YamlValue::text(condition)));
+            }
+        }
         if !measure.unlabelled.is_empty() {
             let names: Vec<String> = measure.unlabelled.iter().map(|name| format!("`{name}`")).collect();
-            let said = "the line is counted; its numbers are no labels, since each may have many values";
+            let said = if measure.is_tick {
+                "texts of a line that is printed at each tick are no labels"
+            } else {
+                "the line is counted; its numbers are no labels, since each may have many values"
+            };
             self.note(&measure.span, format!("{said}: {}", names.join(", ")));
         }
-        let map = measure.gauged.first().map_or("", |first| first.map.as_str());
+        let map = measure.gauged.first().filter(|_| !measure.is_tick);
+        let map = map.map_or("", |first| first.map.as_str());
         let name = self.names.probe(&[&[map], &words[..]].concat());
         let mut keys: Keys = vec![("name".into(), YamlValue::text(name))];
         let lets = written_lets(&scope.lets);
-        // The reference has `let` between the event and its condition.
-        let (at, condition): (Keys, Keys) = head.into_iter().partition(|(key, _)| key != "where");
+        // The reference has `let` and state between the event and its condition.
+        let rank = |key: &str| ["set", "add", "clear", "where"].contains(&key);
+        let (behind, at): (Keys, Keys) = head.event.into_iter().partition(|(key, _)| rank(key));
         keys.extend(at);
         keys.extend(lets);
-        keys.extend(condition);
+        keys.extend(head.declared);
+        keys.extend(behind);
         if !labels.is_empty() {
             let labels = labels.iter().map(|label| (label.name.clone(), label.written()));
             keys.push(("labels".into(), YamlValue::Map(labels.collect())));
@@ -349,6 +468,18 @@ impl<'p> Planner<'p> {
             }
             // A constant key keeps rows of one script apart; each is a metric of its own here.
             let wanted = label::name_of(key);
+            match scope.addresses(&wanted, key) {
+                Ok(Some((short, long))) => {
+                    let said = format!("an address of IPv4 is the label `{wanted}`, one of IPv6 `{}`", long.name);
+                    for label in [short, long] {
+                        let name = label::free_name(&label.name, &mut taken);
+                        labels.push(SaidLabel { name, ..label });
+                    }
+                    self.note(&key.span, said);
+                    continue;
+                }
+                Ok(None) | Err(_) => {}
+            }
             match scope.label(&wanted, key) {
                 Ok(label) if labels.iter().any(|known| known.value == label.value) => {}
                 Ok(label) => {
@@ -377,7 +508,48 @@ pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, YamlVal
     (!lets.is_empty()).then(|| ("let".to_owned(), YamlValue::Map(lets)))
 }
 
-fn event(mut keys: Keys, key: YamlValue, condition: Option<String>, saves: Keys) -> YamlValue {
+/// A start, or another event that has a key.
+struct SaidStart {
+    key: YamlValue,
+    condition: Option<String>,
+    saves: Keys,
+    is_first: bool,
+    lets: Vec<(String, String)>,
+}
+
+/// What a probe is attached to.
+struct ProbeHead {
+    event: Keys,
+    /// `state` and `note`.
+    declared: Keys,
+    /// What else must hold for its metrics.
+    of_metrics: Option<String>,
+}
+
+/// All that a measure reads.
+fn terms(measure: &ScriptMeasure) -> Vec<&Term> {
+    let gauged = measure.gauged.iter().flat_map(|gauged| &gauged.arguments);
+    measure.conditions.iter().chain(&measure.keys).chain(gauged).collect()
+}
+
+/// An event with what it does to state.
+fn with(event: YamlValue, changes: &Keys) -> YamlValue {
+    match event {
+        YamlValue::Map(keys) => YamlValue::Map(keys.into_iter().chain(changes.clone()).collect()),
+        other => other,
+    }
+}
+
+fn event(
+    mut keys: Keys,
+    key: YamlValue,
+    condition: Option<String>,
+    saves: Keys,
+    is_first: bool,
+) -> YamlValue {
+    if is_first {
+        keys.push(("first".into(), YamlValue::Bare("true".into())));
+    }
     keys.push(("key".into(), key));
     keys.extend(condition.map(|condition| ("where".to_owned(), YamlValue::text(condition))));
     if !saves.is_empty() {
