@@ -97,11 +97,15 @@ impl SayingScope<'_> {
                     _ => None,
                 };
                 // At the return they hold other things.
-                let is_entry =
-                    self.point.is_some_and(|point| ["kprobe:", "uprobe:"].iter().any(|kind| point.at.starts_with(kind)));
+                let is_entry = self.point.is_some_and(|point| {
+                    ["kprobe:", "uprobe:"].iter().any(|kind| point.at.starts_with(kind))
+                });
                 match place.filter(|_| is_entry) {
                     Some(place) => Ok(SaidTerm::new(1, format!("arg{place}"))),
-                    None => unsaid("registers other than those of arguments at the entry of a function are not read".into()),
+                    None => unsaid(
+                        "registers other than those of arguments at the entry of a function are not read"
+                            .into(),
+                    ),
                 }
             }
             ("has_key", [map, keys @ ..]) if map.as_map().is_some() => {
@@ -157,7 +161,11 @@ impl SayingScope<'_> {
         let Some(inner) = inner.filter(|path| !path.contains(['*', '?', '[', '{', '"', '\\'])) else {
             return unsaid("a cgroup is named by its path below /sys/fs/cgroup");
         };
-        let this = format!("cgroup_matches({}) && !cgroup_matches({})", literal(inner), literal(&format!("{inner}/*")));
+        let this = format!(
+            "cgroup_matches({}) && !cgroup_matches({})",
+            literal(inner),
+            literal(&format!("{inner}/*"))
+        );
         Ok(if sign == "==" { SaidTerm::new(11, this) } else { SaidTerm::new(2, format!("!({this})")) })
     }
 }

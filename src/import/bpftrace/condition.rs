@@ -87,9 +87,7 @@ fn exclude_each_other(one: &Term, other: &Term) -> bool {
         (_, TermKind::Binary("||", a, b)) => exclude_each_other(one, a) && exclude_each_other(one, b),
         (TermKind::Binary("&&", a, b), _) => exclude_each_other(a, other) || exclude_each_other(b, other),
         (_, TermKind::Binary("&&", a, b)) => exclude_each_other(one, a) || exclude_each_other(one, b),
-        (TermKind::Binary("==", a, b), TermKind::Binary("==", c, d))
-            if matches!((&b.kind, &d.kind), (TermKind::Text(x), TermKind::Text(y)) if x != y) =>
-        {
+        (TermKind::Binary("==", a, b), TermKind::Binary("==", c, d)) if matches!((&b.kind, &d.kind), (TermKind::Text(x), TermKind::Text(y)) if x != y) => {
             a.spelling() == c.spelling()
         }
         _ if opposite(one).spelling() == other.spelling() => true,

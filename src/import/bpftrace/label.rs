@@ -183,7 +183,8 @@ impl SayingScope<'_> {
             _ => self.value(value)?.text,
         };
         // Fields of tracepoints that are addresses are arrays of bytes.
-        let of_tracepoint = ["args.saddr", "args.daddr", "args.saddr_v6", "args.daddr_v6"].contains(&text.as_str())
+        let of_tracepoint = ["args.saddr", "args.daddr", "args.saddr_v6", "args.daddr_v6"]
+            .contains(&text.as_str())
             && self.point.is_some_and(|point| point.at.starts_with("tracepoint:"));
         let is_array =
             of_tracepoint || ["u6_addr8", "s6_addr", "addr8"].iter().any(|end| text.ends_with(end));

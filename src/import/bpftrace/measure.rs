@@ -138,7 +138,16 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<ScriptMeasure> {
     let read: Vec<&Term> = conditions.iter().chain(&keys).chain(&gauged.arguments).collect();
     let states = states(roles, read);
     let span = first.span.start..lines.last().map_or(first.span.end, |(last, _)| last.span.end);
-    Some(ScriptMeasure { conditions, keys, gauged: vec![gauged], states, is_shown: true, is_tick: false, unlabelled, span })
+    Some(ScriptMeasure {
+        conditions,
+        keys,
+        gauged: vec![gauged],
+        states,
+        is_shown: true,
+        is_tick: false,
+        unlabelled,
+        span,
+    })
 }
 
 /// What all lines have in common: parts of one line are printed under conditions of their own.

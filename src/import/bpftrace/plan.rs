@@ -185,7 +185,10 @@ impl<'p> Planner<'p> {
 
     fn lasting(&mut self, span: &Span, maps: &[String]) {
         for map in maps {
-            self.note(span, format!("nothing deletes from `@{map}`: a key that no event sets for an hour is given up"));
+            self.note(
+                span,
+                format!("nothing deletes from `@{map}`: a key that no event sets for an hour is given up"),
+            );
         }
     }
 
@@ -235,7 +238,8 @@ impl<'p> Planner<'p> {
         let reads = measure::used_maps(measure);
         let span = measure.span.clone();
         let unsaid = |text: String| Unsaid { span: span.clone(), text };
-        let key = wanted.iter().find_map(|map| reads.get(map)).map(|read| read.keys.clone()).unwrap_or_default();
+        let key =
+            wanted.iter().find_map(|map| reads.get(map)).map(|read| read.keys.clone()).unwrap_or_default();
         let starts = self.starts(wanted);
         let Some(first) = starts.first() else {
             let list = wanted.iter().map(|map| format!("`@{map}`")).collect::<Vec<_>>().join(", ");
@@ -320,7 +324,12 @@ impl<'p> Planner<'p> {
         }
         let event = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
         scope.lets.extend(said.lets);
-        self.probe(action, measure, &mut scope, ProbeHead { event, declared: said.declared, of_metrics: None });
+        self.probe(
+            action,
+            measure,
+            &mut scope,
+            ProbeHead { event, declared: said.declared, of_metrics: None },
+        );
         if !is_forgotten {
             self.note(&span, "the start is forgotten at its end, which the script does not do");
         }
@@ -470,7 +479,8 @@ impl<'p> Planner<'p> {
             let wanted = label::name_of(key);
             match scope.addresses(&wanted, key) {
                 Ok(Some((short, long))) => {
-                    let said = format!("an address of IPv4 is the label `{wanted}`, one of IPv6 `{}`", long.name);
+                    let said =
+                        format!("an address of IPv4 is the label `{wanted}`, one of IPv6 `{}`", long.name);
                     for label in [short, long] {
                         let name = label::free_name(&label.name, &mut taken);
                         labels.push(SaidLabel { name, ..label });

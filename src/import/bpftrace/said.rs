@@ -139,7 +139,9 @@ impl SayingScope<'_> {
                 let blank = if inner.starts_with(sign) { " " } else { "" };
                 Ok(SaidTerm::new(2, format!("{sign}{blank}{inner}")))
             }
-            TermKind::Binary(sign @ ("==" | "!="), a, b) if cgroup_id(a).or_else(|| cgroup_id(b)).is_some() => {
+            TermKind::Binary(sign @ ("==" | "!="), a, b)
+                if cgroup_id(a).or_else(|| cgroup_id(b)).is_some() =>
+            {
                 self.cgroup(sign, a, b)
             }
             TermKind::Binary(sign, a, b) => self.binary(sign, a, b),

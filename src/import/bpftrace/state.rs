@@ -6,6 +6,7 @@ use super::{
     condition::{all, are_among, exclude, opposite, without},
     flow::{Act, Deed},
     label::{decoded, free_name},
+    maps::Roles,
     plan::{Keys, Planner, Played},
     said::{Kept, SaidTerm, SayingScope, Unsaid},
     script::{Term, TermKind},
@@ -63,8 +64,20 @@ pub(super) struct SaidState {
 
 /// What an action does to state under the same conditions.
 struct ChangeGroup<'d> {
-    conditions: &'d [Term],
+    conditions: Vec<Term>,
     deeds: Vec<&'d Deed>,
+}
+
+impl ChangeGroup<'_> {
+    /// The maps that it changes, and those that it reads as well.
+    fn maps(&self, roles: &Roles) -> [BTreeSet<String>; 2] {
+        let changes = self.deeds.iter().filter_map(|deed| Some(changed(deed)?.0.to_owned()));
+        let changes: BTreeSet<String> = changes.collect();
+        let terms = self.deeds.iter().flat_map(|deed| deed.terms());
+        let reads = terms.flat_map(|term| roles.states(term)).map(|read| read.map);
+        let uses = reads.chain(changes.iter().cloned()).collect();
+        [changes, uses]
+    }
 }
 
 /// The map that a deed keeps a value in, adds to, or deletes from, with the key.
@@ -124,11 +137,7 @@ impl SayingScope<'_> {
     }
 
     /// What deeds of one event do to state, in their order.
-    fn changes(
-        &mut self,
-        deeds: &[&Deed],
-        states: &BTreeMap<String, ScriptState>,
-    ) -> Result<Keys, Unsaid> {
+    fn changes(&mut self, deeds: &[&Deed], states: &BTreeMap<String, ScriptState>) -> Result<Keys, Unsaid> {
         let (mut set, mut add) = (Vec::<(String, SaidTerm)>::new(), Vec::<(String, SaidTerm)>::new());
         let mut clear = Vec::<String>::new();
         for deed in deeds {
@@ -298,42 +307,49 @@ impl<'p> Planner<'p> {
         let mut notes = Vec::new();
         let mut of_own: Vec<Vec<&Deed>> = own.iter().map(|_| Vec::new()).collect();
         for action in self.actions.iter().filter(|action| !action.points.is_empty()) {
-            let groups = groups(action, states);
-            changed_once(&groups)?;
-            for group in groups {
+            let mut left = Vec::new();
+            for group in groups(action, states) {
                 let mut rest = Vec::new();
                 let mut is_own = false;
                 for (event, deeds) in own.iter().zip(&mut of_own) {
-                    if !meet(event.action, action) || exclude(group.conditions, &event.conditions) {
+                    if !meet(event.action, action) || exclude(&group.conditions, &event.conditions) {
                         continue;
                     }
-                    let (changes, more) = (group.conditions, without(&event.conditions, group.conditions));
-                    if !are_among(changes, &event.conditions) || event.action.points.len() != action.points.len()
-                    {
-                        let span = group.deeds.first().map_or_else(|| span.clone(), |deed| deed.span.clone());
+                    let changes = &group.conditions[..];
+                    let is_whole = event.action.points.len() == action.points.len();
+                    if !is_whole || !are_among(changes, &event.conditions) {
+                        let place =
+                            group.deeds.first().map_or_else(|| span.clone(), |deed| deed.span.clone());
                         let text = "this changes what an event at the same place reads under other conditions: which comes first is open";
-                        return Err(Unsaid { span, text: text.into() });
+                        return Err(Unsaid { span: place, text: text.into() });
                     }
                     is_own = true;
                     deeds.extend(&group.deeds);
                     if event.is_alone {
-                        let (own, left) = said.split.get_or_insert_with(|| (event.conditions.clone(), Vec::new()));
-                        left.extend(without(&without(own, changes), left));
+                        let whole = || (event.conditions.clone(), Vec::new());
+                        let (own, of_metrics) = said.split.get_or_insert_with(whole);
+                        of_metrics.extend(without(own, changes));
                         own.retain(|term| are_among(std::slice::from_ref(term), changes));
                     } else {
+                        let more = without(&event.conditions, changes);
                         rest.extend(all(&more).map(|more| opposite(&more)));
                     }
                 }
-                if is_own && rest.is_empty() {
-                    continue;
+                if !is_own || !rest.is_empty() {
+                    let conditions = [group.conditions, rest].concat();
+                    left.push(ChangeGroup { conditions, deeds: group.deeds });
                 }
-                let mut scope = self.scope(Some(&action.points).filter(|all| all.len() == 1).and_then(|all| all.first()));
+            }
+            for group in apart(left, self.roles)? {
+                let mut scope = self.scope(action.points.first().filter(|_| action.points.len() == 1));
                 scope.kept.clone_from(&kept);
-                let condition = scope.condition(&[group.conditions, &rest].concat())?;
+                let condition = scope.condition(&group.conditions)?;
                 let changes = scope.changes(&group.deeds, states)?;
                 said.lets.extend(scope.lets);
                 for mut head in several::heads(&action.points, self.passes_missing) {
-                    head.extend(condition.clone().map(|condition| ("where".to_owned(), YamlValue::text(condition))));
+                    let condition =
+                        condition.clone().map(|condition| ("where".to_owned(), YamlValue::text(condition)));
+                    head.extend(condition);
                     head.extend(changes.clone());
                     notes.push(YamlValue::Map(head));
                 }
@@ -344,12 +360,14 @@ impl<'p> Planner<'p> {
             return Err(Unsaid { span: span.clone(), text });
         }
         for (event, deeds) in own.iter().zip(&of_own) {
-            let mut scope = self.scope(event.action.points.first().filter(|_| event.action.points.len() == 1));
+            let mut scope =
+                self.scope(event.action.points.first().filter(|_| event.action.points.len() == 1));
             scope.kept.clone_from(&event.kept);
             said.changes.push(scope.changes(deeds, states)?);
             said.lets.extend(scope.lets);
         }
-        let entries = states.iter().map(|(map, state)| (state.name.clone(), self.entry(map, state, &mut said.lasting)));
+        let entries =
+            states.iter().map(|(map, state)| (state.name.clone(), self.entry(map, state, &mut said.lasting)));
         said.declared.push(("state".into(), YamlValue::Map(entries.collect())));
         match (notes.len(), notes.pop()) {
             (_, None) => {}
@@ -386,31 +404,61 @@ fn groups<'d>(action: &'d Played, states: &BTreeMap<String, ScriptState>) -> Vec
             continue;
         }
         let is_same = |group: &&mut ChangeGroup<'_>| {
-            are_among(group.conditions, &deed.conditions) && are_among(&deed.conditions, group.conditions)
+            are_among(&group.conditions, &deed.conditions) && are_among(&deed.conditions, &group.conditions)
         };
         match groups.iter_mut().find(is_same) {
             Some(group) => group.deeds.push(deed),
-            None => groups.push(ChangeGroup { conditions: &deed.conditions, deeds: vec![deed] }),
+            None => groups.push(ChangeGroup { conditions: deed.conditions.clone(), deeds: vec![deed] }),
         }
     }
     groups
 }
 
-/// Refuses two changes of one map that one event may do both: they would be two events.
-fn changed_once(groups: &[ChangeGroup<'_>]) -> Result<(), Unsaid> {
-    for (at, later) in groups.iter().enumerate() {
-        for earlier in &groups[..at] {
-            let maps = |group: &ChangeGroup<'_>| -> BTreeSet<String> {
-                group.deeds.iter().filter_map(|deed| Some(changed(deed)?.0.to_owned())).collect()
+/// Makes groups of one action exclude each other, if one changes what another uses: they would be two events at one, whose order is
+/// open. What holds for all is put to what holds for some, and is left to the rest of them.
+fn apart<'d>(groups: Vec<ChangeGroup<'d>>, roles: &Roles) -> Result<Vec<ChangeGroup<'d>>, Unsaid> {
+    let maps: Vec<[BTreeSet<String>; 2]> = groups.iter().map(|group| group.maps(roles)).collect();
+    let mut pairs = Vec::new();
+    let mut is_open = false;
+    for (at, (later, [changed, used])) in groups.iter().zip(&maps).enumerate() {
+        for (before, (earlier, [changed_before, used_before])) in
+            groups.iter().zip(&maps).take(at).enumerate()
+        {
+            if exclude(&earlier.conditions, &later.conditions) {
+                continue;
+            }
+            let is_wide = |wide: &ChangeGroup<'_>, narrow: &ChangeGroup<'_>| {
+                are_among(&wide.conditions, &narrow.conditions)
             };
-            let (both, others) = (maps(earlier), maps(later));
-            let Some(map) = both.intersection(&others).next() else { continue };
-            if !exclude(earlier.conditions, later.conditions) {
-                let span = later.deeds.first().map_or(0..0, |deed| deed.span.clone());
-                let text = format!("`@{map}` is changed here and before, under other conditions");
-                return Err(Unsaid { span, text });
+            let meets = !changed.is_disjoint(used_before) || !changed_before.is_disjoint(used);
+            is_open |= meets;
+            match (is_wide(earlier, later), is_wide(later, earlier)) {
+                (true, _) => pairs.push((before, at)),
+                (_, true) => pairs.push((at, before)),
+                _ if meets => {
+                    let span = later.deeds.first().map_or(0..0, |deed| deed.span.clone());
+                    let text = "this changes what another condition of the same event uses: which comes first is open";
+                    return Err(Unsaid { span, text: text.into() });
+                }
+                _ => {}
             }
         }
     }
-    Ok(())
+    if !is_open {
+        return Ok(groups);
+    }
+    let whole: Vec<(Vec<Term>, Vec<&Deed>)> =
+        groups.iter().map(|group| (group.conditions.clone(), group.deeds.clone())).collect();
+    let mut groups = groups;
+    for (wide, narrow) in pairs {
+        if let Some(group) = groups.get_mut(narrow) {
+            group.deeds.extend(&whole[wide].1);
+            group.deeds.sort_by_key(|deed| deed.span.start);
+        }
+        let more = all(&without(&whole[narrow].0, &whole[wide].0));
+        if let (Some(group), Some(more)) = (groups.get_mut(wide), more) {
+            group.conditions.push(opposite(&more));
+        }
+    }
+    Ok(groups)
 }

@@ -43,18 +43,30 @@ pub(super) fn shown(deeds: &[Deed], roles: &Roles) -> Option<ScriptMeasure> {
                 continue;
             }
             if let TermKind::Binary(">>", number, bits) = &value.kind {
-                whole = bits.as_number().filter(|bits| (1..30).contains(bits)).map(|bits| ((**number).clone(), bits));
+                whole = bits
+                    .as_number()
+                    .filter(|bits| (1..30).contains(bits))
+                    .map(|bits| ((**number).clone(), bits));
             }
             let map = label::name_of(&value);
             let span = deed.span.clone();
             gauged.push(Gauged { map, function: "last".into(), arguments: vec![value], span });
         }
     }
-    let read: Vec<&Term> = conditions.iter().chain(gauged.iter().flat_map(|gauged| &gauged.arguments)).collect();
+    let read: Vec<&Term> =
+        conditions.iter().chain(gauged.iter().flat_map(|gauged| &gauged.arguments)).collect();
     let states = states(roles, read);
     let span = first.span.start..last.span.end;
-    let measure =
-        ScriptMeasure { conditions, keys: Vec::new(), gauged, states, is_shown: true, is_tick: true, unlabelled, span };
+    let measure = ScriptMeasure {
+        conditions,
+        keys: Vec::new(),
+        gauged,
+        states,
+        is_shown: true,
+        is_tick: true,
+        unlabelled,
+        span,
+    };
     (!measure.gauged.is_empty()).then_some(measure)
 }
 
