@@ -14,6 +14,7 @@ mod maps;
 mod measure;
 mod names;
 mod operand;
+mod pair;
 mod parser;
 mod plan;
 mod points;
