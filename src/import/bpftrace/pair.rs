@@ -29,6 +29,13 @@ struct PairStart<'p> {
 }
 
 impl PairStart<'_> {
+    /// All that it reads for what it keeps of these maps.
+    fn terms(&self, held: &BTreeSet<&str>) -> Vec<&Term> {
+        let conditions = self.conditions.iter().filter(|term| !self.asks_for_own(term));
+        let values = self.writes.iter().filter(|(map, _)| held.contains(**map)).map(|(_, value)| *value);
+        conditions.chain(self.keys).chain(values).collect()
+    }
+
     /// Whether a condition asks that none waits yet.
     fn asks_for_own(&self, term: &Term) -> bool {
         measure::asks_for_none(term).is_some_and(|map| self.writes.contains_key(map))
@@ -97,21 +104,20 @@ impl Planner<'_> {
         }
         let held: BTreeSet<&str> = wanted.iter().copied().filter(|map| kept.contains_key(*map)).collect();
         let mut read = terms(measure);
-        for start in &starts {
-            read.extend(start.conditions.iter().filter(|term| !start.asks_for_own(term)).chain(start.keys));
-            read.extend(start.writes.iter().filter(|(map, _)| held.contains(**map)).map(|(_, value)| *value));
-        }
+        starts.iter().for_each(|start| read.extend(start.terms(&held)));
         let states = self.states(&read, &held, &span)?;
         let of_state = states.iter().map(|(map, state)| (map.clone(), Kept::State(state.clone())));
         let of_state: BTreeMap<String, Kept> = of_state.collect();
-        let own_of = |action, conditions: &[Term], kept: &BTreeMap<String, Kept>| {
+        let own_of = |action, conditions: &[Term], kept: &BTreeMap<String, Kept>, reads| {
             let mut all = kept.clone();
             all.extend(of_state.clone());
-            OwnEvent { action, conditions: conditions.to_vec(), kept: all, is_alone: false }
+            OwnEvent { action, conditions: conditions.to_vec(), kept: all, reads, is_alone: false }
         };
-        let nothing = BTreeMap::new();
-        let mut own: Vec<OwnEvent<'_>> =
-            starts.iter().map(|start| own_of(start.action, start.conditions, &nothing)).collect();
+        let mut own = Vec::new();
+        for start in &starts {
+            let reads = self.maps_read(&start.terms(&held));
+            own.push(own_of(start.action, start.conditions, &BTreeMap::new(), reads));
+        }
         let point = action.points.first().filter(|_| action.points.len() == 1);
         let mut scope = self.scope(point);
         (scope.has_func, scope.has_tracepoint) = several::named_sites(&action.points);
@@ -140,7 +146,7 @@ impl Planner<'_> {
             self.probe(action, measure, &mut scope, ProbeHead { event, declared: Vec::new(), of_metrics });
             return Ok(());
         }
-        own.push(own_of(action, &measure.conditions, &kept));
+        own.push(own_of(action, &measure.conditions, &kept, self.maps_read(&terms(measure))));
         let said = self.said_state(&states, &own, &span)?;
         let mut events = Vec::new();
         let mut changes = said.changes.into_iter();

@@ -80,6 +80,12 @@ impl<'p> Planner<'p> {
                 measure::measures(action, self.roles).into_iter().map(move |one| (action, one))
             })
             .collect();
+        for action in actions.iter().filter(|action| action.is_tick && !action.points.is_empty()) {
+            if !measures.iter().any(|(measured, _)| std::ptr::eq(*measured, action)) {
+                let said = "texts that are printed at each tick are no values, and are not measured";
+                self.planned.remarks.push(Remark::loss(action.span.clone(), said));
+            }
+        }
         self.several_lines = measures.iter().filter(|(_, one)| one.is_shown).count() > 1;
         let mut by_map: BTreeMap<&str, Vec<(&Played, ScriptMeasure)>> = BTreeMap::new();
         for (action, one) in measures.iter().filter(|(_, one)| !one.is_shown) {
@@ -142,7 +148,8 @@ impl<'p> Planner<'p> {
         let kept = states.iter().map(|(map, state)| (map.clone(), Kept::State(state.clone())));
         scope.kept.extend(kept);
         let (conditions, kept) = (measure.conditions.clone(), scope.kept.clone());
-        let own = OwnEvent { action, conditions: conditions.clone(), kept, is_alone: true };
+        let reads = self.maps_read(&terms(measure));
+        let own = OwnEvent { action, conditions: conditions.clone(), kept, reads, is_alone: true };
         let said = self.said_state(&states, &[own], &measure.span)?;
         let (own, of_metrics) = said.split.unwrap_or_else(|| (conditions, Vec::new()));
         let condition = scope.condition(&own)?;
@@ -161,6 +168,11 @@ impl<'p> Planner<'p> {
         self.probe(action, &rest, &mut scope, head);
         self.lasting(&measure.span, &said.lasting);
         Ok(())
+    }
+
+    /// The maps of state that terms read.
+    pub(super) fn maps_read(&self, terms: &[&Term]) -> BTreeSet<String> {
+        terms.iter().flat_map(|term| self.roles.states(term)).map(|read| read.map).collect()
     }
 
     pub(super) fn lasting(&mut self, span: &Span, maps: &[String]) {

@@ -44,6 +44,8 @@ pub(super) struct OwnEvent<'p> {
     pub(super) conditions: Vec<Term>,
     /// What is known there of other events.
     pub(super) kept: BTreeMap<String, Kept>,
+    /// The maps that it reads.
+    pub(super) reads: BTreeSet<String>,
     /// Whether metrics may have a part of the conditions, so that what the event changes has the others alone.
     pub(super) is_alone: bool,
 }
@@ -316,6 +318,11 @@ impl<'p> Planner<'p> {
                         continue;
                     }
                     let changes = &group.conditions[..];
+                    let [changed, _] = group.maps(self.roles);
+                    // What it does not read may be changed beside it.
+                    if changed.is_disjoint(&event.reads) && !are_among(&event.conditions, changes) {
+                        continue;
+                    }
                     let is_whole = event.action.points.len() == action.points.len();
                     if !is_whole || !are_among(changes, &event.conditions) {
                         let place =

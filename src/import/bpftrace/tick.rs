@@ -23,9 +23,12 @@ pub(super) fn shown(deeds: &[Deed], roles: &Roles) -> Option<ScriptMeasure> {
     let (mut gauged, mut unlabelled) = (Vec::<Gauged>::new(), BTreeSet::new());
     for (deed, arguments) in &lines {
         let mut whole = None;
+        // `print(x)` has no format that says what it is.
+        let has_format = matches!(arguments.first(), Some(Term { kind: TermKind::Text(_), .. }));
         for value in texts(arguments) {
             let value = match value {
                 ShownValue::Number(value) => value,
+                ShownValue::Text(value) if !has_format => value,
                 ShownValue::Text(text) => {
                     unlabelled.insert(label::name_of(&text));
                     continue;
