@@ -347,10 +347,85 @@ fn counted(report: &serde_json::Value, metric: &str, place: &Path) -> BTreeMap<S
     found
 }
 
+/// Programs of the load that write to the file that counts as their second, and as their third.
+const SECOND: u64 = 25;
+const THIRD: u64 = 10;
+/// A file is known by the number that opening it gave, until it is closed: what one event leaves for others is state.
+const SHARED: &str = r#"
+tracepoint:syscalls:sys_enter_openat /comm == "importload"/ { @path[tid] = args->filename; }
+tracepoint:syscalls:sys_exit_openat /@path[tid]/
+{
+  if (args->ret >= 0 && str(@path[tid]) == "counted") { @open[pid, args->ret] = 1; }
+  delete(@path[tid]);
+}
+tracepoint:syscalls:sys_enter_close /comm == "importload"/ { delete(@open[pid, args->fd]); }
+tracepoint:syscalls:sys_enter_write
+{
+  @calls[tid]++;
+  if (@open[pid, args->fd]) { @writes[comm] = count(); }
+  if (@open[pid, args->fd] && @calls[tid] > 2) { @later[comm] = count(); }
+}
+tracepoint:sched:sched_process_exit { delete(@calls[tid]); }
+"#;
+
+/// The same with maps that several events share, which become state.
+fn shared_maps_count_as_in_bpftrace() -> Outcome {
+    let mut bpftrace = tool("bpftrace")?;
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    fs::write(place.join("shared.bt"), SHARED).unwrap();
+    // It writes what it reads to its standard output, then to each file, and closes them.
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let tee = std::env::split_paths(&paths).map(|path| path.join("tee")).find(|path| path.is_file());
+    fs::copy(tee.ok_or_else(|| Skip("`tee` is not installed".into()))?, place.join("importload")).unwrap();
+    let calls = format!(
+        "cd {}\nfor i in $(seq {SECOND}); do echo $i | ./importload counted other >/dev/null; done\nfor i in $(seq {THIRD}); do echo $i | ./importload other counted >/dev/null; done\nexit 0\n",
+        place.display()
+    );
+    fs::write(place.join("load"), calls).unwrap();
+    let made = output(binary().args(["import", "shared.bt", "-o", "shared.yaml"]).current_dir(place));
+    let (status, _, said) = texts(&made);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("nothing left out"), "{said}");
+    let command = format!("/bin/sh {}", place.join("load").display());
+    bpftrace
+        .args(["-q", "-f", "json", "-c", &command, "-o"])
+        .arg(place.join("theirs"))
+        .arg(place.join("shared.bt"));
+    let mut report = binary();
+    report.args(["report", "--json", "--top", "100", "shared.yaml", "--"]).current_dir(place);
+    report.arg(bpftrace.get_program()).args(bpftrace.get_args());
+    let (status, stdout, stderr) = texts(&output(&mut report));
+    let theirs = fs::read_to_string(place.join("theirs")).unwrap_or_default();
+    let of_load = |map: &str| -> Option<u64> {
+        let lines = theirs.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let found =
+            lines.filter(|line| line["type"] == "map").find_map(|line| line["data"].get(map).cloned());
+        found?.get("importload")?.as_u64()
+    };
+    let Some(theirs) = of_load("@writes").zip(of_load("@later")) else {
+        return Err(Skip(format!("bpftrace does not run here: {theirs}{stderr}")));
+    };
+    assert_eq!(status, Some(0), "{stderr}");
+    let report: serde_json::Value =
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+    let ours = |metric: &str| -> u64 {
+        let metrics = report["metrics"].as_array().unwrap().iter().filter(|one| one["name"] == metric);
+        let rows = metrics.flat_map(|one| one["rows"].as_array().unwrap());
+        rows.filter(|row| row["labels"]["comm"] == "importload")
+            .map(|row| row["value"].as_u64().unwrap())
+            .sum()
+    };
+    assert_eq!((ours("tapster_shared_writes_total"), ours("tapster_shared_later_total")), theirs, "{stdout}");
+    assert_eq!(theirs, (SECOND + THIRD, THIRD));
+    Ok(format!("{} writes to the file that counts, {} of them a program's third", theirs.0, theirs.1))
+}
+
 #[test]
 fn scripts_on_this_kernel() {
     let Some(mut cases) = Cases::as_root("import") else { return };
     cases.run("compiled here", compiled_here);
     cases.run("counts are those of bpftrace", counts_are_those_of_bpftrace);
+    cases.run("shared maps count as in bpftrace", shared_maps_count_as_in_bpftrace);
     cases.finish();
 }

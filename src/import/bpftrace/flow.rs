@@ -2,15 +2,14 @@
 //! `let`s.
 
 use super::super::remark::Remark;
-use super::script::{Action, NamedTerm, Step, StepKind, Term, TermKind, flat_keys};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
+use super::{
+    condition::{conjuncts, constant, opposite},
+    script::{Action, NamedTerm, Step, StepKind, Term, TermKind, flat_keys},
+    value::{MAX_SIZE, MapWrites, ReadingPlace, VariableValues, merge},
 };
+use std::{collections::BTreeMap, rc::Rc};
 use tapster_ebpf::diagnostic::Span;
 
-/// Largest value of a variable, in parts of expressions.
-const MAX_SIZE: usize = 200;
 /// Most variables of an action that become `let`s; a probe may have 64.
 const MAX_LETS: usize = 48;
 /// Most conditions of one statement.
@@ -57,11 +56,9 @@ pub(super) struct ActionFlow {
     pub(super) printing: Vec<Span>,
 }
 
-/// A variable's value, by name.
-type VariableValues = BTreeMap<String, Term>;
-
 struct Walker<'w> {
     flow: ActionFlow,
+    writes: MapWrites,
     lets: usize,
     /// Names of `let`s of the whole script → the values they have.
     names: &'w mut BTreeMap<String, String>,
@@ -69,43 +66,18 @@ struct Walker<'w> {
 
 /// Walks through an action. `names` are the `let`s of the script so far: one name is one value in all of them.
 pub(super) fn walk(action: &Action, names: &mut BTreeMap<String, String>) -> ActionFlow {
-    let mut walker = Walker { flow: ActionFlow::default(), lets: 0, names };
+    let mut walker = Walker { flow: ActionFlow::default(), writes: MapWrites::default(), lets: 0, names };
     let mut values = VariableValues::new();
     let conditions = action.filter.iter().flat_map(conjuncts).collect();
     walker.steps(&action.body, &mut values, conditions);
     walker.flow
 }
 
-/// The parts of a condition that all must hold.
-pub(super) fn conjuncts(condition: &Term) -> Vec<Term> {
-    match &condition.kind {
-        TermKind::Binary("&&", a, b) => [conjuncts(a), conjuncts(b)].concat(),
-        _ => vec![condition.clone()],
-    }
-}
-
-/// The opposite of a condition.
-fn opposite(condition: &Term) -> Term {
-    match &condition.kind {
-        TermKind::Unary("!", inner) => (**inner).clone(),
-        TermKind::Binary(sign, a, b) if negated(sign).is_some() => {
-            let sign = negated(sign).unwrap_or("==");
-            Term::new(TermKind::Binary(sign, a.clone(), b.clone()), condition.span.clone())
-        }
-        _ => Term::new(TermKind::Unary("!", Rc::new(condition.clone())), condition.span.clone()),
-    }
-}
-
-fn negated(sign: &str) -> Option<&'static str> {
-    let signs = [("==", "!="), ("<", ">="), (">", "<=")];
-    signs.iter().find_map(|(one, other)| match sign {
-        _ if sign == *one => Some(*other),
-        _ if sign == *other => Some(*one),
-        _ => None,
-    })
-}
-
 impl Walker<'_> {
+    fn at<'p>(&'p self, values: &'p VariableValues, conditions: &'p [Term]) -> ReadingPlace<'p> {
+        ReadingPlace { values, writes: &self.writes, conditions }
+    }
+
     /// Returns the conditions that hold behind the steps; `None` if nothing is reached there.
     fn steps(
         &mut self,
@@ -122,11 +94,11 @@ impl Walker<'_> {
     fn step(&mut self, step: &Step, values: &mut VariableValues, conditions: Vec<Term>) -> Option<Vec<Term>> {
         match &step.kind {
             StepKind::Set { target, operator, value } => {
-                let value = resolved(value, values);
+                let value = self.at(values, &conditions).resolved(value);
                 self.set(step, target, *operator, value, values, &conditions);
             }
             StepKind::Value(term) => {
-                let term = resolved(term, values);
+                let term = self.at(values, &conditions).resolved(term);
                 self.call(step, &term, &conditions);
             }
             StepKind::Block(steps) => return self.steps(steps, values, conditions),
@@ -154,7 +126,7 @@ impl Walker<'_> {
         values: &mut VariableValues,
         conditions: Vec<Term>,
     ) -> Option<Vec<Term>> {
-        let condition = resolved(condition, values);
+        let condition = self.at(values, &conditions).condition(condition);
         if let Some(number) = constant(&condition) {
             return self.steps(if number == 0 { no } else { yes }, values, conditions);
         }
@@ -217,9 +189,9 @@ impl Walker<'_> {
                     values.insert(name.clone(), value);
                 }
             }
-            TermKind::Map { name, keys } => {
-                let keys: Vec<Term> = keys.iter().map(|key| resolved(key, values)).collect();
-                let (map, keys) = (name.clone(), flat_keys(&keys));
+            TermKind::Map { .. } => {
+                let place = self.at(values, conditions).place(target);
+                let TermKind::Map { name: map, keys } = place.kind.clone() else { return };
                 let gathers = value.as_call().filter(|(function, _)| GATHERING.contains(function));
                 let act = match (operator, gathers) {
                     (None, Some((function, arguments))) => Act::Gather {
@@ -237,6 +209,19 @@ impl Walker<'_> {
                         return;
                     }
                 };
+                let written = match &act {
+                    Act::Keep { value, .. } => Some(value.clone()),
+                    Act::Add { by, is_minus, .. } => {
+                        let before = self.writes.at(place.clone(), conditions);
+                        let sign = if *is_minus { "-" } else { "+" };
+                        let kind = TermKind::Binary(sign, Rc::new(before), Rc::new(by.clone()));
+                        Some(Term::new(kind, span.clone()))
+                    }
+                    _ => None,
+                };
+                if let Some(value) = written {
+                    self.writes.push(&place, conditions, value);
+                }
                 self.deed(conditions, act, span);
             }
             _ => {
@@ -262,8 +247,13 @@ impl Walker<'_> {
             ("printf" | "print" | "join", _)
                 if function != "print" || arguments.first().is_none_or(|first| first.as_map().is_none()) =>
             {
-                // What `join` prints is a list of texts, and no value.
-                let arguments = if function == "join" { Vec::new() } else { arguments.to_vec() };
+                // What stands between the words is not carried over.
+                let words = arguments.first().cloned();
+                let words = words.map(|words| TermKind::Call { name: "join".into(), arguments: vec![words] });
+                let arguments = match (function, words) {
+                    ("join", Some(words)) => vec![Term::new(words, term.span.clone())],
+                    _ => arguments.to_vec(),
+                };
                 Act::Show { arguments }
             }
             ("delete", [first, rest @ ..]) => {
@@ -334,54 +324,6 @@ impl Walker<'_> {
     }
 }
 
-/// Joins the values of two branches into `values`, those of the first.
-fn merge(condition: &Term, before: &VariableValues, values: &mut VariableValues, others: &VariableValues) {
-    let names: BTreeSet<String> = values.keys().chain(others.keys()).cloned().collect();
-    for name in names {
-        let joined = match (values.get(&name), others.get(&name)) {
-            (Some(one), Some(other)) if one.spelling() == other.spelling() => continue,
-            (Some(one), Some(other)) => {
-                let kind = TermKind::Choice(
-                    Rc::new(condition.clone()),
-                    Rc::new(one.clone()),
-                    Rc::new(other.clone()),
-                );
-                Term::new(kind, one.span.clone())
-            }
-            // Declared within a branch: it has no value outside of it.
-            (Some(one), None) if !before.contains_key(&name) => one.clone(),
-            (None, Some(other)) if !before.contains_key(&name) => other.clone(),
-            _ => continue,
-        };
-        if joined.size(MAX_SIZE) >= MAX_SIZE {
-            values.remove(&name);
-        } else {
-            values.insert(name, joined);
-        }
-    }
-}
-
-/// The expression with the values of its variables.
-fn resolved(term: &Term, values: &VariableValues) -> Term {
-    match &term.kind {
-        TermKind::Variable(name) => match values.get(name) {
-            Some(value) => Term::new(value.kind.clone(), term.span.clone()),
-            None => term.clone(),
-        },
-        // `$tuple.1`
-        TermKind::Field(of, member) => {
-            let of = resolved(of, values);
-            if let (TermKind::Tuple(parts), Ok(at)) = (&of.kind, member.parse::<usize>())
-                && let Some(part) = parts.get(at)
-            {
-                return part.clone();
-            }
-            Term::new(TermKind::Field(Rc::new(of), member.clone()), term.span.clone())
-        }
-        _ => term.map(|part| resolved(part, values)),
-    }
-}
-
 /// Whether a name has a meaning of its own in expressions, or is none.
 fn is_reserved(name: &str) -> bool {
     const WORDS: &[&str] = &[
@@ -414,24 +356,4 @@ fn is_reserved(name: &str) -> bool {
     ];
     let is_argument = name.strip_prefix("arg").is_some_and(|rest| rest.parse::<u8>().is_ok());
     WORDS.contains(&name) || is_argument || name.starts_with(|c: char| !c.is_ascii_alphabetic() && c != '_')
-}
-
-/// The value of a condition that is always the same.
-fn constant(term: &Term) -> Option<u64> {
-    match &term.kind {
-        TermKind::Unary("!", inner) => constant(inner).map(|number| u64::from(number == 0)),
-        TermKind::Binary(sign, a, b) => {
-            let (a, b) = (constant(a)?, constant(b)?);
-            match *sign {
-                "==" => Some(u64::from(a == b)),
-                "!=" => Some(u64::from(a != b)),
-                "&&" => Some(u64::from(a != 0 && b != 0)),
-                "||" => Some(u64::from(a != 0 || b != 0)),
-                ">" => Some(u64::from(a > b)),
-                "<" => Some(u64::from(a < b)),
-                _ => None,
-            }
-        }
-        _ => term.as_number(),
-    }
 }

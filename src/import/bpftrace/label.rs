@@ -5,6 +5,7 @@ use super::{
     maps::{ConstantValue, MapRole},
     said::{Kept, SayingScope, Unsaid},
     script::{Term, TermKind},
+    state::ScriptState,
 };
 use std::collections::BTreeSet;
 use tapster_ebpf::probe::Decoder;
@@ -59,7 +60,10 @@ impl SayingScope<'_> {
             return self.by_decoder(name, decoder, value, term);
         }
         match &term.kind {
-            TermKind::Name(word) if word == "probe" && self.point.is_none() => Ok(label("func".into(), None)),
+            TermKind::Name(word) if word == "probe" => match self.sites() {
+                Some(of_sites) => Ok(label(of_sites.into(), None)),
+                None => Ok(label(self.value(term)?.text, None)),
+            },
             TermKind::Name(word) if matches!(word.as_str(), "nsecs" | "elapsed") => {
                 unsaid("a time is no label: each event would be a series of its own")
             }
@@ -81,15 +85,22 @@ impl SayingScope<'_> {
                 (MapRole::Constant(ConstantValue::Text(_)), _) | (_, None) => {
                     Ok(label(self.value(term)?.text, None))
                 }
-                (_, Some(Kept::Value { name: saved, decoder: Some(decoder) })) => {
-                    let value = format!("start.{saved}");
-                    match Decoder::named(decoder) {
-                        // A saved value is 64 bits, and an address is not.
+                (
+                    _,
+                    Some(
+                        Kept::Value { decoder: Some(decoder), .. }
+                        | Kept::State(ScriptState { decoder: Some(decoder), .. }),
+                    ),
+                ) => {
+                    let decoder = decoder.clone();
+                    let value = self.value(term)?.within(2);
+                    match Decoder::named(&decoder) {
+                        // A value that is kept is 64 bits, and an address of IPv4 is not.
                         Some(_) if decoder == "ip" => {
-                            unsaid("an address whose type the script does not tell")
+                            Ok(label(format!("(u32){value}"), Some(YamlValue::text(decoder))))
                         }
                         Some(_) => Ok(label(value, Some(YamlValue::text(decoder)))),
-                        None => unsaid(&lacking(decoder)),
+                        None => unsaid(&lacking(&decoder)),
                     }
                 }
                 (_, Some(Kept::Time)) => {
@@ -100,10 +111,8 @@ impl SayingScope<'_> {
             TermKind::Choice(condition, yes, no) => {
                 let (yes, no) = (self.label(name, yes)?, self.label(name, no)?);
                 let is_ip = yes.decoder == Some(YamlValue::text("ip"));
-                if is_ip && yes.value.starts_with("bytes(") != no.value.starts_with("bytes(") {
-                    return unsaid(
-                        "it is an address of IPv4 or of IPv6: take each in a probe of its own, by `where`",
-                    );
+                if is_ip && is_bytes(&yes) != is_bytes(&no) {
+                    return unsaid("an address of IPv4 and one of IPv6 are two labels");
                 }
                 if yes.decoder != no.decoder {
                     return unsaid("the two values become text in different ways");
@@ -123,6 +132,42 @@ impl SayingScope<'_> {
         }
     }
 
+    /// The labels of an address that is one of IPv4 or one of IPv6, which differ in their length: one for each.
+    pub(super) fn addresses(
+        &mut self,
+        name: &str,
+        term: &Term,
+    ) -> Result<Option<(SaidLabel, SaidLabel)>, Unsaid> {
+        let TermKind::Choice(condition, yes, no) = &term.kind else { return Ok(None) };
+        let is_address = |term: &Term| decoded(term).is_some_and(|(decoder, _)| decoder == "ip");
+        if !is_address(yes) || !is_address(no) {
+            return Ok(None);
+        }
+        let (yes, no) = (self.label(name, yes)?, self.label(name, no)?);
+        if is_bytes(&yes) == is_bytes(&no) {
+            return Ok(None);
+        }
+        let condition = self.value(condition)?.within(12);
+        let (short, long) = if is_bytes(&no) {
+            (format!("{condition} ? {} : 0", yes.value), no)
+        } else {
+            (format!("{condition} ? 0 : {}", no.value), yes)
+        };
+        let short = SaidLabel { value: short, ..long.clone() };
+        Ok(Some((short, SaidLabel { name: format!("{name}_v6"), ..long })))
+    }
+
+    /// The word for the function or tracepoint at which an event of several happened, where `probe` means that.
+    fn sites(&self) -> Option<&'static str> {
+        match self.point {
+            Some(point) if !point.is_pattern() => None,
+            Some(point) if point.is_function() => Some("func"),
+            Some(point) => point.category().map(|_| "tracepoint"),
+            None if self.has_func => Some("func"),
+            None => self.has_tracepoint.then_some("tracepoint"),
+        }
+    }
+
     fn by_decoder(
         &mut self,
         name: &str,
@@ -137,19 +182,27 @@ impl SayingScope<'_> {
             "user" => "uid".to_owned(),
             _ => self.value(value)?.text,
         };
-        let is_array = ["u6_addr8", "s6_addr", "addr8"].iter().any(|end| text.ends_with(end));
+        // Fields of tracepoints that are addresses are arrays of bytes.
+        let of_tracepoint = ["args.saddr", "args.daddr", "args.saddr_v6", "args.daddr_v6"]
+            .contains(&text.as_str())
+            && self.point.is_some_and(|point| point.at.starts_with("tracepoint:"));
+        let is_array =
+            of_tracepoint || ["u6_addr8", "s6_addr", "addr8"].iter().any(|end| text.ends_with(end));
         let value = match decoder {
             "mac" => format!("bytes({text})"),
             "ip" if is_array => format!("bytes({text})"),
-            // A number of another width is no address, and a script does not tell it.
+            // A number is an address of IPv4, however wide the script has it.
             "ip" if !matches!(value.kind, TermKind::Field(..)) => {
-                let text = "an address whose type the script does not tell".to_owned();
-                return Err(Unsaid { span: at.span.clone(), text });
+                format!("(u32){}", self.value(value)?.within(2))
             }
             _ => text,
         };
         Ok(SaidLabel { name: name.to_owned(), value, decoder: Some(YamlValue::text(decoder)) })
     }
+}
+
+fn is_bytes(label: &SaidLabel) -> bool {
+    label.value.starts_with("bytes(")
 }
 
 fn lacking(decoder: &str) -> String {
@@ -175,6 +228,10 @@ pub(super) fn name_of(term: &Term) -> String {
         // A table is named by its key, unless that is a value of the start, which has the better name.
         TermKind::Map { name, keys } => match keys.first() {
             Some(key) if key.as_map().is_some() => name_of(key),
+            _ => name.clone(),
+        },
+        TermKind::Call { name, arguments } if name.ends_with("kaddr") => match arguments.first() {
+            Some(Term { kind: TermKind::Text(symbol), .. }) => symbol.clone(),
             _ => name.clone(),
         },
         TermKind::Call { name, arguments } => match arguments.last() {

@@ -89,19 +89,30 @@ pub(super) struct StateRead {
 pub(super) fn roles(begin: &[Deed], events: &[&Deed]) -> Roles {
     let mut roles = Roles::default();
     let mut written: BTreeMap<&str, Vec<&Term>> = BTreeMap::new();
+    let (mut added, mut gathered) = (BTreeSet::new(), BTreeSet::new());
     for deed in events {
         match &deed.act {
             Act::Keep { map, value, .. } => written.entry(map).or_default().push(value),
-            Act::Gather { map, .. } | Act::Add { map, .. } => {
-                roles.roles.insert(map.clone(), MapRole::Metric);
-            }
+            Act::Gather { map, .. } => drop(gathered.insert(map.as_str())),
+            Act::Add { map, .. } => drop(added.insert(map.as_str())),
             Act::Forget { map, .. } => drop(roles.forgotten.insert(map.clone())),
             Act::Show { .. } => {}
         }
     }
     let mut read = BTreeSet::new();
+    // What is only shown of a sum is no use of it that would take the metric away.
+    let mut used = BTreeSet::new();
     for deed in events {
         deed.terms().into_iter().for_each(|term| reads(term, &mut read));
+        let is_shown = matches!(deed.act, Act::Show { .. });
+        let terms = if is_shown { deed.conditions.iter().collect() } else { deed.terms() };
+        terms.into_iter().for_each(|term| reads(term, &mut used));
+    }
+    for map in added.iter().filter(|map| used.contains(**map) && !gathered.contains(*map)) {
+        roles.roles.insert((*map).to_owned(), MapRole::State { is_time: false });
+    }
+    for map in added.into_iter().chain(gathered) {
+        roles.roles.entry(map.to_owned()).or_insert(MapRole::Metric);
     }
     for (map, values) in written {
         let is_read = read.contains(map) || roles.forgotten.contains(map);

@@ -6,8 +6,10 @@ use super::{
     label,
     maps::{MapRole, Roles, StateRead},
     names::FileNames,
+    plan::Played,
     said::{SayingScope, Unsaid},
     script::{Term, TermKind},
+    tick,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tapster_ebpf::diagnostic::Span;
@@ -25,6 +27,8 @@ pub(super) struct ScriptMeasure {
     pub(super) states: Vec<StateRead>,
     /// Whether the keys are what a line shows: then those that are no label are no loss of a metric.
     pub(super) is_shown: bool,
+    /// Whether the values are shown each so often.
+    pub(super) is_tick: bool,
     /// Numbers of the line that are no labels, by name.
     pub(super) unlabelled: BTreeSet<String>,
     pub(super) span: Span,
@@ -40,7 +44,11 @@ pub(super) struct Gauged {
 }
 
 /// The measures of an action.
-pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<ScriptMeasure> {
+pub(super) fn measures(action: &Played, roles: &Roles) -> Vec<ScriptMeasure> {
+    let deeds = &action.deeds[..];
+    if action.is_tick {
+        return tick::shown(deeds, roles).into_iter().collect();
+    }
     let mut found: Vec<ScriptMeasure> = Vec::new();
     // By what is the same of all metrics of one probe.
     let mut known = BTreeMap::new();
@@ -49,7 +57,7 @@ pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<ScriptMeasure> {
             Act::Gather { map, keys, function, arguments } => {
                 (map, keys, function.as_str(), arguments.clone())
             }
-            Act::Add { map, keys, by, is_minus } => {
+            Act::Add { map, keys, by, is_minus } if !roles.is_state(map) => {
                 let function = match (is_minus, by.as_number()) {
                     (true, _) => "minus",
                     (false, Some(1)) => "count",
@@ -75,6 +83,7 @@ pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<ScriptMeasure> {
                 gauged: vec![gauged],
                 states,
                 is_shown: false,
+                is_tick: false,
                 unlabelled: BTreeSet::new(),
                 span: deed.span.clone(),
             }),
@@ -83,7 +92,7 @@ pub(super) fn measures(deeds: &[Deed], roles: &Roles) -> Vec<ScriptMeasure> {
     if found.is_empty() { shown(deeds, roles).into_iter().collect() } else { found }
 }
 
-fn states(roles: &Roles, terms: Vec<&Term>) -> Vec<StateRead> {
+pub(super) fn states(roles: &Roles, terms: Vec<&Term>) -> Vec<StateRead> {
     terms.into_iter().flat_map(|term| roles.states(term)).collect()
 }
 
@@ -105,13 +114,7 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<ScriptMeasure> {
         })
         .collect();
     let (first, _) = lines.first()?;
-    // What all lines have in common: parts of one line are printed under conditions of their own.
-    let mut conditions = first.conditions.clone();
-    for (deed, _) in &lines {
-        let both = conditions.iter().zip(&deed.conditions);
-        let common = both.take_while(|(a, b)| a.spelling() == b.spelling()).count();
-        conditions.truncate(common);
-    }
+    let conditions = common(lines.iter().map(|(deed, _)| &deed.conditions[..]));
     let (mut keys, mut latency, mut unlabelled) = (Vec::<Term>::new(), None::<Term>, BTreeSet::new());
     let is_time = |term: &Term| term.has(&|part| part.is_name("nsecs") || part.is_name("elapsed"));
     for argument in lines.iter().flat_map(|(_, arguments)| texts(arguments)) {
@@ -135,17 +138,36 @@ fn shown(deeds: &[Deed], roles: &Roles) -> Option<ScriptMeasure> {
     let read: Vec<&Term> = conditions.iter().chain(&keys).chain(&gauged.arguments).collect();
     let states = states(roles, read);
     let span = first.span.start..lines.last().map_or(first.span.end, |(last, _)| last.span.end);
-    Some(ScriptMeasure { conditions, keys, gauged: vec![gauged], states, is_shown: true, unlabelled, span })
+    Some(ScriptMeasure {
+        conditions,
+        keys,
+        gauged: vec![gauged],
+        states,
+        is_shown: true,
+        is_tick: false,
+        unlabelled,
+        span,
+    })
+}
+
+/// What all lines have in common: parts of one line are printed under conditions of their own.
+pub(super) fn common<'d>(mut conditions: impl Iterator<Item = &'d [Term]>) -> Vec<Term> {
+    let mut common = conditions.next().map(<[Term]>::to_vec).unwrap_or_default();
+    for other in conditions {
+        let same = common.iter().zip(other).take_while(|(a, b)| a.spelling() == b.spelling()).count();
+        common.truncate(same);
+    }
+    common
 }
 
 /// A value in a printed line.
-enum ShownValue {
+pub(super) enum ShownValue {
     Text(Term),
     Number(Term),
 }
 
 /// The values of a line, as its format says what they are. Few numbers are labels: those that are names of something.
-fn texts(arguments: &[Term]) -> Vec<ShownValue> {
+pub(super) fn texts(arguments: &[Term]) -> Vec<ShownValue> {
     let Some((format, values)) = arguments.split_first() else { return Vec::new() };
     let TermKind::Text(format) = &format.kind else {
         return arguments.iter().cloned().map(ShownValue::Text).collect();
@@ -170,6 +192,8 @@ fn texts(arguments: &[Term]) -> Vec<ShownValue> {
         .zip(conversions.into_iter().chain(std::iter::repeat('d')))
         .map(|(value, conversion)| match conversion {
             's' | 'S' => ShownValue::Text(value.clone()),
+            // Contents are no name of anything.
+            'r' => ShownValue::Number(value.clone()),
             _ if is_name(value) => ShownValue::Text(value.clone()),
             _ => ShownValue::Number(value.clone()),
         })
@@ -277,7 +301,11 @@ pub(super) fn metric(
         "last" => {
             let value = value.ok_or_else(needed)?;
             let name = names.metric(&words, value.suffix);
-            metric("gauge", name, help("Last value"), Some(&value), None);
+            // A number of fixed point is told in parts.
+            let parts = gauged.arguments.get(1).and_then(Term::as_number);
+            let unit = parts.map(|parts| ("unit".to_owned(), YamlValue::text(format!("1/{parts}"))));
+            let value = SaidValue { unit: value.unit.filter(|_| parts.is_none()), ..value };
+            metric("gauge", name, help("Last value"), Some(&value), unit);
         }
         other => {
             let text = match other {
@@ -311,12 +339,13 @@ pub(super) fn measured(term: &Term, scope: &mut SayingScope<'_>) -> Result<SaidV
     }
     if let TermKind::Binary("-", a, b) = &core.kind
         && a.is_name("nsecs")
-        && scope.is_start_time(b)
+        && scope.is_time(b)
     {
+        let core = scope.value(core)?;
         let text = if matches!(divisor, 1 | 1_000 | 1_000_000 | 1_000_000_000) {
-            "duration".to_owned()
+            core.text
         } else {
-            let text = format!("duration / {divisor}");
+            let text = format!("{} / {divisor}", core.within(3));
             return Ok(SaidValue { text, unit: Some("none"), suffix: "", scale: 1 });
         };
         return Ok(SaidValue { text, unit: None, suffix: "_seconds", scale: divisor });

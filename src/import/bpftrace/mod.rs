@@ -4,6 +4,8 @@
 //! all actions do with a map says what the map is for; then each map that counts becomes a metric, and one that carries a
 //! time or a value from event to event becomes the start and end of a probe.
 
+mod call;
+mod condition;
 mod cursor;
 mod flow;
 mod label;
@@ -12,6 +14,7 @@ mod maps;
 mod measure;
 mod names;
 mod operand;
+mod pair;
 mod parser;
 mod plan;
 mod points;
@@ -19,6 +22,9 @@ mod prepare;
 mod said;
 mod script;
 mod several;
+mod state;
+mod tick;
+mod value;
 
 use super::{remark::Remark, sheet::SheetItem};
 use flow::{Act, ActionFlow};
@@ -68,17 +74,25 @@ pub(super) fn translate(file: &Arc<SourceFile>, parameters: &[String]) -> Result
                 );
             }
             Occasion::Tick if !flow.deeds.iter().any(|deed| !matches!(deed.act, Act::Show { .. })) => {
-                tick(action, flow, &mut remarks);
+                let is_tick = shows_values(&flow);
+                if !is_tick {
+                    let said = "what is printed and cleared at each tick is read by scrapes, and counters go on: `rate()` is their rate";
+                    remarks.push(Remark::note(action.span.clone(), said));
+                }
+                remarks.extend(flow.remarks);
+                if is_tick {
+                    let points = carried(action, &mut remarks);
+                    played.push(Played { points, deeds: flow.deeds, span: action.span.clone(), is_tick });
+                }
             }
             Occasion::Tick | Occasion::Event => {
                 remarks.extend(flow.remarks);
-                let points = action.points.iter();
-                let points = points.filter_map(|point| points::carried(point, &mut remarks)).collect();
+                let points = carried(action, &mut remarks);
                 if let Some(first) = flow.printing.first() {
                     let said = "what only prints or clears has no counterpart: counts are read by scrapes";
                     remarks.push(Remark::note(first.clone(), said));
                 }
-                played.push(Played { points, deeds: flow.deeds, span: action.span.clone() });
+                played.push(Played { points, deeds: flow.deeds, span: action.span.clone(), is_tick: false });
             }
         }
     }
@@ -103,23 +117,15 @@ fn quiet(action: &Action, flow: ActionFlow, said: &str, remarks: &mut Vec<Remark
     remarks.extend(flow.remarks);
 }
 
-/// A tick that prints: maps are read by scrapes, and other values are lost.
-fn tick(action: &Action, flow: ActionFlow, remarks: &mut Vec<Remark>) {
+/// The attach points of an action that probes have.
+fn carried(action: &Action, remarks: &mut Vec<Remark>) -> Vec<points::CarriedPoint> {
+    action.points.iter().filter_map(|point| points::carried(point, remarks)).collect()
+}
+
+/// Whether a tick shows values that it reads, and not only maps, which are read by scrapes.
+fn shows_values(flow: &ActionFlow) -> bool {
     let is_read =
         |term: &script::Term| term.parts().is_empty() && !matches!(term.kind, script::TermKind::Name(_));
-    let lost = flow.deeds.iter().find_map(|deed| match &deed.act {
-        Act::Show { arguments } if !arguments.iter().all(is_read) => Some(&deed.span),
-        _ => None,
-    });
-    match lost {
-        Some(span) => {
-            let said = "a value that is read and printed at each tick is no event, and is not measured";
-            remarks.push(Remark::loss(span.clone(), said));
-        }
-        None => {
-            let said = "what is printed and cleared at each tick is read by scrapes, and counters go on: `rate()` is their rate";
-            remarks.push(Remark::note(action.span.clone(), said));
-        }
-    }
-    remarks.extend(flow.remarks);
+    let shows = |act: &Act| matches!(act, Act::Show { arguments } if !arguments.iter().all(is_read));
+    flow.deeds.iter().any(|deed| shows(&deed.act))
 }

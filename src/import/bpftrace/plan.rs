@@ -5,8 +5,8 @@ use super::super::{
     sheet::{SheetItem, YamlValue},
 };
 use super::{
-    flow::{Act, Deed},
-    label::{self, SaidLabel, decoded},
+    flow::Deed,
+    label::{self, SaidLabel},
     maps::Roles,
     measure::{self, ScriptMeasure, metric},
     names::FileNames,
@@ -14,14 +14,12 @@ use super::{
     said::{Kept, SayingScope, Unsaid},
     script::Term,
     several,
+    state::OwnEvent,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tapster_ebpf::diagnostic::Span;
 
-/// Most starts, and most ends, of a probe.
-const MAX_EVENTS: usize = 8;
-/// Most parts of a key, and most labels.
-const MAX_KEYS: usize = 8;
+/// Most labels of a probe.
 const MAX_LABELS: usize = 32;
 /// Most probes that one file becomes, which may have 1000, and most that are tried.
 const MAX_PROBES: usize = 500;
@@ -33,6 +31,8 @@ pub(super) struct Played {
     pub(super) points: Vec<CarriedPoint>,
     pub(super) deeds: Vec<Deed>,
     pub(super) span: Span,
+    /// Whether it runs each so often and only shows values: they are gauges.
+    pub(super) is_tick: bool,
 }
 
 /// What the plan comes to: items with the places that they are from.
@@ -57,15 +57,6 @@ pub(super) struct Planner<'p> {
 /// Keys of a mapping, in their order.
 pub(super) type Keys = Vec<(String, YamlValue)>;
 
-/// A start of a pair.
-struct PairStart<'p> {
-    action: &'p Played,
-    conditions: &'p [Term],
-    keys: &'p [Term],
-    /// Maps that it writes → their values.
-    writes: BTreeMap<&'p str, &'p Term>,
-}
-
 impl<'p> Planner<'p> {
     pub(super) fn new(
         actions: &'p [Played],
@@ -86,9 +77,15 @@ impl<'p> Planner<'p> {
             .iter()
             .filter(|action| !action.points.is_empty())
             .flat_map(|action| {
-                measure::measures(&action.deeds, self.roles).into_iter().map(move |one| (action, one))
+                measure::measures(action, self.roles).into_iter().map(move |one| (action, one))
             })
             .collect();
+        for action in actions.iter().filter(|action| action.is_tick && !action.points.is_empty()) {
+            if !measures.iter().any(|(measured, _)| std::ptr::eq(*measured, action)) {
+                let said = "texts that are printed at each tick are no values, and are not measured";
+                self.planned.remarks.push(Remark::loss(action.span.clone(), said));
+            }
+        }
         self.several_lines = measures.iter().filter(|(_, one)| one.is_shown).count() > 1;
         let mut by_map: BTreeMap<&str, Vec<(&Played, ScriptMeasure)>> = BTreeMap::new();
         for (action, one) in measures.iter().filter(|(_, one)| !one.is_shown) {
@@ -123,7 +120,7 @@ impl<'p> Planner<'p> {
         self.planned
     }
 
-    fn note(&mut self, span: &Span, said: impl Into<String>) {
+    pub(super) fn note(&mut self, span: &Span, said: impl Into<String>) {
         self.planned.remarks.push(Remark::note(span.clone(), said));
     }
 
@@ -132,166 +129,82 @@ impl<'p> Planner<'p> {
     where
         Self: 's,
     {
-        SayingScope { roles: self.roles, kept: BTreeMap::new(), point, lets: Vec::new(), has_func: false }
+        SayingScope {
+            roles: self.roles,
+            kept: BTreeMap::new(),
+            point,
+            lets: Vec::new(),
+            has_func: false,
+            has_tracepoint: false,
+        }
     }
 
-    /// A measure of one event, or of each of several.
+    /// A measure of one event, or of each of several, which may read what others left.
     fn single(&mut self, action: &Played, measure: &ScriptMeasure) -> Result<(), Unsaid> {
         let is_several = action.points.len() > 1;
+        let states = self.states(&terms(measure), &BTreeSet::new(), &measure.span)?;
         let mut scope = self.scope(action.points.first().filter(|_| !is_several));
-        let condition = scope.condition(&measure.conditions)?;
-        // The text of an event is a label that each event gives of its own.
+        (scope.has_func, scope.has_tracepoint) = several::named_sites(&action.points);
+        let kept = states.iter().map(|(map, state)| (map.clone(), Kept::State(state.clone())));
+        scope.kept.extend(kept);
+        let (conditions, kept) = (measure.conditions.clone(), scope.kept.clone());
+        let reads = self.maps_read(&terms(measure));
+        let own = OwnEvent { action, conditions: conditions.clone(), kept, reads, is_alone: true };
+        let said = self.said_state(&states, &[own], &measure.span)?;
+        let (own, of_metrics) = said.split.unwrap_or_else(|| (conditions, Vec::new()));
+        let condition = scope.condition(&own)?;
+        let of_metrics = scope.condition(&of_metrics)?;
+        scope.lets.extend(said.lets);
+        // The text of an event is a label that each event gives of its own, unless a word of probes says it.
         let mut rest = measure.clone();
-        rest.keys.retain(|key| !(is_several && key.is_name("probe")));
+        if is_several && !action.points.iter().any(CarriedPoint::is_pattern) {
+            rest.keys.retain(|key| !key.is_name("probe"));
+        }
         let names_probe = (rest.keys.len() < measure.keys.len()).then_some("probe");
-        let head = several::events(&action.points, condition, self.passes_missing, names_probe)
+        let changes = said.changes.into_iter().next().unwrap_or_default();
+        let event = several::events(&action.points, condition, self.passes_missing, names_probe, &changes)
             .map_err(|text| Unsaid { span: measure.span.clone(), text })?;
+        let head = ProbeHead { event, declared: said.declared, of_metrics };
         self.probe(action, &rest, &mut scope, head);
+        self.lasting(&measure.span, &said.lasting);
         Ok(())
     }
 
-    /// A measure of an end, with the events that kept what it reads.
+    /// The maps of state that terms read.
+    pub(super) fn maps_read(&self, terms: &[&Term]) -> BTreeSet<String> {
+        terms.iter().flat_map(|term| self.roles.states(term)).map(|read| read.map).collect()
+    }
+
+    pub(super) fn lasting(&mut self, span: &Span, maps: &[String]) {
+        for map in maps {
+            self.note(
+                span,
+                format!("nothing deletes from `@{map}`: a key that no event sets for an hour is given up"),
+            );
+        }
+    }
+
+    /// A measure that reads what other events kept: a start keeps it for its end, or it is state.
     fn pair(&mut self, action: &Played, measure: &ScriptMeasure) -> Result<(), Unsaid> {
-        let reads = measure::used_maps(measure);
-        let span = measure.span.clone();
-        let unsaid = |text: String| Unsaid { span: span.clone(), text };
-        for map in reads.keys() {
-            let forgets = |other: &Played| {
-                other
-                    .deeds
-                    .iter()
-                    .any(|deed| matches!(&deed.act, Act::Forget { map: gone, .. } if gone == map))
-            };
-            if !forgets(action) && self.actions.iter().any(forgets) {
-                let text = format!(
-                    "`@{map}` goes on after this event: what several events share is not said here, only what a start keeps for its end"
-                );
-                return Err(unsaid(text));
-            }
+        let held = self.held(action, measure);
+        if held.is_empty() {
+            return self.single(action, measure);
         }
-        let mut keys = reads.values().map(|read| &read.keys);
-        let key = keys.next().cloned().unwrap_or_default();
-        let spelt = |keys: &[Term]| keys.iter().map(Term::spelling).collect::<Vec<_>>();
-        if keys.any(|other| spelt(other) != spelt(&key)) {
-            return Err(unsaid("an end has one key, and this reads maps by several".into()));
-        }
-        let wanted: BTreeSet<&str> = reads.keys().copied().collect();
-        let starts = self.starts(&wanted);
-        let Some(first) = starts.first() else {
-            let list = wanted.iter().map(|map| format!("`@{map}`")).collect::<Vec<_>>().join(", ");
-            return Err(unsaid(format!("no event that is carried over writes {list}")));
+        let why = match self.held_pair(action, measure, &held) {
+            Ok(()) => return Ok(()),
+            Err(why) => why,
         };
-        let mut kept = BTreeMap::new();
-        let mut saved_names = BTreeSet::new();
-        for map in wanted.iter().filter(|map| starts.iter().all(|start| start.writes.contains_key(*map))) {
-            let is_time = self.roles.is_time(map);
-            let decoder =
-                first.writes.get(map).and_then(|value| decoded(value)).map(|(name, _)| name.to_owned());
-            let name = label::free_name(if map.is_empty() { "value" } else { map }, &mut saved_names);
-            let value = if is_time { Kept::Time } else { Kept::Value { name, decoder } };
-            kept.insert((*map).to_owned(), value);
-        }
-        let mut lets = Vec::new();
-        let mut events = Vec::new();
-        for start in &starts {
-            let (written, more) = self.start(start, &kept)?;
-            events.extend(written);
-            lets.extend(more);
-        }
-        let point = action.points.first().filter(|_| action.points.len() == 1);
-        let mut scope = self.scope(point);
-        scope.has_func = action.points.iter().all(CarriedPoint::is_function);
-        scope.kept = kept;
-        scope.lets = lets;
-        let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
-        let heads = several::heads(&action.points, self.passes_missing).into_iter();
-        let ends: Vec<YamlValue> =
-            heads.map(|head| event(head, key.clone(), condition.clone(), Vec::new())).collect();
-        if events.len() > MAX_EVENTS || ends.len() > MAX_EVENTS {
-            return Err(unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends")));
-        }
-        let head = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
-        self.probe(action, measure, &mut scope, head);
-        let forgets =
-            |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if wanted.contains(map.as_str()));
-        if !action.deeds.iter().any(forgets) {
-            self.note(&span, "the start is forgotten at its end, which the script does not do");
-        }
-        Ok(())
-    }
-
-    /// The events that keep what is wanted: those that keep all of it, else those that keep the time.
-    fn starts(&self, wanted: &BTreeSet<&str>) -> Vec<PairStart<'_>> {
-        let mut found = Vec::new();
-        for action in self.actions.iter().filter(|action| !action.points.is_empty()) {
-            let mut writes: BTreeMap<&str, (&Deed, &[Term], &Term)> = BTreeMap::new();
-            for deed in &action.deeds {
-                if let Act::Keep { map, keys, value } = &deed.act
-                    && wanted.contains(map.as_str())
-                {
-                    writes.entry(map).or_insert((deed, keys, value));
-                }
-            }
-            let main =
-                writes.iter().find(|(map, _)| self.roles.is_time(map)).or_else(|| writes.iter().next());
-            let Some((_, (deed, keys, _))) = main else { continue };
-            let (deed, keys) = (*deed, *keys);
-            // What is kept at other times is no part of this start.
-            let spelt = |deed: &Deed| deed.conditions.iter().map(Term::spelling).collect::<Vec<_>>();
-            let own = spelt(deed);
-            writes.retain(|_, (other, ..)| spelt(other) == own);
-            found.push(PairStart {
-                action,
-                conditions: &deed.conditions,
-                keys,
-                writes: writes.iter().map(|(map, (_, _, value))| (*map, *value)).collect(),
-            });
-        }
-        let has_all = |start: &PairStart<'_>| wanted.iter().all(|map| start.writes.contains_key(map));
-        if found.iter().any(has_all) {
-            found.retain(has_all);
-        } else {
-            let has_time = |start: &PairStart<'_>| start.writes.keys().any(|map| self.roles.is_time(map));
-            if found.iter().any(has_time) {
-                found.retain(has_time);
-            }
-        }
-        found
-    }
-
-    /// The start events of an action, and the `let`s that they use.
-    #[allow(clippy::type_complexity, reason = "the events and what they use, once")]
-    fn start(
-        &self,
-        start: &PairStart<'_>,
-        kept: &BTreeMap<String, Kept>,
-    ) -> Result<(Vec<YamlValue>, Vec<(String, String)>), Unsaid> {
-        let point = start.action.points.first().filter(|_| start.action.points.len() == 1);
-        let mut scope = self.scope(point);
-        let is_own =
-            |term: &Term| measure::asks_for_none(term).is_some_and(|map| start.writes.contains_key(map));
-        let conditions: Vec<Term> = start.conditions.iter().filter(|term| !is_own(term)).cloned().collect();
-        let condition = scope.condition(&conditions)?;
-        let key = key_of(start.keys, &mut scope)?;
-        let mut saves = Vec::new();
-        for (map, value) in &start.writes {
-            let Some(Kept::Value { name, .. }) = kept.get(*map) else { continue };
-            let value = decoded(value).map_or(*value, |(_, inner)| inner);
-            saves.push((name.clone(), YamlValue::text(scope.value(value)?.text)));
-        }
-        let is_first = conditions.len() < start.conditions.len();
-        let heads = several::heads(&start.action.points, self.passes_missing).into_iter();
-        let events = heads.map(|mut head| {
-            if is_first {
-                head.push(("first".into(), YamlValue::Bare("true".into())));
-            }
-            event(head, key.clone(), condition.clone(), saves.clone())
-        });
-        Ok((events.collect(), scope.lets))
+        self.single(action, measure).map_err(|_| why)
     }
 
     /// Writes a probe: what it is attached to, with its labels and metrics.
-    fn probe(&mut self, action: &Played, measure: &ScriptMeasure, scope: &mut SayingScope<'_>, head: Keys) {
+    pub(super) fn probe(
+        &mut self,
+        action: &Played,
+        measure: &ScriptMeasure,
+        scope: &mut SayingScope<'_>,
+        head: ProbeHead,
+    ) {
         // Lines of several actions are told apart by what they are about.
         let first = action.points.first().map_or("", |point| point.target.as_str());
         let words = if measure.is_shown && self.several_lines { vec![first] } else { Vec::new() };
@@ -317,20 +230,32 @@ impl<'p> Planner<'p> {
         for (span, text) in notes {
             self.note(&span, text);
         }
+        for metric in &mut metrics {
+            if let (YamlValue::Map(keys), Some(condition)) = (metric, &head.of_metrics) {
+                keys.push(("where".into(), YamlValue::text(condition)));
+            }
+        }
         if !measure.unlabelled.is_empty() {
             let names: Vec<String> = measure.unlabelled.iter().map(|name| format!("`{name}`")).collect();
-            let said = "the line is counted; its numbers are no labels, since each may have many values";
+            let said = if measure.is_tick {
+                "texts of a line that is printed at each tick are no labels"
+            } else {
+                "the line is counted; its numbers are no labels, since each may have many values"
+            };
             self.note(&measure.span, format!("{said}: {}", names.join(", ")));
         }
-        let map = measure.gauged.first().map_or("", |first| first.map.as_str());
+        let map = measure.gauged.first().filter(|_| !measure.is_tick);
+        let map = map.map_or("", |first| first.map.as_str());
         let name = self.names.probe(&[&[map], &words[..]].concat());
         let mut keys: Keys = vec![("name".into(), YamlValue::text(name))];
         let lets = written_lets(&scope.lets);
-        // The reference has `let` between the event and its condition.
-        let (at, condition): (Keys, Keys) = head.into_iter().partition(|(key, _)| key != "where");
+        // The reference has `let` and state between the event and its condition.
+        let rank = |key: &str| ["set", "add", "clear", "where"].contains(&key);
+        let (behind, at): (Keys, Keys) = head.event.into_iter().partition(|(key, _)| rank(key));
         keys.extend(at);
         keys.extend(lets);
-        keys.extend(condition);
+        keys.extend(head.declared);
+        keys.extend(behind);
         if !labels.is_empty() {
             let labels = labels.iter().map(|label| (label.name.clone(), label.written()));
             keys.push(("labels".into(), YamlValue::Map(labels.collect())));
@@ -349,6 +274,19 @@ impl<'p> Planner<'p> {
             }
             // A constant key keeps rows of one script apart; each is a metric of its own here.
             let wanted = label::name_of(key);
+            match scope.addresses(&wanted, key) {
+                Ok(Some((short, long))) => {
+                    let said =
+                        format!("an address of IPv4 is the label `{wanted}`, one of IPv6 `{}`", long.name);
+                    for label in [short, long] {
+                        let name = label::free_name(&label.name, &mut taken);
+                        labels.push(SaidLabel { name, ..label });
+                    }
+                    self.note(&key.span, said);
+                    continue;
+                }
+                Ok(None) | Err(_) => {}
+            }
             match scope.label(&wanted, key) {
                 Ok(label) if labels.iter().any(|known| known.value == label.value) => {}
                 Ok(label) => {
@@ -377,37 +315,17 @@ pub(super) fn written_lets(lets: &[(String, String)]) -> Option<(String, YamlVal
     (!lets.is_empty()).then(|| ("let".to_owned(), YamlValue::Map(lets)))
 }
 
-fn event(mut keys: Keys, key: YamlValue, condition: Option<String>, saves: Keys) -> YamlValue {
-    keys.push(("key".into(), key));
-    keys.extend(condition.map(|condition| ("where".to_owned(), YamlValue::text(condition))));
-    if !saves.is_empty() {
-        keys.push(("save".into(), YamlValue::Map(saves)));
-    }
-    YamlValue::Map(keys)
+/// What a probe is attached to.
+pub(super) struct ProbeHead {
+    pub(super) event: Keys,
+    /// `state` and `note`.
+    pub(super) declared: Keys,
+    /// What else must hold for its metrics.
+    pub(super) of_metrics: Option<String>,
 }
 
-/// The key of an event; that of a map without one is the same always.
-fn key_of(keys: &[Term], scope: &mut SayingScope<'_>) -> Result<YamlValue, Unsaid> {
-    let mut said = Vec::new();
-    for key in keys.iter().take(MAX_KEYS) {
-        said.push(YamlValue::text(scope.value(key)?.text));
-    }
-    Ok(match (said.len(), said.pop()) {
-        (_, None) => YamlValue::text("0"),
-        (1, Some(only)) => only,
-        (_, Some(last)) => {
-            said.push(last);
-            YamlValue::List(said)
-        }
-    })
-}
-
-fn one_or_list(mut events: Vec<YamlValue>) -> YamlValue {
-    match (events.len(), events.pop()) {
-        (1, Some(only)) => only,
-        (_, last) => {
-            events.extend(last);
-            YamlValue::List(events)
-        }
-    }
+/// All that a measure reads.
+pub(super) fn terms(measure: &ScriptMeasure) -> Vec<&Term> {
+    let gauged = measure.gauged.iter().flat_map(|gauged| &gauged.arguments);
+    measure.conditions.iter().chain(&measure.keys).chain(gauged).collect()
 }

@@ -33,6 +33,16 @@ pub(super) struct CarriedPoint {
 }
 
 impl CarriedPoint {
+    /// Whether it stands for several functions or tracepoints.
+    pub(super) fn is_pattern(&self) -> bool {
+        is_pattern(&self.target) || self.category().is_some_and(is_pattern)
+    }
+
+    /// The category of a tracepoint.
+    pub(super) fn category(&self) -> Option<&str> {
+        self.at.strip_prefix("tracepoint:").and_then(|rest| rest.split(':').next())
+    }
+
     /// Whether it is at a function, which `func` names.
     pub(super) fn is_function(&self) -> bool {
         let kinds = ["kprobe:", "kretprobe:", "fentry:", "fexit:", "uprobe:", "uretprobe:"];

@@ -1,15 +1,17 @@
 //! Expressions of a script → expressions of a probe.
 
 use super::{
+    call::{cgroup_id, is_untyped_address},
     maps::{ConstantValue, MapRole, Roles},
     points::CarriedPoint,
-    script::{NamedTerm, Term, TermKind, flat_keys},
+    script::{NamedTerm, Term, TermKind},
+    state::ScriptState,
 };
 use std::collections::BTreeMap;
 use tapster_ebpf::diagnostic::Span;
 
 /// Longest text in an expression.
-const MAX_TEXT: usize = 255;
+pub(super) const MAX_TEXT: usize = 255;
 
 /// Why an expression cannot be said, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +38,21 @@ impl SaidTerm {
     }
 }
 
-/// What a start kept for the end.
+/// What another event kept for this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// Its time.
+    /// The time of the start.
     Time,
-    /// A saved value, by its name; what makes a text of it, if the script called that at the start.
+    /// A value that the start saved, by its name; what makes a text of it, if the script called that at the start.
     Value { name: String, decoder: Option<String> },
+    /// State.
+    State(ScriptState),
 }
 
 /// Where an expression is said: at which event, with what from its start.
 pub(super) struct SayingScope<'s> {
     pub(super) roles: &'s Roles,
-    /// Maps of the start; none at a start and at a single event.
+    /// Maps of the start, which are none at a start and at a single event, and maps that are state.
     pub(super) kept: BTreeMap<String, Kept>,
     /// The event, where it is one.
     pub(super) point: Option<&'s CarriedPoint>,
@@ -56,10 +60,12 @@ pub(super) struct SayingScope<'s> {
     pub(super) lets: Vec<(String, String)>,
     /// Whether all events are of functions, so that `func` tells them apart.
     pub(super) has_func: bool,
+    /// Whether all are tracepoints of one category, so that `tracepoint` does.
+    pub(super) has_tracepoint: bool,
 }
 
 /// Names that mean the same in a script and in a probe.
-const SAME: [&str; 13] = [
+pub(super) const SAME: [&str; 13] = [
     "pid", "tid", "uid", "gid", "comm", "cpu", "nsecs", "curtask", "cgroup", "func", "retval", "kstack",
     "ustack",
 ];
@@ -118,6 +124,11 @@ impl SayingScope<'_> {
                 Ok(SaidTerm::new(1, format!("{of}[{at}]")))
             }
             TermKind::Call { name, arguments } => self.call(name, arguments, term),
+            // What no type tells is 64 bits, as in a script.
+            TermKind::Unary("*", inner) if is_untyped_address(inner) => {
+                let address = self.value(inner)?.within(2);
+                Ok(SaidTerm::new(2, format!("*(u64 *){address}")))
+            }
             TermKind::Unary("&", _) => unsaid("the address of a value has no counterpart".into()),
             TermKind::Unary(sign, inner) => {
                 if let (&"!", Some(compared)) = (sign, self.prefix(inner, "==")?) {
@@ -127,6 +138,11 @@ impl SayingScope<'_> {
                 // `--x` would be something else.
                 let blank = if inner.starts_with(sign) { " " } else { "" };
                 Ok(SaidTerm::new(2, format!("{sign}{blank}{inner}")))
+            }
+            TermKind::Binary(sign @ ("==" | "!="), a, b)
+                if cgroup_id(a).or_else(|| cgroup_id(b)).is_some() =>
+            {
+                self.cgroup(sign, a, b)
             }
             TermKind::Binary(sign, a, b) => self.binary(sign, a, b),
             TermKind::Choice(condition, yes, no) => {
@@ -163,7 +179,10 @@ impl SayingScope<'_> {
 
     /// Whether a condition is true of each end that has a start.
     fn asks_for_start(&self, term: &Term) -> bool {
-        let is_kept = |term: &Term| term.as_map().is_some_and(|(map, _)| self.kept.contains_key(map));
+        let is_kept = |term: &Term| {
+            let kept = term.as_map().and_then(|(map, _)| self.kept.get(map));
+            matches!(kept, Some(Kept::Time | Kept::Value { .. }))
+        };
         match &term.kind {
             TermKind::Map { .. } => is_kept(term),
             TermKind::Binary("!=" | ">", a, b) => is_kept(a) && b.as_number() == Some(0),
@@ -172,7 +191,7 @@ impl SayingScope<'_> {
         }
     }
 
-    fn word(&self, name: &str, term: &Term) -> Result<SaidTerm, Unsaid> {
+    pub(super) fn word(&self, name: &str, term: &Term) -> Result<SaidTerm, Unsaid> {
         if SAME.contains(&name) || is_argument(name) {
             return Ok(SaidTerm::new(1, name));
         }
@@ -184,8 +203,9 @@ impl SayingScope<'_> {
             "false" => return Ok(SaidTerm::new(1, "0")),
             "ppid" => return Ok(SaidTerm::new(1, "curtask.real_parent.tgid")),
             "pcomm" => return Ok(SaidTerm::new(1, "curtask.real_parent.comm")),
+            "jiffies" => return Ok(SaidTerm::new(2, "*(u64 *)kaddr(jiffies)")),
             "probe" => {
-                if let Some(point) = self.point {
+                if let Some(point) = self.point.filter(|point| !point.is_pattern()) {
                     return Ok(SaidTerm::new(1, literal(&point.written)));
                 }
             }
@@ -212,8 +232,12 @@ impl SayingScope<'_> {
         Ok(SaidTerm::new(1, named.name.clone()))
     }
 
-    fn map(&self, name: &str, keys: &[Term], term: &Term) -> Result<SaidTerm, Unsaid> {
-        match self.kept.get(name) {
+    pub(super) fn map(&mut self, name: &str, keys: &[Term], term: &Term) -> Result<SaidTerm, Unsaid> {
+        match self.kept.get(name).cloned() {
+            Some(Kept::State(state)) => {
+                let place = self.place(&state, keys)?;
+                return Ok(SaidTerm::new(1, format!("state.{place}")));
+            }
             Some(Kept::Time) => return Ok(SaidTerm::new(4, "nsecs - duration")),
             Some(Kept::Value { name, .. }) => return Ok(SaidTerm::new(1, format!("start.{name}"))),
             None => {}
@@ -230,7 +254,7 @@ impl SayingScope<'_> {
                 format!("the texts of `@{name}` are known outside of the kernel: they can be a label alone")
             }
             MapRole::State { .. } => {
-                format!("`@{name}` is no value that the start of this event kept")
+                format!("`@{name}` is no value that another event left for this one")
             }
             MapRole::Metric | MapRole::LastValue => format!("programs do not read the metric `@{name}`"),
         };
@@ -270,94 +294,15 @@ impl SayingScope<'_> {
         Ok(SaidTerm::new(level, format!("{a} {sign} {b}")))
     }
 
+    /// Whether a term is the time of another event.
+    pub(super) fn is_time(&self, term: &Term) -> bool {
+        let kept = term.as_map().and_then(|(map, _)| Some((map, self.kept.get(map)?)));
+        kept.is_some_and(|(map, kept)| self.roles.is_time(map) && matches!(kept, Kept::Time | Kept::State(_)))
+    }
+
     /// Whether a term is the time of this end's start.
     pub(super) fn is_start_time(&self, term: &Term) -> bool {
         term.as_map().is_some_and(|(map, _)| self.kept.get(map) == Some(&Kept::Time))
-    }
-
-    /// `strncmp(a, b, n)`, compared with 0.
-    fn prefix(&mut self, term: &Term, sign: &str) -> Result<Option<SaidTerm>, Unsaid> {
-        let Some((function @ ("strncmp" | "strcmp"), [a, b, rest @ ..])) = term.as_call() else {
-            return Ok(None);
-        };
-        let length = rest.first().and_then(Term::as_number);
-        let cut = |said: SaidTerm, term: &Term| match (length, &term.kind) {
-            (Some(length), TermKind::Text(text)) => {
-                let length = usize::try_from(length).unwrap_or(MAX_TEXT);
-                literal(&text.chars().take(length).collect::<String>())
-            }
-            (Some(length), _) => format!("str({}, {})", said.text, (length + 1).clamp(2, 256)),
-            (None, _) => said.within(6),
-        };
-        if function == "strncmp" && length.is_none() {
-            let text = "the length of `strncmp` must be a number".to_owned();
-            return Err(Unsaid { span: term.span.clone(), text });
-        }
-        let (first, second) = (self.value(a)?, self.value(b)?);
-        let (first, second) = (cut(first, a), cut(second, b));
-        Ok(Some(SaidTerm::new(7, format!("{first} {sign} {second}"))))
-    }
-
-    fn call(&mut self, name: &str, arguments: &[Term], term: &Term) -> Result<SaidTerm, Unsaid> {
-        let unsaid = |text: String| Err(Unsaid { span: term.span.clone(), text });
-        match (name, arguments) {
-            // Newer spellings of builtins.
-            (name, []) if SAME.contains(&name) || matches!(name, "ppid" | "pcomm" | "probe") => {
-                self.word(name, term)
-            }
-            ("nsecs", _) => Ok(SaidTerm::new(1, "nsecs")),
-            ("pid" | "tid" | "ppid", [_]) => self.word(name, term),
-            ("str", [text]) => {
-                let text = self.value(text)?.text;
-                Ok(SaidTerm::new(1, format!("str({text})")))
-            }
-            ("str", [text, length]) => {
-                let Some(length) = length.as_number() else {
-                    return unsaid("the length of a text must be a number".into());
-                };
-                let text = self.value(text)?.text;
-                Ok(SaidTerm::new(1, format!("str({text}, {})", length.clamp(2, 256))))
-            }
-            ("kstack" | "ustack", _) => {
-                let frames = arguments.iter().find_map(Term::as_number).map(|frames| frames.clamp(1, 127));
-                Ok(SaidTerm::new(
-                    1,
-                    frames.map_or_else(|| name.to_owned(), |frames| format!("{name}({frames})")),
-                ))
-            }
-            ("kptr" | "uptr", [pointer]) => self.value(pointer),
-            ("min" | "max", [a, b]) => {
-                let (a, b) = (self.value(a)?.text, self.value(b)?.text);
-                Ok(SaidTerm::new(1, format!("{name}({a}, {b})")))
-            }
-            ("strncmp" | "strcmp", _) => match self.prefix(term, "!=")? {
-                Some(said) => Ok(said),
-                None => unsaid(format!("`{name}` compares two texts")),
-            },
-            // Of 16 bits: what else is turned around in a script is a port, and that is one.
-            ("bswap", [port]) if is_port(port) => {
-                let port = self.value(port)?.within(2);
-                Ok(SaidTerm::new(10, format!("(({port} & 0xff) << 8) | ({port} >> 8)")))
-            }
-            ("has_key", [map, keys @ ..]) if map.as_map().is_some() => {
-                let (name, own) = map.as_map().unwrap_or_default();
-                self.map(name, &flat_keys(&[own, keys].concat()), term)
-            }
-            ("kaddr" | "uaddr", _) => {
-                unsaid(format!("`{name}`: variables by their address have no counterpart"))
-            }
-            _ => unsaid(format!("`{name}()` has no counterpart")),
-        }
-    }
-}
-
-/// Whether a variable or member is a port by its name.
-fn is_port(term: &Term) -> bool {
-    match &term.kind {
-        TermKind::Let(named) => named.name.contains("port") || is_port(&named.term),
-        TermKind::Field(_, name) => name.contains("port"),
-        TermKind::Cast(to, inner) => to.contains("16") || is_port(inner),
-        _ => false,
     }
 }
 

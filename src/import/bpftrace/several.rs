@@ -5,7 +5,7 @@ use super::super::{
     sheet::{SheetItem, YamlValue},
 };
 use super::{
-    flow::conjuncts,
+    condition::conjuncts,
     label::{self, SaidLabel, free_name},
     measure::{ScriptMeasure, measured},
     plan::{Keys, Planner, Played, written_lets},
@@ -13,6 +13,7 @@ use super::{
     said::{SaidTerm, Unsaid, literal},
 };
 use std::collections::BTreeSet;
+use tapster_ebpf::glob::is_pattern;
 
 /// Most attach points behind one `at`, and most events of a probe.
 const MAX_POINTS: usize = 16;
@@ -46,6 +47,7 @@ pub(super) fn events(
     condition: Option<String>,
     passes_missing: bool,
     names_probe: Option<&str>,
+    changes: &Keys,
 ) -> Result<Keys, String> {
     if points.len() > MAX_EVENTS {
         return Err(format!("a probe has at most {MAX_EVENTS} events"));
@@ -54,10 +56,11 @@ pub(super) fn events(
     let Some(label) = names_probe else {
         let mut heads = heads(points, passes_missing);
         if heads.len() == 1 && heads.iter().flatten().count() == 1 {
-            return Ok(heads.remove(0).into_iter().chain(condition).collect());
+            return Ok(heads.remove(0).into_iter().chain(changes.clone()).chain(condition).collect());
         }
-        let events =
-            heads.into_iter().map(|head| YamlValue::Map(head.into_iter().chain(condition.clone()).collect()));
+        let events = heads.into_iter().map(|head| {
+            YamlValue::Map(head.into_iter().chain(condition.clone()).chain(changes.clone()).collect())
+        });
         return Ok(vec![("events".into(), YamlValue::List(events.collect()))]);
     };
     let events = points.iter().map(|point| {
@@ -68,9 +71,17 @@ pub(super) fn events(
         keys.extend(condition.clone());
         let text = YamlValue::text(literal(&point.written));
         keys.push(("labels".into(), YamlValue::Map(vec![(label.to_owned(), text)])));
+        keys.extend(changes.clone());
         YamlValue::Map(keys)
     });
     Ok(vec![("events".into(), YamlValue::List(events.collect()))])
+}
+
+/// Whether all are at functions, and whether all are tracepoints of one category: then `func`, or `tracepoint`, says which it was.
+pub(super) fn named_sites(points: &[CarriedPoint]) -> (bool, bool) {
+    let first = points.first().and_then(CarriedPoint::category).filter(|category| !is_pattern(category));
+    let is_one = first.is_some() && points.iter().all(|point| point.category() == first);
+    (points.iter().all(CarriedPoint::is_function), is_one)
 }
 
 /// Whether measures of several actions can be one metric: each adds to the same map.

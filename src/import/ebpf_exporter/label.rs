@@ -1,6 +1,6 @@
 //! Their decoders → ours, with a value that stands for what their code computes.
 
-use super::{entries, get, items, text};
+use super::{entries, get, items, regexp, text};
 use crate::import::sheet::YamlValue;
 use std::collections::BTreeSet;
 use tapster_ebpf::{
@@ -11,7 +11,7 @@ use tapster_ebpf::{
 /// Most rows of a table.
 const MAX_ROWS: usize = 2000;
 /// Their names of decoders, and ours.
-const DECODERS_BY_NAME: [(&str, &str); 17] = [
+const DECODERS_BY_NAME: [(&str, &str); 16] = [
     ("hex", "hex"),
     ("ksym", "ksym"),
     ("kstack", "kstack"),
@@ -26,7 +26,6 @@ const DECODERS_BY_NAME: [(&str, &str); 17] = [
     ("pci_device", "pci_device"),
     ("pci_class", "pci_class"),
     ("pci_subclass", "pci_subclass"),
-    ("regexp", "regexp"),
     ("uid", "user"),
     ("dname", "dname"),
 ];
@@ -36,6 +35,7 @@ pub(super) fn label(
     declared: &str,
     node: &Node,
     taken: &mut BTreeSet<String>,
+    notes: &mut Vec<String>,
 ) -> Result<(String, YamlValue), String> {
     let mut name: String = declared
         .chars()
@@ -64,6 +64,16 @@ pub(super) fn label(
     };
     if last.1 == "static_map" {
         return table(last.0).map(|value| (name, value));
+    }
+    if last.1 == "regexp" {
+        let chosen = regexp::regexp(last.0)?;
+        if chosen.leaves_others {
+            notes.push(format!(
+                "the label `{name}` is `~other` where no expression matches: theirs has no series there"
+            ));
+        }
+        let keys = vec![("regexp".to_owned(), YamlValue::Map(chosen.rows))];
+        return Ok((name, decoded("comm", YamlValue::Map(keys))));
     }
     let ours = DECODERS_BY_NAME.iter().find(|(theirs, _)| *theirs == last.1).map(|(_, ours)| *ours);
     let Some(ours) = ours else { return Err(format!("the decoder `{}` is not known", last.1)) };

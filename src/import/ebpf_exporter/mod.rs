@@ -5,6 +5,7 @@
 
 mod bucket;
 mod label;
+mod regexp;
 mod section;
 
 use super::{
@@ -89,12 +90,20 @@ pub(super) fn translate(file: &Arc<SourceFile>, code: Option<&str>) -> Result<Im
                 skeletons.loss(span, said);
             }
             "kaddrs" => {
-                skeletons.loss(span, "the addresses of variables are for the C code: what it reads of them is not carried over");
+                let names: Vec<String> = items(value)
+                    .iter()
+                    .filter_map(text)
+                    .take(8)
+                    .map(|name| format!("`kaddr({name})`"))
+                    .collect();
+                let said = "the addresses of variables are for the C code, and what it reads of them is not carried over: an expression reads";
+                let names = if names.is_empty() { "`kaddr(NAME)`".to_owned() } else { names.join(", ") };
+                skeletons.loss(span, &format!("{said} {names}"));
             }
             "cgroup_id_map" => {
                 skeletons.loss(
                     span,
-                    "a choice of cgroups by pattern, which the C code reads from a map, is not carried over",
+                    "a choice of cgroups, which the C code reads from a map, is not carried over: write `where: cgroup_matches(\"/system.slice/*\")`, with patterns of paths",
                 );
             }
             "programs" => {
@@ -159,7 +168,12 @@ impl Skeletons {
             if is_histogram && declared == "bucket" {
                 continue;
             }
-            match label::label(declared, one, &mut taken) {
+            let mut notes = Vec::new();
+            let made = label::label(declared, one, &mut taken, &mut notes);
+            for said in notes {
+                self.note(one.span.clone(), &said);
+            }
+            match made {
                 Ok((label, value)) => labels.push((label, value)),
                 Err(said) => self.loss(one.span.clone(), &format!("the label `{declared}`: {said}")),
             }
