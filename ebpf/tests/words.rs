@@ -114,7 +114,7 @@ fn random_words() {
 #[test]
 fn at_most_twenty_words_of_a_list() {
     let words: Vec<String> = (10..40).map(|word| word.to_string()).collect();
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
     let environment = machine(&words);
     for (from, count) in [("arg0", 20), ("curtask", 30)] {
         let case = compiled(&format!("    labels: {{ words: 'argv({from}, 128)' }}\n")).unwrap();

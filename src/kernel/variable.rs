@@ -103,8 +103,8 @@ mod tests {
         ] {
             assert_eq!(said(ALL, name), Ok(address), "{name}");
         }
-        let hidden: String =
-            ALL.lines().map(|line| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1)).collect();
+        let hidden = ALL.lines().map(|line| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1));
+        let hidden = hidden.collect::<Vec<_>>().concat();
         let functions = "ffffffff81000010 T vfs_read\nffffffff82000000 D __start_rodata\n";
         for (symbols, name, says, is_absent) in [
             (ALL, "avenrum", "this kernel has no symbol `avenrum`; did you mean `avenrun`", true),
