@@ -4,12 +4,14 @@
 //! negative. An operation is unsigned only if an operand is a `u64`. Casts truncate.
 
 mod cgroup;
+mod path;
 mod role;
 mod state;
 mod waiting;
 
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
 pub use cgroup::{CgroupOffsets, CgroupTest};
+pub use path::{CUT_PATH, DentryOffsets, MOST_PATH, PathRead};
 pub use role::Role;
 pub use state::{StateEffect, TypedChange, TypedState};
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
@@ -253,6 +255,8 @@ pub enum TypedKind {
     Traced(Box<Typed>),
     /// 1 if the pattern names the cgroup or one above it, otherwise 0.
     CgroupMatches(Box<CgroupTest>),
+    /// The path of a file.
+    Path(Box<PathRead>),
     /// The beginning of a text.
     Cut {
         /// The whole text.
@@ -335,6 +339,7 @@ impl Typed {
             TypedKind::Stack { task: Some(task), .. } => vec![task],
             TypedKind::State { key, .. } => key.iter().collect(),
             TypedKind::CgroupMatches(test) => vec![&test.key, &test.cgroup],
+            TypedKind::Path(read) => [&read.dentry].into_iter().chain(&read.root).collect(),
             _ => Vec::new(),
         }
     }

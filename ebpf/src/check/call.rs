@@ -19,7 +19,7 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 16] = [
+        const FUNCTIONS: [&str; 17] = [
             "str",
             "prefix",
             "contains",
@@ -33,6 +33,7 @@ impl Scope<'_> {
             "traced",
             "cgroup",
             "cgroup_matches",
+            "path",
             "ntohs",
             "ntohl",
             "bswap64",
@@ -42,6 +43,7 @@ impl Scope<'_> {
         };
         match (name, arguments) {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
+            ("path", _) => self.path(expression, expr, arguments),
             ("cgroup_matches", _) => self.cgroup_matches(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("traced", _) => self.traced(expression, expr, arguments),

@@ -11,6 +11,7 @@ mod family;
 mod lvalue;
 mod meeting;
 mod part;
+mod path;
 mod pattern;
 mod program_memory;
 mod scope;

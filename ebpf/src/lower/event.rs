@@ -354,7 +354,8 @@ fn reads_by_helper(typed: &Typed) -> bool {
         | TypedKind::BytesAt { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. }
-        | TypedKind::CgroupMatches(_) => true,
+        | TypedKind::CgroupMatches(_)
+        | TypedKind::Path(_) => true,
         _ => false,
     }
 }

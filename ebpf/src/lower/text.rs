@@ -85,6 +85,7 @@ impl Lowering<'_> {
                     (Helper::ReadKernelStr, Helper::ReadUserStr),
                 );
             }
+            TypedKind::Path(read) => self.path(read, slot, room),
             TypedKind::Cut { text, most } => {
                 self.text(text, slot, room);
                 self.cut(slot, *most, room);
@@ -198,7 +199,7 @@ impl Lowering<'_> {
     }
 
     /// Writes zeros from `from` to `to`, bytes after `slot`.
-    fn zero(&mut self, slot: i16, from: u32, to: u32) {
+    pub(super) fn zero(&mut self, slot: i16, from: u32, to: u32) {
         for word in from / WORD..to / WORD {
             self.store_word(slot, word, 0);
         }
