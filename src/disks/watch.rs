@@ -50,6 +50,8 @@ struct WatchState {
     current: Arc<Disks>,
     /// Devices that did not answer.
     silent: Vec<String>,
+    /// The reading since which some did not, or the slots of enclosures; `None` if all answered at the last one.
+    unanswered: Option<Instant>,
     has_told_of_limit: bool,
     written: Option<WrittenFamilies>,
 }
@@ -118,6 +120,11 @@ impl DiskWatch {
         self.refresh_in(&mut lock(&self.state))
     }
 
+    /// For how long not all devices, and slots of enclosures, have answered; zero while they do.
+    pub fn age(&self) -> Duration {
+        lock(&self.state).unanswered.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// The families about devices, with the names that people gave to them.
     pub fn families(&self, topology: &Topology) -> Vec<MetricFamily> {
         let mut state = lock(&self.state);
@@ -142,7 +149,7 @@ impl DiskWatch {
         let events = fs::read_to_string(self.sys.join("kernel/uevent_seqnum")).ok();
         let udev = Mark::of(&self.udev);
         let now = Instant::now();
-        let longest = if state.silent.is_empty() { LONGEST } else { LONGEST_SILENT };
+        let longest = if state.unanswered.is_none() { LONGEST } else { LONGEST_SILENT };
         if let Some(seen) = &state.seen
             && events.is_some()
             && seen.events == events
@@ -160,12 +167,15 @@ impl DiskWatch {
     }
 
     fn read(&self, state: &mut WatchState, afresh: bool) {
+        let begun = Instant::now();
         let sys = self.sys.clone();
         let slots = deadline::each(LIMITS, vec![state.all_slots.clone()], move |_| Slots::read(&sys)).pop();
-        if let Some(Outcome::Read(slots)) = slots
-            && slots != *state.slots
-        {
-            state.slots = Arc::new(slots);
+        let mut have_answered = false;
+        if let Some(Outcome::Read(slots)) = slots {
+            have_answered = true;
+            if slots != *state.slots {
+                state.slots = Arc::new(slots);
+            }
         }
         let mut blocks = sysfs::blocks(&self.sys);
         let left_out = blocks.len().saturating_sub(MAX_DEVICES);
@@ -197,6 +207,8 @@ impl DiskWatch {
             .filter(|(_, outcome)| **outcome == Outcome::Slow)
             .map(|(item, _)| item.block.name.clone())
             .collect();
+        have_answered &= silent.is_empty();
+        state.unanswered = if have_answered { None } else { state.unanswered.or(Some(begun)) };
         state.tell(silent, left_out);
         // One that does not answer is as it was.
         let found: Vec<FoundDevice> = items.iter().filter_map(|item| lock(&item.found).clone()).collect();

@@ -94,7 +94,8 @@ impl Exporter {
             families.extend(topology::families(&topology));
             families.extend(self.disks.families(&topology));
             let containers = cgroups.is_wanted().then(|| ("containers", cgroups.age()));
-            families.push(own::ages([("arrays", self.arrays.age())].into_iter().chain(containers)));
+            let ages = [("arrays", self.arrays.age()), ("devices", self.disks.age())];
+            families.push(own::ages(ages.into_iter().chain(containers)));
             families.push(self.readiness());
             families.extend(own);
             families.extend(self.shared().symbols.families().map(|family| family.since(self.began)));

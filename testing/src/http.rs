@@ -47,9 +47,21 @@ pub fn request_within(
     path: &str,
     headers: &str,
 ) -> io::Result<Response> {
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n");
+    exchange(patience, address, head.as_bytes())
+}
+
+/// `POST path` with a body.
+pub fn post(address: SocketAddr, path: &str, body: &[u8]) -> io::Result<Response> {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n");
+    exchange(Duration::from_secs(30), address, &[head.as_bytes(), body].concat())
+}
+
+fn exchange(patience: Duration, address: SocketAddr, request: &[u8]) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(patience))?;
-    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n").as_bytes())?;
+    stream.write_all(request)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let wrong =

@@ -55,6 +55,8 @@ pub mod promql;
 #[cfg(feature = "host")]
 pub mod queries;
 #[cfg(feature = "host")]
+pub mod rule_tests;
+#[cfg(feature = "host")]
 pub mod series;
 #[cfg(feature = "host")]
 pub mod sleep;
@@ -64,6 +66,8 @@ pub mod slow;
 pub mod source;
 #[cfg(feature = "host")]
 pub mod trace;
+#[cfg(feature = "host")]
+pub mod victoria;
 #[cfg(feature = "host")]
 pub mod waits;
 #[cfg(feature = "host")]

@@ -64,12 +64,11 @@ fn others(name: &str) -> u64 {
 }
 
 fn connects() -> Outcome {
-    let (opened, accepted) = (others("ActiveOpens"), others("PassiveOpens"));
+    let before = ["ActiveOpens", "PassiveOpens", "AttemptFails"].map(|name| (name, others(name)));
     let (window, said) = watched("tcp_connect,tcp_accept", "connects")?;
-    let (opened, accepted) = (others("ActiveOpens") - opened, others("PassiveOpens") - accepted);
+    let [opened, accepted, failed] = before.map(|(name, before)| others(name) - before);
     let seen = |error: &str| window.histogram(CONNECT, &[("error", error)]);
     let mut figures = Vec::new();
-    // Nobody else on this host is refused, is patient, or gives up.
     for (error, name) in [
         (libc::ECONNREFUSED, "ECONNREFUSED"),
         (libc::ETIMEDOUT, "ETIMEDOUT"),
@@ -78,8 +77,17 @@ fn connects() -> Outcome {
     ] {
         let own = said.connects(error);
         let (found, own_seconds) = (seen(name), own.iter().sum::<i64>() as f64 / 1e9);
-        assert_eq!(found.count(), own.len() as u64, "{name}\n{}", said.output);
-        assert!(found.sum <= own_seconds, "{name}: {} s, the program says {own_seconds} s", found.sum);
+        let count = own.len() as u64;
+        assert!(
+            (count..=count + failed).contains(&found.count()),
+            "{name}: {}\n{}",
+            found.count(),
+            said.output
+        );
+        // Where somebody else on this host was refused as well, that took its time.
+        if found.count() == count {
+            assert!(found.sum <= own_seconds, "{name}: {} s, the program says {own_seconds} s", found.sum);
+        }
         figures.push(format!("{} {name} in {:.6} of {own_seconds:.6} s", own.len(), found.sum));
     }
     // Waits of seconds are those of the program's clock within a thousandth.

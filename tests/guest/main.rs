@@ -26,6 +26,7 @@ mod queries;
 mod scenario;
 use tapster_testing as support;
 mod trace;
+mod verifier;
 
 use plan::Plan;
 use std::{
@@ -183,6 +184,32 @@ fn function_costs() {
             let kernel = kernel::get(series, &cache)?;
             let modules = machine::modules(&kernel, work.path())?;
             costs::measured(&kernel, Path::new(&bench), &modules, work.path())
+        });
+    }
+    cases.finish();
+}
+
+/// Random probes that the verifier of each kernel must accept:
+///
+/// ```text
+/// cargo test --release --test verifier --no-run       # says which executable it made
+/// TAPSTER_VERIFIER=EXECUTABLE TAPSTER_VERIFIER_PROBES=10000 cargo test --release --test guest -- --ignored random_probes --nocapture
+/// ```
+#[test]
+#[ignore = "minutes, and needs the test of the verifier as an executable"]
+fn random_probes() {
+    let mut cases = Cases::new("random probes");
+    let cache = kernel::cache();
+    let work = tempfile::tempdir().unwrap();
+    for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
+        cases.run(&format!("Linux {}", series.name), || {
+            let program = std::env::var_os("TAPSTER_VERIFIER")
+                .ok_or_else(|| Skip("TAPSTER_VERIFIER is not set".into()))?;
+            let probes =
+                std::env::var("TAPSTER_VERIFIER_PROBES").map_or(1000, |text| text.parse().expect("a number"));
+            let kernel = kernel::get(series, &cache)?;
+            let modules = machine::modules(&kernel, work.path())?;
+            verifier::followed(&kernel, Path::new(&program), probes, &modules, work.path())
         });
     }
     cases.finish();

@@ -6,7 +6,7 @@ use crate::{
         exporter::within,
         fixture,
         prometheus::{Prometheus, answering},
-        yaml,
+        rule_tests::{self, AlertCase, RuleTest, RuleTestFile},
     },
     unit_test,
 };
@@ -19,16 +19,11 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tapster::rules::{self, Settings, TEMPLATES, Template};
-use tapster_ebpf::yaml::Node;
+use tapster::rules::{self, Settings, TEMPLATES};
 use tapster_testing::durations;
 
 /// Alerts of a whole cluster, which name it in their texts.
 const OF_MANY: [&str; 2] = ["TapsterProbeDownOnMany", "TapsterMissing"];
-
-fn text(node: &Node, key: &str) -> String {
-    yaml::get(node, key).map(yaml::text).unwrap_or_default().to_owned()
-}
 
 /// The rules for one cluster.
 fn of_cluster(cluster: &str, set: &[&str]) -> Settings {
@@ -41,61 +36,18 @@ fn of_cluster(cluster: &str, set: &[&str]) -> Settings {
     settings
 }
 
-/// An alert that a unit test has: its name, when it is asked for, and its labels and texts.
-struct Case {
-    alert: String,
-    at: String,
-    expected: Vec<(BTreeMap<String, String>, BTreeMap<String, String>)>,
-}
-
-/// A unit test with its series, which are those of one cluster.
-struct Test {
-    interval: String,
-    series: Vec<(String, String)>,
-    cases: Vec<Case>,
-}
-
-/// The unit tests of a file that fire alerts, and what the file says of itself.
-struct UnitTestFile {
-    template: &'static Template,
-    every: String,
-    tests: Vec<Test>,
-}
-
-fn read(file: &Path) -> UnitTestFile {
-    let root = yaml::read(file);
-    let rules = yaml::text(&yaml::items(&root, "rule_files")[0]).to_owned();
-    let template =
-        TEMPLATES.iter().find(|template| rules == format!("../../config/rules/{}", template.file)).unwrap();
-    let owned = |node: &Node, key: &str| {
-        yaml::pairs(node, key).into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-    };
-    let case = |node: &Node| Case {
-        alert: text(node, "alertname"),
-        at: text(node, "eval_time"),
-        expected: yaml::items(node, "exp_alerts")
-            .iter()
-            .map(|alert| (owned(alert, "exp_labels"), owned(alert, "exp_annotations")))
-            .collect(),
-    };
-    let test = |node: &Node| Test {
-        interval: text(node, "interval"),
-        series: yaml::items(node, "input_series")
-            .iter()
-            .map(|series| (text(series, "series"), text(series, "values")))
-            .collect(),
-        cases: yaml::items(node, "alert_rule_test").iter().map(case).collect(),
-    };
-    let mut tests: Vec<Test> = yaml::items(&root, "tests").iter().map(test).collect();
-    tests.retain(|test| {
+/// The unit tests of a file that fire alerts, of which the series name no cluster.
+fn read(file: &Path) -> RuleTestFile {
+    let mut found = rule_tests::read(file);
+    found.tests.retain(|test| {
         test.cases.iter().any(|case| !case.expected.is_empty())
             && !test.series.iter().any(|(series, _)| series.contains("cluster="))
     });
-    UnitTestFile { template, every: text(&root, "evaluation_interval"), tests }
+    found
 }
 
 /// The series of both clusters.
-fn of_both(test: &Test) -> Vec<Value> {
+fn of_both(test: &RuleTest) -> Vec<Value> {
     let series = test.series.iter().flat_map(|(series, values)| {
         ["a", "b"].map(|cluster| {
             let series = series.replacen('{', &format!("{{cluster=\"{cluster}\","), 1);
@@ -115,7 +67,7 @@ fn named(alert: &str, text: &str, cluster: &str) -> String {
 }
 
 /// What is expected of a case if these clusters fire.
-fn expected(case: &Case, clusters: &[&str]) -> Value {
+fn expected(case: &AlertCase, clusters: &[&str]) -> Value {
     let alerts = clusters.iter().flat_map(|cluster| {
         case.expected.iter().map(move |(labels, annotations)| {
             let mut labels = labels.clone();
@@ -150,14 +102,14 @@ pub(crate) fn every_alert_fires_in_either() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let mut fired = BTreeSet::new();
     for file in fixture::yaml_files("rules") {
-        let UnitTestFile { template, every, tests } = read(&file);
+        let RuleTestFile { template, every, tests } = read(&file);
         let (mut by_one, mut by_two) = (Vec::new(), Vec::new());
         for test in &tests {
             let series = of_both(test);
             let two: Vec<Value> = test.cases.iter().map(|case| expected(case, &["a", "b"])).collect();
             by_two.push(json!({ "interval": test.interval, "input_series": series, "alert_rule_test": two }));
             // Which disk it is, a copy that asks for no cluster cannot tell; whether it fires, it can.
-            let fires = |case: &Case| {
+            let fires = |case: &AlertCase| {
                 let labels = |cluster: &str| json!({ "labels": format!("{{cluster=\"{cluster}\"}}"), "value": case.expected.len() });
                 let expr = format!(
                     "count by (cluster) (ALERTS{{alertname=\"{}\",alertstate=\"firing\"}})",
@@ -219,11 +171,11 @@ const QUIET: [(&str, &str); 18] = [
 /// The same series in two clusters: the alert fires for the one whose threshold they are beyond.
 pub(crate) fn thresholds_are_those_of_the_cluster() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
-    let files: Vec<UnitTestFile> = fixture::yaml_files("rules").iter().map(|file| read(file)).collect();
+    let files: Vec<RuleTestFile> = fixture::yaml_files("rules").iter().map(|file| read(file)).collect();
     let mut alerts = 0;
     for (alert, quiet) in QUIET {
-        for UnitTestFile { template, every, tests } in &files {
-            let of_alert = |case: &&Case| case.alert == alert && !case.expected.is_empty();
+        for RuleTestFile { template, every, tests } in &files {
+            let of_alert = |case: &&AlertCase| case.alert == alert && !case.expected.is_empty();
             let mut made = Vec::new();
             for test in tests {
                 let cases: Vec<Value> = test

@@ -67,6 +67,7 @@ fn a_disk_that_does_not_answer() {
     let tree = tree();
     let watch = DiskWatch::new(&tree.host());
     assert_eq!(watch.refresh().device("vda").unwrap().identity.serial, "first");
+    assert_eq!(watch.age(), Duration::ZERO);
     // Another disk in its place: a new directory.
     fs::rename(tree.sys("devices").join(DEVICE), tree.sys("devices/old")).unwrap();
     fs::remove_file(tree.sys("block/vda")).unwrap();
@@ -83,6 +84,7 @@ fn a_disk_that_does_not_answer() {
     let begun = Instant::now();
     watch.refresh();
     assert!(begun.elapsed() < Duration::from_millis(900), "it is waited for again: {:?}", begun.elapsed());
+    assert!(watch.age() >= Duration::from_secs(1), "{:?}", watch.age());
     // It answers.
     fs::write(&pipe, "new").unwrap();
     let begun = Instant::now();
@@ -92,6 +94,7 @@ fn a_disk_that_does_not_answer() {
         tree.write("sys/kernel/uevent_seqnum", format!("{events}\n"));
         events += 1;
     }
+    assert_eq!(watch.age(), Duration::ZERO);
 }
 
 #[test]
