@@ -99,8 +99,8 @@ impl Counts {
             whole(metrics.sum(&format!("tapster_{name}_total"), labels))
         };
         Self {
-            pods: sum("chosen_calls", &[("pod", "yes")]),
-            others: sum("chosen_calls", &[("pod", "no")]),
+            pods: sum("chosen_calls", &[("chosen", "yes")]),
+            others: sum("chosen_calls", &[("chosen", "no")]),
             forks: sum("chosen_forks", &[]),
             made: sum("chosen_cgroups", &[]),
         }

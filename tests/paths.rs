@@ -10,12 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{
-    cases::{Cases, Outcome},
-    exporter::Tapster,
-    fixture,
-    metrics::whole,
-};
+use support::{cases::Cases, exporter::Tapster, fixture, metrics::whole};
 
 /// The name of the program.
 const NAME: &str = "pathtest";
@@ -45,7 +40,7 @@ fn shown(path: &Path, room: usize) -> String {
     format!("~cut{rest}")
 }
 
-fn programs() -> Outcome {
+fn programs() -> String {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let source = ["/bin/true", "/usr/bin/true"].into_iter().find(|path| Path::new(path).exists()).unwrap();
     let tapster = Tapster::start(&[
@@ -87,16 +82,12 @@ fn programs() -> Outcome {
     for reason in ["fault", "busy", "max_series"] {
         assert_eq!(whole(metrics.sum("tapster_probe_dropped_total", &[("reason", reason)])), 0, "{reason}");
     }
-    Ok(format!(
-        "{} starts of {} files, of up to {longest} bytes",
-        expected.values().sum::<u64>(),
-        expected.len()
-    ))
+    format!("{} starts of {} files, of up to {longest} bytes", expected.values().sum::<u64>(), expected.len())
 }
 
 #[test]
 fn paths_are_those_of_the_mount() {
     let Some(mut cases) = Cases::as_root("paths") else { return };
-    cases.run("programs", programs);
+    cases.run("programs", || Ok(programs()));
     cases.finish();
 }

@@ -119,7 +119,10 @@ fn classes<'s>(steps: impl Iterator<Item = &'s ByteStep>) -> (Vec<u8>, Vec<u8>) 
 }
 
 /// These places, and those that are reached from them without a byte: a `*` may stand for nothing.
-fn closed(alternatives: &[Vec<ByteStep>], places: impl IntoIterator<Item = GlobPlace>) -> BTreeSet<GlobPlace> {
+fn closed(
+    alternatives: &[Vec<ByteStep>],
+    places: impl IntoIterator<Item = GlobPlace>,
+) -> BTreeSet<GlobPlace> {
     let mut all = BTreeSet::new();
     for (alternative, mut at) in places {
         all.insert((alternative, at));
