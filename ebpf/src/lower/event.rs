@@ -357,7 +357,8 @@ fn reads_by_helper(typed: &Typed) -> bool {
         | TypedKind::MappedAt { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. }
-        | TypedKind::CgroupMatches(_) => true,
+        | TypedKind::CgroupMatches(_)
+        | TypedKind::Path(_) => true,
         _ => false,
     }
 }
