@@ -64,7 +64,9 @@ impl Peer {
             // SAFETY: it only returns a number.
             let tid = unsafe { libc::syscall(libc::SYS_gettid) };
             told.send(alone().map(|()| tid)).unwrap();
-            todo.iter().for_each(|job| job());
+            for job in todo {
+                job();
+            }
         });
         Ok(Self { jobs: Some(jobs), thread: Some(thread), tid: said.recv().unwrap()? })
     }

@@ -1,5 +1,5 @@
 //! Programs that see packets: what they are told of one, and that a packet goes on whatever they do.
-#![allow(clippy::unwrap_used, reason = "a panic is the report")]
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a panic is the report")]
 
 use tapster_testing::compiler as support;
 
