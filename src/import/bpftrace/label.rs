@@ -234,6 +234,10 @@ pub(super) fn name_of(term: &Term) -> String {
             Some(Term { kind: TermKind::Text(symbol), .. }) => symbol.clone(),
             _ => name.clone(),
         },
+        // `buf(data, length)`
+        TermKind::Call { name, arguments } if name == "buf" => {
+            arguments.first().map_or_else(|| name.clone(), name_of)
+        }
         TermKind::Call { name, arguments } => match arguments.last() {
             Some(argument) if !matches!(argument.kind, TermKind::Number(_)) => name_of(argument),
             _ => arguments.first().map_or_else(|| name.clone(), name_of),

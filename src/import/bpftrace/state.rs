@@ -226,6 +226,10 @@ impl<'p> Planner<'p> {
                 continue;
             }
             if !keys.contains_key(&read.map) {
+                if keys.len() == MAX_STATES {
+                    let text = format!("a probe has at most {MAX_STATES} values of state");
+                    return Err(Unsaid { span: span.clone(), text });
+                }
                 for deed in self.deeds_on(&read.map) {
                     open.extend(deed.terms().into_iter().flat_map(|term| self.roles.states(term)));
                 }
@@ -233,9 +237,6 @@ impl<'p> Planner<'p> {
             keys.entry(read.map).or_default().push(read.keys);
         }
         let unsaid = |text: String| Unsaid { span: span.clone(), text };
-        if keys.len() > MAX_STATES {
-            return Err(unsaid(format!("a probe has at most {MAX_STATES} values of state")));
-        }
         let mut taken = BTreeSet::new();
         let mut states = BTreeMap::new();
         for (map, mut keys) in keys {
