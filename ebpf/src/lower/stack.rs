@@ -178,6 +178,7 @@ impl Lowering<'_> {
         self.asm.push(Insn::StoreImm(Size::DW, R2, 0, 0));
         let there = self.asm.label();
         self.asm.jump_if(Cond::Eq, R0, 0, there);
+        self.widen_error(R0);
         self.asm.jump_if(Cond::Eq, R0, EXISTS, there);
         self.asm.jump_if(Cond::Eq, R0, FULL, full);
         self.drop_event(DropReason::Busy);
