@@ -70,6 +70,7 @@ probes:
   - name: threads
     help: Threads that a program makes.
     at: { one_of: [\"uprobe:libc:pthread_create\", \"uprobe:libpthread:pthread_create\"] }
+    where: comm == \"starter\" || comm == \"bare\"
     labels:
       comm: comm
       function: { value: arg2, as: usym }

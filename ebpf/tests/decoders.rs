@@ -99,7 +99,7 @@ fn an_address_has_its_process() {
         let case = compile(&Frame { head }, &["1".to_owned()], &World::new().target(2)).unwrap();
         let label = &case.program.labels[0];
         assert_eq!((&label.decoder, &label.ty), (&Decoder::Usym, &Type::Bytes { size: 16 }), "{value}");
-        let environment = Environment { pid_tgid: 1234 << 32 | 1235, ..Environment::default() };
+        let environment = Environment { pid_tgid: (1234 << 32) + 1235, ..Environment::default() };
         let mut vm = case.machine(environment.clone());
         let context = context(&[5; 10]);
         case.run(&mut vm, &context, 10);
