@@ -281,10 +281,10 @@ fn files() -> Outcome {
     Ok("7 and 4 programs of two users, one of them named later".into())
 }
 
-fn build(directory: &Directory) -> Result<PathBuf, Skip> {
-    let program = directory.path("starter");
+fn build(directory: &Directory, name: &str, flags: &[&str]) -> Result<PathBuf, Skip> {
+    let program = directory.path(name);
     let source = fixture::file("programs/causes.c");
-    text(tool("cc")?.args(["-O1", "-Wall", "-pthread", "-o"]).arg(&program).arg(source));
+    text(tool("cc")?.args(["-Wall", "-pthread"]).args(flags).arg("-o").arg(&program).arg(source));
     Ok(program)
 }
 
@@ -294,9 +294,9 @@ fn starts(program: &Path) {
 
 fn functions() -> Outcome {
     let directory = Directory::new();
-    let program = build(&directory)?;
-    let bare = directory.path("bare");
-    text(tool("strip")?.arg("-o").arg(&bare).arg(&program));
+    let program = build(&directory, "starter", &["-O1"])?;
+    // Of another build id: by the same one, it would have the names of the first.
+    let bare = build(&directory, "bare", &["-O2", "-s"])?;
     let tapster = directory.tapster(FUNCTIONS, &[]);
     // Both have ended before they are asked about.
     starts(&program);

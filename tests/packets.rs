@@ -36,6 +36,7 @@ const IPV6: usize = 40;
 const UDP: usize = 8;
 
 type Job = Box<dyn FnOnce() + Send>;
+type Case = fn(&Path, &Peer) -> Outcome;
 
 /// A thread in a network namespace of its own, which does what it is told.
 struct Peer {
@@ -63,7 +64,9 @@ impl Peer {
             // SAFETY: it only returns a number.
             let tid = unsafe { libc::syscall(libc::SYS_gettid) };
             told.send(alone().map(|()| tid)).unwrap();
-            todo.iter().for_each(|job| job());
+            for job in todo {
+                job();
+            }
         });
         Ok(Self { jobs: Some(jobs), thread: Some(thread), tid: said.recv().unwrap()? })
     }
@@ -224,7 +227,8 @@ fn counts(directory: &Path, peer: &Peer) -> Outcome {
     // What is left out is nothing: the same number arrives without the exporter.
     drop(tapster);
     assert_eq!(send(peer, HERE, PORT, 70, 33, false), 70);
-    Ok(format!("{} datagrams of each way equal at {} places", 120, points.len()))
+    let sent: usize = plan.iter().chain(&back).map(|(_, times, _)| times).sum();
+    Ok(format!("{sent} datagrams equal at {} places", points.len()))
 }
 
 /// A cgroup that is removed at the end.
@@ -327,7 +331,7 @@ fn taken(directory: &Path, peer: &Peer) -> Outcome {
     assert!(is_up(&first, "first") && !is_up(&second, "second"));
     assert!(is_up(&second, "in_2") && is_up(&second, "third"), "{:#?}", second.log());
     let log = second.log().join("\n");
-    assert!(log.contains("another XDP program is at this interface"), "{log}");
+    assert!(log.contains("an XDP program is at this interface already"), "{log}");
     assert!(log.contains("is passed over for the next alternative"), "{log}");
     assert_eq!(send(peer, HERE, PORT, 25, 9, false), 25);
     assert_eq!(count(&first.scrape(), "tapster_first_total", &[]), 25);
@@ -336,6 +340,32 @@ fn taken(directory: &Path, peer: &Peer) -> Outcome {
     }
     assert_eq!(count(&first.scrape(), "tapster_in_1_total", &[]), 25);
     Ok("the second says so and goes on by the alternative".into())
+}
+
+/// A probe that is changed takes the place of what it was, also where there is room for one program; one that cannot come leaves the
+/// other in its place.
+fn changed(directory: &Path, peer: &Peer) -> Outcome {
+    let tapster = start(directory, &format!("probes:\n{}", probe("first", "xdp:here0")));
+    let file = directory.join("packets.yaml");
+    let reload = |text: &str| {
+        fs::write(&file, format!("probes:\n{text}")).unwrap();
+        tapster.signal(libc::SIGHUP);
+    };
+    assert_eq!(send(peer, HERE, PORT, 5, 9, false), 5);
+    reload(&probe("first", "xdp:here0").replace("args.dest_port ==", "args.dest_port >="));
+    let began_anew = || count(&tapster.scrape(), "tapster_first_total", &[]) == 0;
+    assert!(within(PATIENCE, began_anew).is_some(), "{:#?}", tapster.log());
+    assert!(is_up(&tapster, "first"), "{:#?}", tapster.log());
+    assert_eq!(send(peer, HERE, PORT, 6, 9, false), 6);
+    assert_eq!(count(&tapster.scrape(), "tapster_first_total", &[]), 6);
+    // What is wrong with it shows only when it has been compiled: the one before goes on.
+    reload(&probe("first", "xdp:here0").replace("args.dest_port ==", "args.no_such_field =="));
+    let refused = || tapster.log().join("\n").contains("no_such_field");
+    assert!(within(PATIENCE, refused).is_some(), "{:#?}", tapster.log());
+    assert!(within(PATIENCE, || is_up(&tapster, "first")).is_some());
+    assert_eq!(send(peer, HERE, PORT, 7, 9, false), 7);
+    assert_eq!(count(&tapster.scrape(), "tapster_first_total", &[]), 13);
+    Ok("6 and 7 datagrams by the probe that took the place of another".into())
 }
 
 /// Interfaces are waited for, and those that get the name of one that went are followed; counts stay.
@@ -412,12 +442,12 @@ fn packets() {
     };
     ip("link set lo up");
     connect(&peer);
-    type Case = fn(&Path, &Peer) -> Outcome;
-    let all: [(&str, Case); 7] = [
+    let all: [(&str, Case); 8] = [
         ("counts", counts),
         ("one cgroup", one_cgroup),
         ("killed", killed),
         ("taken", taken),
+        ("changed", changed),
         ("listed", listed),
         ("followed", followed),
         ("tunnel", tunnel),

@@ -26,8 +26,10 @@ use support::{
     queries::{self, Role},
 };
 
-const PROBES: &str = "sched_container_off_cpu,sched_container_run_queue,site_who";
+const PROBES: &str = "sched_container_off_cpu,sched_container_run_queue,site_who,site_chosen";
 const SWITCHES: &str = "tapster_site_who_total";
+/// The same, of cgroups that the kernel chose by their paths.
+const CHOSEN: &str = "tapster_site_chosen_total";
 /// The name of the program that is in the containers.
 const PROGRAM: &str = "pods";
 /// The name of what it makes in a storm, while it sleeps.
@@ -416,6 +418,8 @@ fn one_storm(count: u32, seconds: u32) -> Result<Attempt<String>, Skip> {
     assert!(truth.least > 2 * u64::from(count), "{truth:?}");
     assert!(whole(all) <= truth.most, "{all} switches, truth {truth:?}");
     assert_eq!(whole(all), whole(gone), "all are gone");
+    // Each in a cgroup that was made a moment ago.
+    assert_eq!(whole(all), whole(metrics.sum(CHOSEN, &[])), "all are in a pod");
     if whole(all) < truth.least {
         return Ok(Attempt::Short {
             why: format!("{all} switches, truth {truth:?}"),

@@ -2,9 +2,11 @@
 //! that reads them.
 
 mod cgroup;
+mod path;
 mod state;
 
 pub use cgroup::{CGROUPS, CgroupLayout, PATTERNS};
+pub(crate) use path::{PATH_PLACE, PATH_TEXT, PATHS};
 pub(crate) use state::{CPU_STATE, TASK_STATE};
 pub use state::{KeyedState, StateLayout, StatePlace};
 
@@ -121,6 +123,8 @@ pub struct Layout {
     pub state: StateLayout,
     /// What `cgroup_matches` needs.
     pub cgroups: CgroupLayout,
+    /// Whether the probe puts paths together.
+    pub paths: bool,
 }
 
 /// The copies of a row, one after the other. Each is written by some of the CPUs, so that not all CPUs wait for the same
@@ -378,6 +382,8 @@ impl Layout {
             probe.chosen.iter().filter_map(|index| labels.get(*index)).map(|slot| slot.offset).collect();
         let state = StateLayout::new(probe);
         let cgroups = CgroupLayout::new(probe);
+        let is_path = |typed: &Typed| matches!(typed.kind, TypedKind::Path(_));
+        let paths = probe.events.iter().any(|event| event.computes(&is_path));
         Self {
             labels,
             key_size,
@@ -392,6 +398,7 @@ impl Layout {
             chosen,
             state,
             cgroups,
+            paths,
         }
     }
 
@@ -407,6 +414,11 @@ impl Layout {
     /// Size of a value of the map of rows, bytes; for one CPU if rows are per CPU.
     pub fn value_size(&self) -> u32 {
         self.copies.count * self.copies.stride
+    }
+
+    /// The map in which paths are put together.
+    pub(crate) fn path_map(&self) -> Option<crate::map::MapDef> {
+        self.paths.then(path::map)
     }
 
     /// Whether rows are found by a hash of their labels; otherwise there is only one row.

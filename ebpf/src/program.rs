@@ -159,6 +159,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
     }
     maps.extend(layout.state.maps());
     maps.extend(layout.cgroups.maps());
+    maps.extend(layout.path_map());
     maps
 }
 
@@ -238,6 +239,7 @@ mod tests {
             chosen: Vec::new(),
             state: StateLayout::default(),
             cgroups: CgroupLayout::default(),
+            paths: false,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod builtin;
 mod cgroup;
+mod path;
 mod role;
 mod state;
 mod waiting;
@@ -12,6 +13,7 @@ mod waiting;
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
 pub use builtin::Builtin;
 pub use cgroup::{CgroupOffsets, CgroupTest};
+pub use path::{CUT_PATH, DentryOffsets, MOST_PATH, PathRead};
 pub use role::Role;
 pub use state::{StateEffect, TypedChange, TypedState};
 pub use waiting::{KnownLabel, Waiting, WaitingMetric};
@@ -241,6 +243,8 @@ pub enum TypedKind {
     Traced(Box<Typed>),
     /// 1 if the pattern names the cgroup or one above it, otherwise 0.
     CgroupMatches(Box<CgroupTest>),
+    /// The path of a file.
+    Path(Box<PathRead>),
     /// The beginning of a text.
     Cut {
         /// The whole text.
@@ -356,6 +360,7 @@ impl Typed {
             TypedKind::Stack { task: Some(task), .. } => vec![task],
             TypedKind::State { key: words, .. } | TypedKind::Words(words) => words.iter().collect(),
             TypedKind::CgroupMatches(test) => vec![&test.key, &test.cgroup],
+            TypedKind::Path(read) => [&read.dentry].into_iter().chain(&read.root).collect(),
             _ => Vec::new(),
         }
     }

@@ -1,5 +1,5 @@
 //! Programs that see packets: what they are told of one, and that a packet goes on whatever they do.
-#![allow(clippy::unwrap_used, clippy::format_push_string, reason = "a panic is the report")]
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a panic is the report")]
 
 use tapster_testing::compiler as support;
 
@@ -12,7 +12,7 @@ use support::{
 };
 use tapster_ebpf::{
     attach::Target,
-    insn::{FP, Helper, Insn, R0, R6, Reg, Src},
+    insn::{Alu, FP, Helper, Insn, R0, R6, Reg, Src},
     point::PacketHook,
     probe::KernelVersion,
     vm::Environment,
@@ -241,15 +241,21 @@ fn fields_and_bytes_of_a_packet() {
 /// What `r0` is known to be: nothing, or a constant.
 type Known = Option<i32>;
 
-/// Whether an instruction writes `r0`, and what is known of it then; `None` if it leaves it.
-fn written(insn: &Insn) -> Option<Known> {
+/// What is known of `r0` after an instruction.
+fn after(insn: &Insn, known: Known) -> Known {
     match *insn {
-        Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(value)) => Some(Some(value)),
-        Insn::Alu64(_, R0, _) | Insn::Alu32(_, R0, _) | Insn::ToBigEndian(_, R0) => Some(None),
-        Insn::Imm64(R0, _) | Insn::Map(R0, _) | Insn::Load(_, R0, _, _) => Some(None),
-        Insn::Call(_) | Insn::CallKernel(..) | Insn::CompareExchange(..) => Some(None),
-        Insn::Exchange(_, _, R0) => Some(None),
-        _ => None,
+        Insn::Alu64(Alu::Mov, R0, Src::Imm(value)) => Some(value),
+        Insn::Alu64(_, R0, _)
+        | Insn::Alu32(_, R0, _)
+        | Insn::ToBigEndian(_, R0)
+        | Insn::Imm64(R0, _)
+        | Insn::Map(R0, _)
+        | Insn::Load(_, R0, _, _)
+        | Insn::Exchange(_, _, R0)
+        | Insn::Call(_)
+        | Insn::CallKernel(..)
+        | Insn::CompareExchange(..) => None,
+        _ => known,
     }
 }
 
@@ -271,7 +277,7 @@ fn walk(program: &[Insn], returns: i32) -> usize {
         }
         let insn = &program[index];
         let target = |offset: i16| starts[&(slot_of[&index] + 1 + i64::from(offset))];
-        let after = written(insn).unwrap_or(known);
+        let after = after(insn, known);
         match *insn {
             Insn::Exit => {
                 assert_eq!(known, Some(returns), "at instruction {index}");
@@ -345,7 +351,9 @@ fn every_exit_lets_the_packet_pass() {
             let mut grammar = grammar(Random(110_000 + round), point);
             let shape = grammar.random.below(6);
             let (filter, first) = (grammar.number(2), grammar.number(2));
-            let mut head = match shape {
+            // Of XDP programs one is at an interface.
+            let other = point.replace("xdp:eth0", "xdp:eth1");
+            let head = match shape {
                 0 => format!("    at: \"{point}\"\n"),
                 1 => format!("    at: \"{point}\"\n    where: '({filter}) || args.len > 60'\n"),
                 2 => format!(
@@ -355,17 +363,14 @@ fn every_exit_lets_the_packet_pass() {
                     "    at: \"{point}\"\n    each: {{ name: item, from: '((struct node *)args.network)', next: item.next, limit: 3 }}\n    labels: {{ item: item.big }}\n"
                 ),
                 4 => format!(
-                    "    state: {{ seen: {{ per: key }} }}\n    at: \"{point}\"\n    set: {{ \"seen[args.source]\": '{first}' }}\n    labels: {{ before: 'state.seen[args.source]' }}\n"
+                    "    state: {{ seen: {{ per: key, timeout: 1m }} }}\n    at: \"{point}\"\n    set: {{ \"seen[args.source]\": '{first}' }}\n    labels: {{ before: 'state.seen[args.source]' }}\n"
                 ),
                 _ => format!(
-                    "    start: {{ at: \"{point}\", key: args.source, save: {{ n: '{first}' }} }}\n    end: {{ at: \"{point}\", key: args.dest, where: 'duration > 10 || ({filter})' }}\n"
+                    "    start: {{ at: \"{point}\", key: args.source, save: {{ n: '{first}' }} }}\n    end: {{ at: \"{other}\", key: args.dest, where: 'duration > 10 || ({filter})' }}\n"
                 ),
             };
             if shape == 2 {
                 grammar.numbers.push("own".into());
-            }
-            if !grammar.random.one_in(3) {
-                head += "    rows: shared\n";
             }
             let texts: Vec<String> = (0..40)
                 .map(|index| grammar.number(1 + index % 4))
@@ -416,16 +421,16 @@ fn an_exit_with_another_value_is_found() {
     let mut program = case.program.codes[0].assembled.insns.clone();
     assert_eq!(walk(&program, 2), 1);
     let last = program.len() - 2;
-    assert_eq!(program[last], Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(2)));
+    assert_eq!(program[last], Insn::Alu64(Alu::Mov, R0, Src::Imm(2)));
     let broken = |change: &dyn Fn(&mut Vec<Insn>)| {
         let mut other = program.clone();
         change(&mut other);
         std::panic::catch_unwind(|| walk(&other, 2)).is_err()
     };
-    assert!(broken(&|program| program[last] = Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(1))));
+    assert!(broken(&|program| program[last] = Insn::Alu64(Alu::Mov, R0, Src::Imm(1))));
     assert!(broken(&|program| program[last] = Insn::Call(Helper::KtimeNs)));
     assert!(broken(&|program| program.insert(0, Insn::Exit)));
-    program[last] = Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, Src::Imm(2));
+    program[last] = Insn::Alu64(Alu::Mov, R0, Src::Imm(2));
     assert_eq!(walk(&program, 2), 1);
 }
 
@@ -478,14 +483,18 @@ fn what_a_packet_has_not_is_refused() {
             "    state: { seen: { per: task } }\n    at: \"xdp:eth0\"\n    set: { seen: 1 }\n    metrics: [{ counter: a_total, value: state.seen }]\n".into(),
             "`seen` is kept per task, and a packet at `xdp:eth0` is of none",
         ),
+        (
+            "    events: [{ at: \"xdp:eth0\", values: { a: 1 } }, { at: \"xdp:eth0\", where: cpu, values: { a: 2 } }]\n    metrics: [{ sum: a }]\n".into(),
+            "two events are at `xdp:eth0`, and there is room for one XDP program",
+        ),
     ] {
         let found = refused(&body, new);
         assert!(found.contains(says), "{body}: {found}");
     }
     for (at, kernel, says) in [
-        ("xdp:eth0", KernelVersion(5, 15, 0), "`xdp` needs Linux 5.18, and this is 5.15.0"),
-        ("tc:eth0:ingress", KernelVersion(6, 1, 0), "`tc` needs Linux 6.6, and this is 6.1.0"),
-        ("cgroup_skb:/:ingress", KernelVersion(5, 4, 0), "`cgroup_skb` needs Linux 5.10, and this is 5.4.0"),
+        ("xdp:eth0", KernelVersion(5, 15, 0), "`xdp` needs Linux 5.18, and this is 5.15"),
+        ("tc:eth0:ingress", KernelVersion(6, 1, 0), "`tc` needs Linux 6.6, and this is 6.1"),
+        ("cgroup_skb:/:ingress", KernelVersion(5, 4, 0), "`cgroup_skb` needs Linux 5.10, and this is 5.4"),
     ] {
         let found = refused(&value(at, "args.len"), kernel);
         assert!(found.contains(says), "{at}: {found}");

@@ -61,7 +61,7 @@ fn joined(words: &[&[u8]], limit: usize) -> Vec<u8> {
     text
 }
 
-const BOTH: [&str; 2] = ["curtask", "(char **)arg0"];
+const BOTH: [&str; 2] = ["curtask", "arg0"];
 
 #[test]
 fn words_are_joined_by_blanks() {
@@ -114,9 +114,9 @@ fn random_words() {
 #[test]
 fn at_most_twenty_words_of_a_list() {
     let words: Vec<String> = (10..40).map(|word| word.to_string()).collect();
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
     let environment = machine(&words);
-    for (from, count) in [("(char **)arg0", 20), ("curtask", 30)] {
+    for (from, count) in [("arg0", 20), ("curtask", 30)] {
         let case = compiled(&format!("    labels: {{ words: 'argv({from}, 128)' }}\n")).unwrap();
         assert_eq!(key(&case, &environment, LIST), joined(&words[..count], 128), "{from}");
     }
@@ -125,7 +125,7 @@ fn at_most_twenty_words_of_a_list() {
 #[test]
 fn what_cannot_be_read_ends_the_text() {
     let words: [&[u8]; 3] = [b"first", b"second", b"third"];
-    let list = compiled("    labels: { words: 'argv((char **)arg0, 32)' }\n").unwrap();
+    let list = compiled("    labels: { words: 'argv(arg0, 32)' }\n").unwrap();
     let own = compiled("    labels: { words: 'argv(curtask, 32)' }\n").unwrap();
     // No array, an array that is not there, and a word that is not.
     let environment = machine(&words);
@@ -153,7 +153,7 @@ fn what_cannot_be_read_ends_the_text() {
 #[test]
 fn words_are_a_text() {
     let environment = machine(&[b"ls", b"-l", b"/tmp"]);
-    let head = "    at: \"rawtracepoint:test:untyped\"\n    let: { words: argv(task), task: curtask, list: 'argv((char **)arg0, 16)' }\n    labels: { a: 'str(words, 6)', b: 'arg1 ? list : comm' }\n    where: 'prefix(words, \"ls \")'\n";
+    let head = "    at: \"rawtracepoint:test:untyped\"\n    let: { words: argv(task), task: curtask, list: 'argv(arg0, 16)' }\n    labels: { a: 'str(words, 6)', b: 'arg1 ? list : comm' }\n    where: 'prefix(words, \"ls \")'\n";
     let head = head.replace("words: argv(task), task: curtask", "task: curtask, words: argv(task)");
     let expressions =
         ["words == list", "words == \"ls -l /tmp\"", "contains(words, \"-l\")", "contains(list, \"-x\")"];
@@ -178,7 +178,7 @@ fn what_has_no_words_is_refused() {
         ("argv((struct task_struct *)arg0)", "the words of a program are in its own memory"),
         ("argv(curtask, 1)", "the size of a text must be a constant from 2 to 256"),
         ("argv(curtask, 257)", "the size of a text must be a constant from 2 to 256"),
-        ("argv((char **)arg0, 129)", "the size of a text must be a constant from 2 to 128"),
+        ("argv(arg0, 129)", "the size of a text must be a constant from 2 to 128"),
         ("argv(curtask, arg0)", "the size of a text must be a constant from 2 to 256"),
         (
             "argv(curtask) == \"a text that is longer than sixty-four bytes, as many as there are without a number\"",
@@ -190,8 +190,8 @@ fn what_has_no_words_is_refused() {
         assert!(refused.contains(says), "{label}: {refused}");
     }
     // The longest fits beside another, and no three do.
-    let longest = "    labels: { a: 'argv(curtask, 128)', b: 'argv((char **)arg0, 64)' }\n";
+    let longest = "    labels: { a: 'argv(curtask, 128)', b: 'argv(arg0, 64)' }\n";
     compiled(longest).unwrap();
-    let error = compiled("    labels: { a: 'argv((char **)arg0, 128)', b: 'argv(curtask, 128)' }\n");
+    let error = compiled("    labels: { a: 'argv(arg0, 128)', b: 'argv(curtask, 128)' }\n");
     assert!(error.unwrap_err().contains("bytes of stack"));
 }

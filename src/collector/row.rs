@@ -140,6 +140,7 @@ pub(super) mod tests {
             chosen: Vec::new(),
             state: StateLayout::default(),
             cgroups: CgroupLayout::default(),
+            paths: false,
         }
     }
 

@@ -105,7 +105,14 @@ impl Exporter {
             // Probes that may be this one by another name: no longer wanted, with one of its families.
             let is_renamed = |running: &Arc<Running>| !is_wanted(running) && has_family_of(running, probe);
             let renamed: Vec<_> = before.into_iter().filter(is_renamed).collect();
+            let in_place = predecessor.iter().chain(&renamed);
+            let gave_way: Vec<_> = in_place.filter(|running| running.give_way(probe)).collect();
             let successor = Arc::new(Running::bring_up(probe, &context));
+            if successor.down().is_some() {
+                for running in gave_way {
+                    running.take_back(&self.host.proc);
+                }
+            }
             came.extend(self.put(successor, predecessor.as_ref(), &renamed, probe, &mut exchange));
         }
         self.clear(&came, wanted, &mut exchange);

@@ -20,7 +20,7 @@ impl Kernel {
             Some(address) => Ok(address),
             None => match hidden(self.proc()) {
                 Some(Missing { message, hint }) => {
-                    Err(unknown(format!("where `{name}` is the kernel does not tell: {message}"), hint))
+                    Err(unknown(format!("the kernel does not tell where `{name}` is: {message}"), hint))
                 }
                 // The first of what each CPU has.
                 None => Ok(0),
@@ -42,9 +42,7 @@ impl Kernel {
         match (own.as_slice(), of_modules.first().and_then(|symbol| symbol.module)) {
             ([symbol], _) => Ok(*symbol),
             ([], Some(module)) => Err(unknown(
-                format!(
-                    "`{name}` is in the module `{module}`, and is somewhere else each time that is loaded"
-                ),
+                format!("`{name}` is in the module `{module}`, and is somewhere else each time it is loaded"),
                 "only symbols of the kernel itself have addresses that last".to_owned(),
             )),
             ([], None) => {
@@ -105,9 +103,8 @@ mod tests {
         ] {
             assert_eq!(said(ALL, name), Ok(address), "{name}");
         }
-        let hidden = ALL.replace("ffffffff", "00000000").replace("82000000", "00000000");
-        let hidden: String =
-            hidden.lines().map(|line| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1)).collect();
+        let hidden = ALL.lines().map(|line| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1));
+        let hidden = hidden.collect::<Vec<_>>().concat();
         let functions = "ffffffff81000010 T vfs_read\nffffffff82000000 D __start_rodata\n";
         for (symbols, name, says, is_absent) in [
             (ALL, "avenrum", "this kernel has no symbol `avenrum`; did you mean `avenrun`", true),
@@ -117,7 +114,7 @@ mod tests {
             (
                 &hidden,
                 "avenrun",
-                "where `avenrun` is the kernel does not tell: `kernel.kptr_restrict` is 2",
+                "the kernel does not tell where `avenrun` is: `kernel.kptr_restrict` is 2",
                 false,
             ),
             (functions, "avenrun", "it was built without CONFIG_KALLSYMS_ALL", true),

@@ -39,8 +39,12 @@ fn parts(raw: &[u8]) -> Option<ProgramAddress> {
 impl UsymDecoder {
     pub(super) fn new(host: &Host, symbols: &Arc<Symbols>) -> Self {
         symbols.want_files();
-        let first = fs::read_link(container::directory(&host.proc, 1).join("ns/pid"));
-        let sees_all = first.is_ok_and(|first| first.as_os_str() == FIRST_NAMESPACE);
+        // The namespace of the first process is not shown to everybody, and this process is in the same one or in one below.
+        let is_first = |process: &str| {
+            let link = fs::read_link(host.proc.join(process).join("ns/pid"));
+            link.is_ok_and(|link| link.as_os_str() == FIRST_NAMESPACE)
+        };
+        let sees_all = container::directory(&host.proc, 1).exists() && (is_first("1") || is_first("self"));
         Self {
             symbols: symbols.clone(),
             proc: sees_all.then(|| host.proc.clone()),

@@ -364,6 +364,26 @@ impl ProgramLinks {
         (attached, down)
     }
 
+    /// Detaches programs from those of these places where only one can be. Returns whether any was.
+    pub(super) fn give_way(&self, places: &[&AttachPoint]) -> bool {
+        let mut any = false;
+        for loaded in self.all().iter().filter(|loaded| places.contains(&&loaded.code.at)) {
+            if let Link::Packets(packets) = &loaded.link {
+                any |= packets.give_way(&loaded.code);
+            }
+        }
+        any
+    }
+
+    /// Lets programs be attached again that gave way.
+    pub(super) fn take_back(&self) {
+        for loaded in self.all() {
+            if let Link::Packets(packets) = &loaded.link {
+                packets.take_back();
+            }
+        }
+    }
+
     /// Whether any is at functions in kernel modules, which come and go.
     pub(super) fn are_in_a_module(&self) -> bool {
         self.all().iter().filter_map(|loaded| loaded.functions()).any(FunctionLinks::are_in_modules)

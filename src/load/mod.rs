@@ -35,7 +35,7 @@ use std::{
 use tapster_ebpf::{
     attach::{Functions as _, SiteRequest, left_out},
     btf::Btf,
-    point::Subject,
+    point::{AttachPoint, Subject},
     program::Program,
 };
 
@@ -101,6 +101,17 @@ impl Attached {
     /// is not attached to all.
     pub fn follow_packets(&self, proc: &Path) -> (u64, Option<Down>) {
         self.links.follow_packets(proc)
+    }
+
+    /// Detaches programs from those of these places where only one program can be, for others that come. Returns whether any was.
+    pub fn give_way(&self, places: &[&AttachPoint]) -> bool {
+        self.links.give_way(places)
+    }
+
+    /// Attaches programs again that gave way.
+    pub fn take_back(&self, proc: &Path) -> (u64, Option<Down>) {
+        self.links.take_back();
+        self.follow_packets(proc)
     }
 
     /// Whether it is attached to functions in kernel modules, which come and go.

@@ -25,8 +25,20 @@ use tapster_ebpf::{
 #[derive(Debug)]
 pub(super) struct Packets {
     /// Declared before the program, so that it is dropped first.
-    held: Mutex<Option<Held>>,
+    held: Mutex<Holding>,
     program: OwnedFd,
+}
+
+/// What a program holds.
+#[derive(Debug, Default)]
+enum Holding {
+    /// Nothing: it is not attached yet, or its place is gone.
+    #[default]
+    Nothing,
+    /// Its link.
+    Link(Held),
+    /// Nothing, because another program is about to come in its place.
+    GaveWay,
 }
 
 #[derive(Debug)]
@@ -94,7 +106,7 @@ impl Packets {
     /// Attaches the program. `proc` is where procfs is mounted.
     pub(super) fn attach(&self, code: &Code, proc: &Path) -> Result<(), LoadError> {
         let held = self.link(code, open(&code.at, hook(code), proc));
-        *lock(&self.held) = Some(held.map_err(|error| LoadError::not_attached(code, &error))?);
+        *lock(&self.held) = Holding::Link(held.map_err(|error| LoadError::not_attached(code, &error))?);
         Ok(())
     }
 
@@ -114,11 +126,14 @@ impl Packets {
     /// Attaches the program to what has the name now, if that is another than before.
     pub(super) fn follow(&self, code: &Code, proc: &Path) -> Look {
         let mut held = lock(&self.held);
+        if matches!(*held, Holding::GaveWay) {
+            return Look::Same;
+        }
         let found = open(&code.at, hook(code), proc);
         let place = match &found {
             Ok((_, place)) => *place,
             Err(_) => {
-                *held = None;
+                *held = Holding::Nothing;
                 let what = if hook(code).is_at_interface() { "network interface" } else { "cgroup" };
                 return Look::Gone(format!(
                     "`{}`: there is no {what} `{}` any more",
@@ -127,17 +142,35 @@ impl Packets {
                 ));
             }
         };
-        if held.as_ref().is_some_and(|held| held.place == place) {
+        if matches!(&*held, Holding::Link(held) if held.place == place) {
             return Look::Same;
         }
         // The link to what is gone does nothing any more.
-        *held = None;
+        *held = Holding::Nothing;
         match self.link(code, found) {
             Ok(now) => {
-                *held = Some(now);
+                *held = Holding::Link(now);
                 Look::Attached
             }
             Err(error) => Look::Refused(LoadError::not_attached(code, &error)),
+        }
+    }
+
+    /// Detaches the program, if it is where only one can be, for another one that comes there.
+    pub(super) fn give_way(&self, code: &Code) -> bool {
+        let mut held = lock(&self.held);
+        let gives = hook(code) == PacketHook::Xdp && matches!(*held, Holding::Link(_));
+        if gives {
+            *held = Holding::GaveWay;
+        }
+        gives
+    }
+
+    /// Lets the next look attach the program again that gave way to one that did not come.
+    pub(super) fn take_back(&self) {
+        let mut held = lock(&self.held);
+        if matches!(*held, Holding::GaveWay) {
+            *held = Holding::Nothing;
         }
     }
 

@@ -121,7 +121,7 @@ impl HostLimits {
 }
 
 /// Only of XDP an interface has one program.
-const TAKEN: &str = "another XDP program is at this interface, which has one at a time, and tapster does not take its place: `bpftool net` \
+const TAKEN: &str = "an XDP program is at this interface already, another probe's or somebody else's, and there is room for one: `bpftool net` \
                      shows it; `tc:INTERFACE:ingress` counts what that program lets through";
 
 fn filtered() -> String {
@@ -206,7 +206,12 @@ mod tests {
                 RefusedObject::Packets,
                 Some("this process lacks CAP_NET_ADMIN,"),
             ),
-            (own((6, 1), admin), libc::EBUSY, RefusedObject::Packets, Some("another XDP program is at this")),
+            (
+                own((6, 1), admin),
+                libc::EBUSY,
+                RefusedObject::Packets,
+                Some("an XDP program is at this interface already"),
+            ),
             (own((6, 1), admin), libc::EBUSY, RefusedObject::Event, None),
         ] {
             let found = own.explain(errno, asked);

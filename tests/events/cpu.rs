@@ -236,6 +236,7 @@ fn bind_to_first() {
 }
 
 /// More threads than a processor can run, which do nothing but compute on it.
+#[expect(clippy::unnecessary_wraps, reason = "as the other cases")]
 fn run_queue_length() -> Outcome {
     const THREADS: usize = 6;
     const TIME: Duration = Duration::from_secs(3);

@@ -235,7 +235,7 @@ fn names() -> Outcome {
         let (window, said) = watched("dns_answers", "names")?;
         let happened = trace.stop().len() as u64;
         let lost = happened.saturating_sub(controls.iter().map(EventControl::count).sum());
-        let (mut figures, mut short) = (Vec::new(), String::new());
+        let (mut figures, mut short) = (Vec::new(), Vec::new());
         for (family, server) in ["127.0.0.1", "0.0.0.0"].into_iter().enumerate() {
             for (code, result) in [(0, "ok"), (2, "server_failure"), (3, "no_such_name")] {
                 let lines = numbers(&said.output, "answer");
@@ -244,7 +244,7 @@ fn names() -> Outcome {
                 assert_eq!(own.len(), 10, "{}", said.output);
                 let found = window.histogram(FAMILY, &[("server", server), ("result", result)]);
                 if found.count() != 10 {
-                    short += &format!("{} of 10 by {server} with {result}; ", found.count());
+                    short.push(format!("{} of 10 by {server} with {result}", found.count()));
                     continue;
                 }
                 // Of every ten questions one is asked twice, and counts from the first.
@@ -253,7 +253,7 @@ fn names() -> Outcome {
                 let seconds = found.sum;
                 assert!(seconds <= most, "{server} {result}: {seconds} s, the program says {most} s");
                 if seconds < least {
-                    short += &format!("{seconds} s of {most} s by {server} with {result}; ");
+                    short.push(format!("{seconds} s of {most} s by {server} with {result}"));
                 }
                 figures.push(format!("{seconds:.4} of {most:.4} s by {server} ({result})"));
             }
@@ -261,7 +261,7 @@ fn names() -> Outcome {
         if short.is_empty() {
             return Ok(Attempt::Done(format!("60 answers: {}", figures.join(", "))));
         }
-        Ok(Attempt::Short { why: short, lost })
+        Ok(Attempt::Short { why: short.join(", "), lost })
     })
 }
 

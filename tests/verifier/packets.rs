@@ -32,9 +32,9 @@ const NUMBERS: [&str; 15] = [
 const OF_SKB: [&str; 4] = ["args.mark", "args.priority", "args.hash", "args.cgroup"];
 
 /// A probe of a seed; `None` where the grammar made what packets do not have.
-fn probe(seed: u64) -> Option<String> {
+fn probe(seed: u64, points: &[&str]) -> Option<String> {
     let mut random = Random(seed);
-    let point = POINTS[random.below(POINTS.len())];
+    let point = random.pick(points);
     let own = if point.starts_with("xdp") { [].as_slice() } else { &OF_SKB };
     let numbers = NUMBERS.iter().chain(own).map(|name| (*name).to_owned()).collect();
     let mut grammar = Grammar::over(random, numbers, vec!["\"ab\"".into()], Vec::new());
@@ -45,9 +45,9 @@ fn probe(seed: u64) -> Option<String> {
     let quoted = |text: String| text.replace('\'', "''");
     let (filter, named, label, value, set) =
         (quoted(number(2)?), quoted(number(2)?), quoted(number(1)?), quoted(number(2)?), quoted(number(1)?));
-    let (state, changes) = if seed % 3 == 0 {
+    let (state, changes) = if seed.is_multiple_of(3) {
         (
-            "    state: { seen: { per: key }, last: { per: cpu } }\n",
+            "    state: { seen: { per: key, timeout: 1m }, last: { per: cpu } }\n",
             format!("    set: {{ \"seen[args.source]\": '({set}) + 0', last: '{named}' }}\n"),
         )
     } else {
@@ -64,6 +64,17 @@ fn packets_are_verified() {
     let Some(kernel) = super::kernel() else { return };
     let types = kernel.btf.as_ref().unwrap();
     let target = kernel.target();
+    // The first kernels have none of them, and a host may have no cgroups.
+    let is_here = |point: &&str| {
+        let yaml =
+            format!("probes:\n  - {{ name: a, at: \"{point}\", metrics: [{{ counter: a_total }}] }}\n");
+        parse(&yaml).is_ok_and(|probe| tapster_ebpf::compile(&probe, &target).is_ok())
+    };
+    let points: Vec<&str> = POINTS.into_iter().filter(is_here).collect();
+    if points.is_empty() {
+        println!("skipped: this kernel lets nobody see packets");
+        return;
+    }
     let (wanted, first) =
         (super::variable("TAPSTER_VERIFIER_PROBES", PROBES), super::variable("TAPSTER_VERIFIER_SEED", 1));
     let mut loaded: BTreeMap<&str, u64> = BTreeMap::new();
@@ -71,7 +82,7 @@ fn packets_are_verified() {
     while loaded.values().sum::<u64>() < wanted && tried < wanted * 20 + 100 {
         let seed = first + tried;
         tried += 1;
-        let Some(yaml) = probe(seed) else { continue };
+        let Some(yaml) = probe(seed, &points) else { continue };
         let parsed = parse(&yaml).unwrap_or_else(|error| panic!("seed {seed}\n{yaml}\n{error:?}"));
         let Ok(program) = tapster_ebpf::compile(&parsed, &target) else {
             unchecked += 1;
@@ -87,8 +98,7 @@ fn packets_are_verified() {
             }
         }
     }
-    println!("{loaded:?} probes loaded of {tried} made, {unchecked} not accepted by the checker");
+    println!("of packets {loaded:?}, {tried} made, {unchecked} not accepted by the checker");
     assert!(refused.is_empty(), "the verifier refused what the checker accepted: seeds {refused:?}");
-    let hooks = loaded.len();
-    assert!(hooks == 5 || kernel.version < tapster_ebpf::probe::KernelVersion(6, 6, 0), "{loaded:?}");
+    assert_eq!(loaded.len(), points.len(), "{loaded:?}");
 }

@@ -3,7 +3,7 @@
 //!
 //! Numbers are in the order of the machine, whatever the order on the wire; addresses are in that of the network.
 
-use super::{Argument, ArgumentValue, KINDS, Missing, Parsed, Resolved, Target};
+use super::{Argument, ArgumentValue, KINDS, Missing, Parsed, PointRefusal, Resolved, Target};
 use crate::{
     expr::BinaryOperator,
     point::{AttachPoint, Mechanism, PacketHook},
@@ -53,8 +53,11 @@ pub(super) fn is_interface(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':'))
 }
 
+/// A place and a direction, or the mistake in them; `None` if the text does not have this form.
+type Directed = Option<Result<[String; 2], PointRefusal>>;
+
 /// The place and the direction of `PLACE:ingress` or `PLACE:egress`.
-pub(super) fn directed(kind: &str, text: &str) -> Option<Result<[String; 2], (String, String)>> {
+pub(super) fn directed(kind: &str, text: &str) -> Directed {
     let (place, direction) = text.rsplit_once(':')?;
     Some(match direction {
         "ingress" | "egress" => Ok([place.to_owned(), direction.to_owned()]),
@@ -74,8 +77,8 @@ pub(super) fn directed(kind: &str, text: &str) -> Option<Result<[String; 2], (St
 
 /// The parts of an attach point, if what stands before the direction is a place.
 pub(super) fn checked(
-    parsed: Option<Result<[String; 2], (String, String)>>,
-    check: impl FnOnce(&[String; 2]) -> Option<Result<(), (String, String)>>,
+    parsed: Directed,
+    check: impl FnOnce(&[String; 2]) -> Option<Result<(), PointRefusal>>,
 ) -> Parsed {
     match parsed? {
         Err(refused) => Some(Err(refused)),

@@ -19,7 +19,7 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 19] = [
+        const FUNCTIONS: [&str; 20] = [
             "str",
             "prefix",
             "contains",
@@ -36,6 +36,7 @@ impl Scope<'_> {
             "cgroup_matches",
             "kaddr",
             "percpu",
+            "path",
             "ntohs",
             "ntohl",
             "bswap64",
@@ -49,6 +50,7 @@ impl Scope<'_> {
         }
         match (name, arguments) {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
+            ("path", _) => self.path(expression, expr, arguments),
             ("cgroup_matches", _) => self.cgroup_matches(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("traced", _) => self.traced(expression, expr, arguments),

@@ -140,7 +140,7 @@ fn offsets(btf: &Btf) -> Option<CgroupOffsets> {
 }
 
 /// Replaces the name by the task in the expression, and gives all of it the span of the call.
-fn filled(expr: Expr, task: &Expr, span: &Range<usize>) -> Expr {
+pub(super) fn filled(expr: Expr, task: &Expr, span: &Range<usize>) -> Expr {
     let fill = |inner: Box<Expr>| Box::new(filled(*inner, task, span));
     let kind = match expr.kind {
         ExprKind::Name(name) if name == "task" => return task.clone(),

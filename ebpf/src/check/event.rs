@@ -277,8 +277,8 @@ impl Checker<'_> {
             unsaved: &unsaved,
             states: self.states,
         };
-        let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
         scope.lets.extend(resolved.lets.iter().map(NamedExpression::of_event));
+        let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
         for (name, expression) in declared.iter() {
             let named = scope.named(&name.value, expression);
             match &named.value {

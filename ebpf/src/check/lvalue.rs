@@ -329,9 +329,7 @@ fn load_pointer(btf: &Btf, place: &Lvalue, offset: i32, id: TypeId) -> Typed {
     let access = if tracked { AccessMode::Direct } else { helper_access(&place.base.ty) };
     let behind = if tracked {
         AccessMode::Direct
-    } else if access == AccessMode::Packet {
-        access
-    } else if btf.kind(to).is_composite() && !btf.has_tag(declared, "user") {
+    } else if access == AccessMode::Packet || btf.kind(to).is_composite() && !btf.has_tag(declared, "user") {
         access
     } else {
         AccessMode::Auto

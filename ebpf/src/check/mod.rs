@@ -12,6 +12,7 @@ mod lvalue;
 mod meeting;
 mod packet;
 mod part;
+mod path;
 mod pattern;
 mod program_memory;
 mod scope;

@@ -235,7 +235,10 @@ impl Reader {
         {
             let hint = match given {
                 Some(given) => format!("it is exposed in {given}: end the name in `_{given}`"),
-                None if promised == "seconds" => "say ns, us, ms or s".into(),
+                None if promised == "seconds" => match unit {
+                    Unit::Fraction { divisor, .. } => format!("say 1/{divisor} s"),
+                    _ => "say ns, us, ms or s".into(),
+                },
                 None => "say bytes, sectors or kib".into(),
             };
             self.error_hint(

@@ -6,8 +6,8 @@
 use super::StateValues;
 use crate::{
     typed::{
-        AccessMode, BinaryOperator, Builtin, CgroupTest, MOST_WORDS, PACKET, Type, Typed, TypedKind,
-        UnaryOperator,
+        AccessMode, BinaryOperator, Builtin, CUT_PATH, CgroupTest, MOST_WORDS, PACKET, PathRead, Type, Typed,
+        TypedKind, UnaryOperator,
     },
     vm::{Environment, Memory},
 };
@@ -193,6 +193,7 @@ impl Evaluation<'_> {
             | TypedKind::Text(_)
             | TypedKind::Comm
             | TypedKind::Cut { .. }
+            | TypedKind::Path(_)
             | TypedKind::TextAt { .. }
             | TypedKind::BytesAt { .. }
             | TypedKind::WordsBetween { .. }
@@ -259,6 +260,7 @@ impl Evaluation<'_> {
                 self.event.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
             }
             TypedKind::State { state, key } => self.state(*state, key).text().to_vec(),
+            TypedKind::Path(read) => self.path(read).unwrap_or_default(),
             TypedKind::Cut { text, most } => {
                 let mut bytes = of(text);
                 bytes.truncate(length(*most));
@@ -311,6 +313,43 @@ impl Evaluation<'_> {
             cgroup = word(word(cgroup, offsets.parent, 8)?, offsets.cgroup, 8)?;
         }
         Some(pattern.matches(&path))
+    }
+
+    /// The path of a file; `None` if it cannot be read.
+    fn path(&self, read: &PathRead) -> Option<Vec<u8>> {
+        let word = |address: u64, offset: u32, size| {
+            let bytes = self.read(AccessMode::Kernel, address, offset.try_into().ok()?, size)?;
+            Some(little_endian(&bytes))
+        };
+        let root = read.root.as_ref().map(|root| self.value(root).number());
+        let mut dentry = self.value(&read.dentry).number();
+        let mut path = Vec::new();
+        let room = length(read.limit) - 1 - CUT_PATH.len();
+        if dentry == 0 {
+            return None;
+        }
+        for _ in 0..64 {
+            if Some(dentry) == root {
+                return Some(if path.is_empty() { b"/".to_vec() } else { path });
+            }
+            let parent = word(dentry, read.offsets.parent, 8)?;
+            if parent == dentry && !path.is_empty() {
+                return Some(path);
+            }
+            let name = word(dentry, read.offsets.name, 8)?;
+            let size = word(dentry, read.offsets.length, 4)?;
+            let slash: &[u8] = if parent == dentry { b"" } else { b"/" };
+            if slash.len() + usize::try_from(size).ok()? + path.len() > room {
+                return Some([&CUT_PATH[..], &path].concat());
+            }
+            let name = self.read(AccessMode::Kernel, name, 0, size.try_into().ok()?)?;
+            path = [slash, &name, &path].concat();
+            if parent == dentry {
+                return Some(path);
+            }
+            dentry = parent;
+        }
+        Some([&CUT_PATH[..], &path].concat())
     }
 
     fn record(&self, offset: u32, size: u32) -> &[u8] {

@@ -14,7 +14,10 @@ pub const DEAD: u16 = 0;
 /// The state behind a name that matches.
 pub const ACCEPTED: u16 = 1;
 /// Most bytes of a table.
-const MOST_BYTES: usize = 128 << 10;
+const MOST_BYTES: usize = 64 << 10;
+/// Most steps of all patterns, and of one alternative of a pattern: no name has more bytes.
+const MOST_STEPS: usize = 2048;
+const LONGEST: usize = 255;
 
 /// Patterns of names, and the table that decides about all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +41,18 @@ enum ByteStep {
 }
 
 /// A place in an alternative of a pattern.
-type Place = (usize, usize);
+type GlobPlace = (usize, usize);
 
 impl Automaton {
     /// Makes the table of patterns, which are compared with bytes: `?` is one byte. `None` if it takes too much memory.
     pub fn new(patterns: &[Glob]) -> Option<Self> {
         let patterns: Vec<Vec<Vec<ByteStep>>> = patterns.iter().map(byte_steps).collect();
+        let length = |steps: &Vec<ByteStep>| steps.iter().filter(|step| **step != ByteStep::Any).count();
+        if patterns.iter().flatten().any(|steps| length(steps) > LONGEST)
+            || patterns.iter().flatten().map(Vec::len).sum::<usize>() > MOST_STEPS
+        {
+            return None;
+        }
         let (classes, members) = classes(patterns.iter().flatten().flatten());
         let class_bits = members.len().next_power_of_two().ilog2();
         let stride = 1_usize << class_bits;
@@ -110,7 +119,10 @@ fn classes<'s>(steps: impl Iterator<Item = &'s ByteStep>) -> (Vec<u8>, Vec<u8>) 
 }
 
 /// These places, and those that are reached from them without a byte: a `*` may stand for nothing.
-fn closed(alternatives: &[Vec<ByteStep>], places: impl IntoIterator<Item = Place>) -> BTreeSet<Place> {
+fn closed(
+    alternatives: &[Vec<ByteStep>],
+    places: impl IntoIterator<Item = GlobPlace>,
+) -> BTreeSet<GlobPlace> {
     let mut all = BTreeSet::new();
     for (alternative, mut at) in places {
         all.insert((alternative, at));
@@ -125,7 +137,7 @@ fn closed(alternatives: &[Vec<ByteStep>], places: impl IntoIterator<Item = Place
 /// Adds the states of a pattern; returns the one in which a name begins, `None` if there are too many.
 fn add_pattern(
     alternatives: &[Vec<ByteStep>],
-    begin: BTreeSet<Place>,
+    begin: BTreeSet<GlobPlace>,
     members: &[u8],
     stride: usize,
     rows: &mut Vec<Vec<u16>>,
@@ -137,10 +149,10 @@ fn add_pattern(
     while let Some((places, number)) = waiting.pop() {
         for (class, byte) in members.iter().enumerate() {
             let next = if *byte == 0 {
-                let is_end = |(alternative, at): &Place| alternatives[*alternative].len() == *at;
+                let is_end = |(alternative, at): &GlobPlace| alternatives[*alternative].len() == *at;
                 if places.iter().any(is_end) { ACCEPTED } else { DEAD }
             } else {
-                let step = |(alternative, at): &Place| match alternatives[*alternative].get(*at)? {
+                let step = |(alternative, at): &GlobPlace| match alternatives[*alternative].get(*at)? {
                     ByteStep::Any => Some((*alternative, *at)),
                     ByteStep::One(set) => set[usize::from(*byte)].then_some((*alternative, at + 1)),
                 };
@@ -236,5 +248,7 @@ mod tests {
         assert!(Automaton::new(&[Glob::new(&format!("*a{}", "?".repeat(20)))]).is_none());
         let longest = Automaton::new(&[Glob::new(&format!("{}*", "abcdefghij".repeat(25)))]).unwrap();
         assert!(longest.table.len() < 20_000, "{}", longest.table.len());
+        assert!(Automaton::new(&[Glob::new(&"a".repeat(256))]).is_none(), "no name is that long");
+        assert!(Automaton::new(&vec![Glob::new(&"a".repeat(200)); 11]).is_none());
     }
 }

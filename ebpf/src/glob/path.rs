@@ -43,7 +43,7 @@ pub enum PathGlobError {
     #[error("a pattern has at most {MOST_NAMES} names")]
     Deep,
     /// Its table would be too large.
-    #[error("it is too complex: a `*` before many `?` or braces")]
+    #[error("it is too complex, by a `*` before many `?`, many braces, or names of more than 255 bytes")]
     Complex,
 }
 

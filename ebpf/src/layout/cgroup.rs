@@ -66,7 +66,7 @@ impl CgroupLayout {
         if entries == 0 {
             return Vec::new();
         }
-        let value_size = u32::try_from(self.table_size()).expect("a table has at most 128 KiB");
+        let value_size = u32::try_from(self.table_size()).expect("a table has at most 64 KiB");
         vec![
             MapDef {
                 name: CGROUPS,

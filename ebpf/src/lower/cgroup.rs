@@ -2,12 +2,14 @@
 //!
 //! The answer for each cgroup is found once, by its path, and kept in a map: a cgroup that was made a moment ago needs nobody who
 //! tells of it. Its path does not change in version 2; that of version 1 may, so the exporter removes those answers now and then.
+//!
+//! `r8` counts rounds: this is never in a walk, whose element it has.
 
 use super::{Lowering, expression::VALUES, immediate};
 use crate::{
     asm::JumpLabel,
     glob::{ACCEPTED, CLASSES, DEAD},
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R9, Size},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R8, R9, Size},
     layout::{CGROUPS, DropReason, PATTERNS},
     program::map_named,
     typed::{CgroupTest, Typed, TypedKind},
@@ -145,13 +147,14 @@ impl Lowering<'_> {
             }
             return;
         }
-        // The number of rounds is bounded by what is left of a number that the verifier knows to be small.
-        self.asm.jump_if(Cond::Gt, R1, level + MOST_CLIMBED, deep);
-        self.store_slot(state, R1);
+        // The rounds are counted in a register: the verifier of 5.10 takes it for a loop without an end where no register changes.
         let (again, reached) = (self.asm.label(), self.asm.label());
+        self.mov(R8, 0);
         self.asm.place(again);
         self.load_slot(R1, state);
         self.asm.jump_if(Cond::Le, R1, level, reached);
+        self.asm.jump_if(Cond::Ge, R8, MOST_CLIMBED, deep);
+        self.alu(Alu::Add, R8, 1);
         self.alu(Alu::Sub, R1, 1);
         self.store_slot(state, R1);
         self.climb(walk);

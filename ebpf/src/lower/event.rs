@@ -312,6 +312,7 @@ impl Lowering<'_> {
             self.forget_slot(zero);
         }
         self.asm.jump_if(Cond::Ne, R0, 0, found);
+        self.widen_error(R1);
         self.asm.jump_if(Cond::Eq, R1, FULL, full);
         self.drop_event(DropReason::Busy);
         self.asm.jump(skip);
@@ -357,7 +358,8 @@ fn reads_by_helper(typed: &Typed) -> bool {
         | TypedKind::MappedAt { .. }
         | TypedKind::TextField { .. }
         | TypedKind::TextLocated { .. }
-        | TypedKind::CgroupMatches(_) => true,
+        | TypedKind::CgroupMatches(_)
+        | TypedKind::Path(_) => true,
         _ => false,
     }
 }

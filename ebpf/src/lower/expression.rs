@@ -34,6 +34,7 @@ fn calls(typed: &Typed) -> bool {
         | TypedKind::Number(_)
         | TypedKind::Traced(_)
         | TypedKind::CgroupMatches(_)
+        | TypedKind::Path(_)
         | TypedKind::Function(None) => true,
         TypedKind::Load { access, .. } => *access != AccessMode::Direct,
         // Texts are compared through the stack.
@@ -140,6 +141,7 @@ impl Lowering<'_> {
             TypedKind::Text(_)
             | TypedKind::Comm
             | TypedKind::Cut { .. }
+            | TypedKind::Path(_)
             | TypedKind::TextAt { .. }
             | TypedKind::BytesAt { .. }
             | TypedKind::WordsBetween { .. }

@@ -11,6 +11,7 @@ mod event;
 mod expression;
 mod lets;
 mod metric;
+mod path;
 mod session;
 mod stack;
 mod start;
@@ -398,6 +399,7 @@ fn chooses(typed: &Typed) -> bool {
         | TypedKind::State { .. }
         | TypedKind::Traced(_)
         | TypedKind::CgroupMatches(_)
+        | TypedKind::Path(_)
         | TypedKind::TextAt { .. }
         | TypedKind::BytesAt { .. }
         | TypedKind::WordsBetween { .. }

@@ -49,7 +49,7 @@ impl Lowering<'_> {
             slot
         });
         self.asm.comment(format!("{}: into memory of this CPU, unless that is in use", side.name()));
-        self.claim_scratch(&layout, base, none, busy);
+        self.claim_scratch(layout.scratch(), base, none, busy);
         match owner {
             Some(slot) => self.load_slot(R1, slot),
             None => self.mov(R1, CONTEXT),
@@ -81,10 +81,10 @@ impl Lowering<'_> {
         self.stack.used = used;
     }
 
-    /// Reserves this CPU's memory for stacks, and stores its address in the slot.
-    fn claim_scratch(&mut self, layout: &StackLayout, base: i16, none: JumpLabel, busy: JumpLabel) {
+    /// Reserves this CPU's memory in an array, and stores its address in the slot.
+    pub(super) fn claim_scratch(&mut self, map: &str, base: i16, none: JumpLabel, busy: JumpLabel) {
         let key = self.index_key(0);
-        self.lookup(map_named(self.layout, layout.scratch()), key);
+        self.lookup(map_named(self.layout, map), key);
         self.asm.jump_if(Cond::Eq, R0, 0, none);
         self.store_slot(base, R0);
         if self.host.exchanges() {
@@ -178,6 +178,7 @@ impl Lowering<'_> {
         self.asm.push(Insn::StoreImm(Size::DW, R2, 0, 0));
         let there = self.asm.label();
         self.asm.jump_if(Cond::Eq, R0, 0, there);
+        self.widen_error(R0);
         self.asm.jump_if(Cond::Eq, R0, EXISTS, there);
         self.asm.jump_if(Cond::Eq, R0, FULL, full);
         self.drop_event(DropReason::Busy);

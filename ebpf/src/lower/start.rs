@@ -12,7 +12,7 @@ use super::{
 use crate::{
     arch::Arch,
     asm::JumpLabel,
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Reg, Size},
     layout::{CLAIMED, DropReason, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
     typed::Role,
@@ -52,6 +52,7 @@ impl Lowering<'_> {
         self.call(Helper::MapUpdate);
         if self.event.first {
             self.asm.comment("the first of the key waits already");
+            self.widen_error(R0);
             self.asm.jump_if(Cond::Eq, R0, EXISTS, done);
         }
         if start.table.is_some() {
@@ -243,7 +244,7 @@ impl Lowering<'_> {
     }
 
     /// Copies the saved values from `base` onto the stack; changes `r1`.
-    fn restore(&mut self, start: &StartLayout, base: crate::insn::Reg, at: impl Fn(u32) -> i16) {
+    fn restore(&mut self, start: &StartLayout, base: Reg, at: impl Fn(u32) -> i16) {
         for (slot, place) in start.saved.iter().zip(self.saved.clone()) {
             for word in (0..slot.size).step_by(8) {
                 self.asm.push(Insn::Load(Size::DW, R1, base, at(slot.offset + word)));
@@ -252,10 +253,18 @@ impl Lowering<'_> {
         }
     }
 
+    /// Makes a negative number of an error that a map's update returned: before 6.4 the kernel's function returns 32 bits, and what
+    /// is above them is anything. A result that is no error is 0 in either case.
+    pub(super) fn widen_error(&mut self, register: Reg) {
+        self.alu(Alu::Lsh, register, 32);
+        self.alu(Alu::Arsh, register, 32);
+    }
+
     /// Counts a failed update by the error in `r0`; 0 is success.
     pub(super) fn count_failure(&mut self, full: DropReason) {
         let (done, busy) = (self.asm.label(), self.asm.label());
         self.asm.jump_if(Cond::Eq, R0, 0, done);
+        self.widen_error(R0);
         self.asm.jump_if(Cond::Ne, R0, FULL, busy);
         self.drop_event(full);
         self.asm.jump(done);

@@ -325,6 +325,7 @@ impl<'a> Lowering<'a> {
         self.asm.jump_if(Cond::Ne, R0, 0, add);
         self.add_to_slot(amount, default);
         self.update(keyed, key, value, NOEXIST);
+        self.widen_error(R0);
         self.asm.jump_if(Cond::Ne, R0, EXISTS, failed);
         self.add_to_slot(amount, default.wrapping_neg());
         self.lookup(map, key);

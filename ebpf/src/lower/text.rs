@@ -108,6 +108,7 @@ impl Lowering<'_> {
                     (Helper::ReadKernelStr, Helper::ReadUserStr),
                 );
             }
+            TypedKind::Path(read) => self.path(read, slot, room),
             TypedKind::Cut { text, most } => {
                 self.text(text, slot, room);
                 self.cut(slot, *most, room);

@@ -31,11 +31,8 @@ impl Lowering<'_> {
         self.mov(R2, R1);
         self.stack_address(R1, slot);
         self.call(Helper::ReadUser);
-        let there = self.asm.label();
-        self.asm.jump_if(Cond::Eq, R0, 0, there);
-        self.count_fault();
-        self.asm.jump(done);
-        self.asm.place(there);
+        self.keep_result(from);
+        self.asm.jump_if(Cond::Ne, R0, 0, done);
         self.blanks(slot, length, limit);
         self.asm.place(done);
         self.stack.used = used;
@@ -67,11 +64,8 @@ impl Lowering<'_> {
             self.mov(R2, immediate(limit));
             // Wherever the array is, what it points to is told by each address.
             self.fetch(AccessMode::Auto, (Helper::ReadKernelStr, Helper::ReadUserStr));
-            let there = self.asm.label();
-            self.asm.jump_if(Cond::Sge, R0, 0, there);
-            self.count_fault();
-            self.asm.jump(read);
-            self.asm.place(there);
+            self.keep_result(word);
+            self.asm.jump_if(Cond::Slt, R0, 0, read);
             // Before Linux 6.2 the length of an empty text of a program is 0, and not that of its NUL. Without a jump, of which the
             // verifier would follow both ways to each of the words behind.
             self.mov(R1, R0);
@@ -100,6 +94,14 @@ impl Lowering<'_> {
         self.blanks(slot, length, limit);
         self.asm.place(done);
         self.stack.used = used;
+    }
+
+    /// Counts a fault if `r0` is an error, and leaves it in `r0`. It is counted before there is a condition: where the verifier knew
+    /// of a count that it is not 0, it would follow all that is behind once more.
+    fn keep_result(&mut self, slot: i16) {
+        self.store_slot(slot, R0);
+        self.count_fault();
+        self.load_slot(R0, slot);
     }
 
     /// Stores in `length` how many bytes the result of `r1` bytes has, of which the last is a NUL; leaves it in `r1`.

@@ -40,6 +40,19 @@ pub(super) fn waiting(probe: &Probe, proc: &Path) -> Option<Down> {
 }
 
 impl Running {
+    /// Detaches programs from interfaces where only one can be, for those of another probe that comes in this one's place.
+    pub(in crate::exporter) fn give_way(&self, to: &Probe) -> bool {
+        let places: Vec<&AttachPoint> = to.attach_points().map(|at| &at.value).collect();
+        self.reader().is_some_and(|reader| reader.attached().give_way(&places))
+    }
+
+    /// Attaches programs again that gave way, because the other probe did not come.
+    pub(in crate::exporter) fn take_back(&self, proc: &Path) {
+        if let Some(reader) = self.reader() {
+            *lock(&self.displaced) = reader.attached().take_back(proc).1;
+        }
+    }
+
     /// Checks whether interfaces and cgroups are still the same. Attaches to those that others have the names of now, or brings
     /// up a probe that waited for one.
     pub(in crate::exporter) fn follow_packets<'k>(

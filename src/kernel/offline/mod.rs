@@ -531,7 +531,7 @@ impl Functions for OfflineKernel {
     fn symbol(&self, name: &str) -> Result<u64, UnknownSymbol> {
         if let Some(host) = self.named() {
             host.only_symbol(name)?;
-        } else if self.btf.variable(name).is_none() {
+        } else if self.btf.variable(name).is_none() && name != OF_EACH_CPU {
             self.beliefs.borrow_mut().insert(format!("with the symbol `{name}`, which BTF does not tell of"));
         }
         Ok(NOWHERE)
@@ -542,6 +542,8 @@ impl Functions for OfflineKernel {
     }
 }
 
+/// The kernel's array by which it finds what each CPU has: no kernel for several CPUs is without.
+const OF_EACH_CPU: &str = "__per_cpu_offset";
 /// Stands for an address: one of the kernel's.
 const NOWHERE: u64 = 0xffff_ffff_8000_0000;
 

@@ -115,7 +115,7 @@ impl Tracepoints for World {
     }
 
     fn all(&self) -> Vec<(String, String)> {
-        let test = ["untyped", "typed", "stop", "more", "record", "task"].map(|name| ("test", name));
+        let test = ["untyped", "typed", "stop", "more", "record", "task", "file"].map(|name| ("test", name));
         let all = test.into_iter().chain(ALIKE.map(|(name, _)| ("alike", name)));
         let all = all.chain([("sched", "sched_process_free")]);
         all.map(|(category, name)| (category.into(), name.into())).collect()
@@ -224,6 +224,18 @@ impl World {
     }
 }
 
+/// Offsets in the structs of files.
+pub mod file {
+    pub const PARENT: usize = 8;
+    pub const NAME: usize = 16;
+    pub const NAME_LENGTH: usize = 4;
+    pub const NAME_BYTES: usize = 8;
+    pub const MOUNT_ROOT: usize = 8;
+    pub const PATH: usize = 16;
+    pub const PATH_MOUNT: usize = 0;
+    pub const PATH_DENTRY: usize = 8;
+}
+
 fn types(ancestors: bool) -> Vec<u8> {
     let mut b = Builder::new();
     let u8_ = b.int("unsigned char", 1, false);
@@ -327,6 +339,8 @@ fn types(ancestors: bool) -> Vec<u8> {
         .map(|(name, of)| b.variable(name, of));
     b.section(".data", &all[..2]);
     b.section(".data..percpu", &all[2..]);
+    let (file, dentry) = files(&mut b, u32_, text);
+    b.tracepoint("file", &[("file", file), ("dentry", dentry)]);
     b.finish()
 }
 
@@ -370,6 +384,25 @@ fn cgroups(b: &mut Builder, (s32, u32_, u64_, text): (u32, u32, u32, u32), ances
         &[("subsys", states, 0, 0), ("dfl_cgrp", group_pointer, bits(cgroup::SET_DEFAULT), 0)],
     );
     (b.pointer(set), group_pointer)
+}
+
+/// A file and a directory's entry: pointers.
+fn files(b: &mut Builder, u32_: u32, text: u32) -> (u32, u32) {
+    let bits = |bytes: usize| u32::try_from(bytes * 8).unwrap();
+    let name = b.structure(
+        "qstr",
+        16,
+        &[("len", u32_, bits(file::NAME_LENGTH), 0), ("name", text, bits(file::NAME_BYTES), 0)],
+    );
+    let dentry = b.pointer(name + 2);
+    let members = [("d_parent", dentry, bits(file::PARENT), 0), ("d_name", name, bits(file::NAME), 0)];
+    assert_eq!(b.structure("dentry", 32, &members), name + 2);
+    let mount = b.structure("vfsmount", 16, &[("mnt_root", dentry, bits(file::MOUNT_ROOT), 0)]);
+    let mount = b.pointer(mount);
+    let members = [("mnt", mount, bits(file::PATH_MOUNT), 0), ("dentry", dentry, bits(file::PATH_DENTRY), 0)];
+    let path = b.structure("path", 16, &members);
+    let file = b.structure("file", 32, &[("f_path", path, bits(file::PATH), 0)]);
+    (b.pointer(file), dentry)
 }
 
 /// Blocks of memory by address: three nodes, what they point to, and texts.

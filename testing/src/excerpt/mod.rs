@@ -193,7 +193,7 @@ impl Wanted {
                 } else if before == "kaddr" {
                     self.variables.insert(name.to_owned());
                 } else if rest[..at].ends_with('[')
-                    || name.len() > 3
+                    || (name.len() > 3 || name.len() == 3 && name.ends_with('_'))
                         && name.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
                 {
                     self.enumerators.insert(name.to_owned());

@@ -14,6 +14,7 @@ use crate::{
 const EMULATED: f64 = 0.08;
 
 const SWITCHES: &str = "tapster_site_who_total";
+const CHOSEN: &str = "tapster_site_chosen_total";
 
 pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     let arrangements: [(&str, &[&str]); 3] =
@@ -34,7 +35,7 @@ fn arrangement(results: &Results, name: &str, versions: &[&str]) -> String {
             assert_eq!(gone.find(family, &container.labels()), None, "{name}: {} is gone", container.name);
         }
     }
-    for reason in ["max_series", "max_inflight", "busy", "fault"] {
+    for reason in ["max_series", "max_inflight", "busy", "fault", "each_limit"] {
         let found = gone.sum("tapster_probe_dropped_total", &[("reason", reason)]);
         assert_eq!(whole(found), 0, "{name}: {reason}");
     }
@@ -42,6 +43,9 @@ fn arrangement(results: &Results, name: &str, versions: &[&str]) -> String {
     let sum = |labels: &[(&str, &str)]| whole(gone.sum(SWITCHES, labels));
     let all = sum(&[]);
     assert!((storm.least..=storm.most).contains(&all), "{name}: {all} switches of {storm:?}");
+    assert_eq!(all, whole(gone.sum(CHOSEN, &[])), "{name}: all are in a pod");
+    let started = [("path", "/some/way/to/it/pathtest"), ("file", "/some/way/to/it/pathtest")];
+    assert_eq!(whole(after.sum("tapster_starts_by_path_total", &started)), 3, "{name}: started by its path");
     assert_eq!(all, sum(&[(LABELS[2], "~gone"), ("cgroup", "~gone")]), "{name}: all are gone");
     assert_eq!(whole(gone.sum("tapster_probe_series", &[("probe", "site_who")])), 0, "{name}: rows are left");
     format!(

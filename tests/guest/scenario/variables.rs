@@ -61,10 +61,10 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     figures.push(format!("{} bytes of compiled programs, {} with others", memory[0], memory[1]));
     let starts = results.metrics("execs.prom");
     let count = |words: &str| whole(starts.sum("tapster_starts_of_programs_total", &[("words", words)]));
-    assert_eq!(count("busybox true one two words  three"), 5);
-    assert_eq!(count("busybox true"), 3);
+    assert_eq!(count("/bin/busybox true one two words  three"), 5);
+    assert_eq!(count("/bin/busybox true"), 3);
     let long =
-        format!("busybox true {}", (1..=60).map(|word| word.to_string()).collect::<Vec<_>>().join(" "));
+        format!("/bin/busybox true {}", (1..=60).map(|word| word.to_string()).collect::<Vec<_>>().join(" "));
     assert_eq!(count(&long[..127]), 2);
     figures.push("10 programs by their words".into());
     figures.join(", ")

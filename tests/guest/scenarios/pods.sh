@@ -1,5 +1,7 @@
 # Containers as runtimes make them, and many short cgroups: with cgroups of version 2 alone, of version 1 alone, of both.
-programs=sched_container_off_cpu,sched_container_run_queue,site_who
+programs=sched_container_off_cpu,sched_container_run_queue,site_who,site_chosen,starts_by_path
+mkdir -p /some/way/to/it
+cp /bin/busybox /some/way/to/it/pathtest
 
 # arrangement NAME VERSION…: what the versions are mounted at is known by their names.
 arrangement() {
@@ -21,7 +23,7 @@ arrangement() {
             [ "$link" = - ] || run ln -s "$target" "/logs/$name/$link"
         done
     done
-    exporter -c /sched_who.yaml -c /who.yaml --probes $programs --path.containers "/logs/$name"
+    exporter -c /sched_who.yaml -c /who.yaml -c /paths.yaml --probes $programs --path.containers "/logs/$name"
     scrape "$name-before"
     for version in "$@"; do
         # Four at a time want one processor, so that waits are long beside what emulation takes from the kernel's look at the
@@ -40,6 +42,8 @@ arrangement() {
             fi
         done </pods.now
     done
+    # It knows no program of that name, and was started all the same.
+    for _ in 1 2 3; do /some/way/to/it/pathtest >/dev/null 2>&1; done
     scrape "$name-after"
     run pods storm 300 6 $pods >"/results/$name-storm.json"
     for version in "$@"; do

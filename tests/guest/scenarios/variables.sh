@@ -42,9 +42,9 @@ kill $other
 wait $other
 sleep 3
 scrape one-again
-for _ in 1 2 3 4 5; do run busybox true one 'two words' '' three; done
-for _ in 1 2 3; do run busybox true; done
+for _ in 1 2 3 4 5; do run /bin/busybox true one 'two words' '' three; done
+for _ in 1 2 3; do run /bin/busybox true; done
 # shellcheck disable=SC2046
-for _ in 1 2; do run busybox true $(seq 60); done
+for _ in 1 2; do run /bin/busybox true $(seq 60); done
 scrape execs
 stop_exporter
