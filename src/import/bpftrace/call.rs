@@ -144,30 +144,27 @@ impl SayingScope<'_> {
         };
         Ok(SaidTerm::new(1, format!("{function}({symbol}{cpu})")))
     }
+}
 
-    /// `cgroup == cgroupid("/sys/fs/cgroup/x")`: this cgroup, without those below it.
-    pub(super) fn cgroup(&mut self, sign: &str, a: &Term, b: &Term) -> Result<SaidTerm, Unsaid> {
-        let unsaid = |text: &str| Err(Unsaid { span: a.span.clone(), text: text.to_owned() });
-        let (path, other) = match (cgroup_id(a), cgroup_id(b)) {
-            (Some(path), None) => (path, b),
-            (None, Some(path)) => (path, a),
-            _ => return unsaid("two cgroups of the script are compared, and no cgroup of an event"),
-        };
-        if !other.is_name("cgroup") {
-            return unsaid("`cgroupid` is compared with `cgroup` alone");
-        }
-        let inner = CGROUP_MOUNTS.iter().find_map(|mount| path.strip_prefix(mount));
-        let inner = inner.map(|path| path.trim_end_matches('/')).filter(|path| path.starts_with('/'));
-        let Some(inner) = inner.filter(|path| !path.contains(['*', '?', '[', '{', '"', '\\'])) else {
-            return unsaid("a cgroup is named by its path below /sys/fs/cgroup");
-        };
-        let this = format!(
-            "cgroup_matches({}) && !cgroup_matches({})",
-            literal(inner),
-            literal(&format!("{inner}/*"))
-        );
-        Ok(if sign == "==" { SaidTerm::new(11, this) } else { SaidTerm::new(2, format!("!({this})")) })
+/// `cgroup == cgroupid("/sys/fs/cgroup/x")`: this cgroup, without those below it.
+pub(super) fn cgroup(sign: &str, a: &Term, b: &Term) -> Result<SaidTerm, Unsaid> {
+    let unsaid = |text: &str| Err(Unsaid { span: a.span.clone(), text: text.to_owned() });
+    let (path, other) = match (cgroup_id(a), cgroup_id(b)) {
+        (Some(path), None) => (path, b),
+        (None, Some(path)) => (path, a),
+        _ => return unsaid("two cgroups of the script are compared, and no cgroup of an event"),
+    };
+    if !other.is_name("cgroup") {
+        return unsaid("`cgroupid` is compared with `cgroup` alone");
     }
+    let inner = CGROUP_MOUNTS.iter().find_map(|mount| path.strip_prefix(mount));
+    let inner = inner.map(|path| path.trim_end_matches('/')).filter(|path| path.starts_with('/'));
+    let Some(inner) = inner.filter(|path| !path.contains(['*', '?', '[', '{', '"', '\\'])) else {
+        return unsaid("a cgroup is named by its path below /sys/fs/cgroup");
+    };
+    let this =
+        format!("cgroup_matches({}) && !cgroup_matches({})", literal(inner), literal(&format!("{inner}/*")));
+    Ok(if sign == "==" { SaidTerm::new(11, this) } else { SaidTerm::new(2, format!("!({this})")) })
 }
 
 /// The path of `cgroupid("PATH")`.

@@ -106,7 +106,9 @@ pub(super) fn roles(begin: &[Deed], events: &[&Deed]) -> Roles {
         deed.terms().into_iter().for_each(|term| reads(term, &mut read));
         let is_shown = matches!(deed.act, Act::Show { .. });
         let terms = if is_shown { deed.conditions.iter().collect() } else { deed.terms() };
-        terms.into_iter().for_each(|term| reads(term, &mut used));
+        for term in terms {
+            reads(term, &mut used);
+        }
     }
     for map in added.iter().filter(|map| used.contains(**map) && !gathered.contains(*map)) {
         roles.roles.insert((*map).to_owned(), MapRole::State { is_time: false });

@@ -104,7 +104,9 @@ impl Planner<'_> {
         }
         let held: BTreeSet<&str> = wanted.iter().copied().filter(|map| kept.contains_key(*map)).collect();
         let mut read = terms(measure);
-        starts.iter().for_each(|start| read.extend(start.terms(&held)));
+        for start in &starts {
+            read.extend(start.terms(&held));
+        }
         let states = self.states(&read, &held, &span)?;
         let of_state = states.iter().map(|(map, state)| (map.clone(), Kept::State(state.clone())));
         let of_state: BTreeMap<String, Kept> = of_state.collect();

@@ -274,18 +274,14 @@ impl<'p> Planner<'p> {
             }
             // A constant key keeps rows of one script apart; each is a metric of its own here.
             let wanted = label::name_of(key);
-            match scope.addresses(&wanted, key) {
-                Ok(Some((short, long))) => {
-                    let said =
-                        format!("an address of IPv4 is the label `{wanted}`, one of IPv6 `{}`", long.name);
-                    for label in [short, long] {
-                        let name = label::free_name(&label.name, &mut taken);
-                        labels.push(SaidLabel { name, ..label });
-                    }
-                    self.note(&key.span, said);
-                    continue;
+            if let Ok(Some((short, long))) = scope.addresses(&wanted, key) {
+                let said = format!("an address of IPv4 is the label `{wanted}`, one of IPv6 `{}`", long.name);
+                for label in [short, long] {
+                    let name = label::free_name(&label.name, &mut taken);
+                    labels.push(SaidLabel { name, ..label });
                 }
-                Ok(None) | Err(_) => {}
+                self.note(&key.span, said);
+                continue;
             }
             match scope.label(&wanted, key) {
                 Ok(label) if labels.iter().any(|known| known.value == label.value) => {}

@@ -1,7 +1,7 @@
 //! Expressions of a script → expressions of a probe.
 
 use super::{
-    call::{cgroup_id, is_untyped_address},
+    call::{cgroup, cgroup_id, is_untyped_address},
     maps::{ConstantValue, MapRole, Roles},
     points::CarriedPoint,
     script::{NamedTerm, Term, TermKind},
@@ -142,7 +142,7 @@ impl SayingScope<'_> {
             TermKind::Binary(sign @ ("==" | "!="), a, b)
                 if cgroup_id(a).or_else(|| cgroup_id(b)).is_some() =>
             {
-                self.cgroup(sign, a, b)
+                cgroup(sign, a, b)
             }
             TermKind::Binary(sign, a, b) => self.binary(sign, a, b),
             TermKind::Choice(condition, yes, no) => {
