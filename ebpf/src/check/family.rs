@@ -12,7 +12,7 @@ fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool
     match typed.kind {
         TypedKind::Function(_) => true,
         TypedKind::Let(index) => is_function(&event.lets[index], event, events),
-        TypedKind::Words(ref words) => words.iter().any(|word| is_function(word, event, events)),
+        TypedKind::Numbers(ref words) => words.iter().any(|word| is_function(word, event, events)),
         TypedKind::Saved(index) => events
             .iter()
             .any(|start| start.saves.get(index).is_some_and(|saved| is_function(saved, start, events))),
@@ -27,7 +27,7 @@ pub(super) fn with_process(typed: Typed, decoder: Option<&Spanned<Decoder>>) -> 
     match typed.ty {
         Type::Int { .. } | Type::Pointer { .. } if decoder.is_some_and(takes_address) => {
             let process = Typed::new(TypedKind::Builtin(Builtin::Pid), Type::U32);
-            let words = TypedKind::Words(vec![number(typed), process]);
+            let words = TypedKind::Numbers(vec![number(typed), process]);
             Typed::new(words, Type::Bytes { size: PROGRAM_ADDRESS_BYTES })
         }
         _ => typed,
@@ -104,7 +104,7 @@ impl Checker<'_> {
             let decoder = match &label.decoder {
                 Some(decoder) => {
                     let has_process =
-                        |end: &&TypedEvent| matches!(end.labels[index].kind, TypedKind::Words(_));
+                        |end: &&TypedEvent| matches!(end.labels[index].kind, TypedKind::Numbers(_));
                     if !ends.iter().all(has_process)
                         && let Some((found, hint)) = refusal(&ty, decoder.value.takes())
                     {

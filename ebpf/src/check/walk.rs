@@ -25,7 +25,7 @@ impl Checker<'_> {
         }
         for (index, label) in self.probe.labels.iter().enumerate() {
             let is_of_program = |event: &TypedEvent| {
-                event.labels.get(index).is_some_and(|value| matches!(value.kind, TypedKind::Words(_)))
+                event.labels.get(index).is_some_and(|value| matches!(value.kind, TypedKind::Numbers(_)))
             };
             if events.iter().any(is_of_program) {
                 let message = format!("no program runs at `{at}` whose function `usym` could name");

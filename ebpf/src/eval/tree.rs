@@ -198,7 +198,7 @@ impl Evaluation<'_> {
             | TypedKind::BytesAt { .. }
             | TypedKind::WordsBetween { .. }
             | TypedKind::WordsOf { .. }
-            | TypedKind::Words(_)
+            | TypedKind::Numbers(_)
             | TypedKind::MappedAt { .. }
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => 0,
@@ -236,7 +236,7 @@ impl Evaluation<'_> {
                 0 => Vec::new(),
                 list => self.words(*access, list, *limit),
             },
-            TypedKind::Words(words) => {
+            TypedKind::Numbers(words) => {
                 words.iter().flat_map(|word| self.value(word).number().to_le_bytes()).collect()
             }
             TypedKind::MappedAt { base, access } => match self.value(base).number() {

@@ -146,7 +146,7 @@ impl Lowering<'_> {
             | TypedKind::BytesAt { .. }
             | TypedKind::WordsBetween { .. }
             | TypedKind::WordsOf { .. }
-            | TypedKind::Words(_)
+            | TypedKind::Numbers(_)
             | TypedKind::MappedAt { .. }
             | TypedKind::TextField { .. }
             | TypedKind::TextLocated { .. } => self.mov(dst, 0),

@@ -62,7 +62,7 @@ impl Lowering<'_> {
             TypedKind::WordsOf { list, access, limit } => {
                 self.words_of(list, *access, (*limit).min(room), slot, room);
             }
-            TypedKind::Words(words) => {
+            TypedKind::Numbers(words) => {
                 self.zero(slot, 0, room);
                 for (place, word) in (0..room / WORD).zip(words) {
                     self.eval(word, 0);
