@@ -363,11 +363,6 @@ impl Typed {
         found(self) || self.children().into_iter().any(|child| child.any(found))
     }
 
-    /// Whether the expression takes a stack.
-    pub fn takes_stack(&self) -> bool {
-        self.any(&|typed| matches!(typed.kind, TypedKind::Stack { .. }))
-    }
-
     /// Numbers of the named expressions that the expression uses directly, each once.
     pub fn names(&self) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();

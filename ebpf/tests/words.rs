@@ -195,3 +195,21 @@ fn what_has_no_words_is_refused() {
     let error = compiled("    labels: { a: 'argv(arg0, 128)', b: 'argv(curtask, 128)' }\n");
     assert!(error.unwrap_err().contains("bytes of stack"));
 }
+
+/// In a walk they are read once, before it.
+#[test]
+fn words_belong_to_the_event() {
+    let each = "    each: { name: item, from: '((struct node *)arg5)', next: item.next, limit: 2 }\n";
+    for (lets, label, is_right) in [
+        ("words: argv(curtask)", "words", true),
+        ("words: argv(arg0)", "str(words, 8)", true),
+        ("other: arg0", "argv(other)", false),
+        ("words: argv(item.inner)", "words", false),
+        ("other: arg0", "argv(curtask)", false),
+    ] {
+        let case = compiled(&format!("    let: {{ {lets} }}\n{each}    labels: {{ words: '{label}' }}\n"));
+        let says = "words are read once for each event";
+        assert_eq!(case.as_ref().err().is_none_or(|error| !error.contains(says)), is_right, "{label}");
+        assert_eq!(case.is_ok(), is_right, "{label}");
+    }
+}

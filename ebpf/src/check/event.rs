@@ -309,7 +309,12 @@ impl Checker<'_> {
             conjuncts(&filter.ast, &mut parts);
             for part in parts {
                 let part = Expression { ast: part.clone(), node: filter.node.clone() };
-                let Some(condition) = self.keep(scope.check_number(&part, "a condition")) else { continue };
+                let condition = scope.check_number(&part, "a condition").and_then(|typed| {
+                    // What needs no element is tested before the walk.
+                    let is_within = typed.needs_item(&placeholder_lets(&scope));
+                    if is_within { scope.outside_of_walk(&part, typed) } else { Ok(typed) }
+                });
+                let Some(condition) = self.keep(condition) else { continue };
                 // Known to hold, as `traced` without a command.
                 if matches!(condition.kind, TypedNode::Constant(truth) if truth != 0) {
                     continue;
@@ -394,6 +399,7 @@ impl Checker<'_> {
                     self.keep(
                         scope
                             .check_amount(expression, what)
+                            .and_then(|amount| scope.outside_of_walk(expression, amount))
                             .and_then(|amount| scope.before_start(expression, amount)),
                     )
                 };
@@ -538,11 +544,16 @@ impl Checker<'_> {
                 continue;
             }
             let value = match event.own_value(&metric.name.value).or(metric.value.as_ref()) {
-                Some(expression) => self.keep(scope.check_amount(expression, "a metric's value")),
+                Some(expression) => {
+                    let value = scope.check_amount(expression, "a metric's value");
+                    self.keep(value.and_then(|typed| scope.outside_of_walk(expression, typed)))
+                }
                 None => Some(Typed::constant(1)),
             };
-            let filter =
-                metric.filter.as_ref().map(|filter| self.keep(scope.check_number(filter, "a condition")));
+            let filter = metric.filter.as_ref().map(|filter| {
+                let value = scope.check_number(filter, "a condition");
+                self.keep(value.and_then(|typed| scope.outside_of_walk(filter, typed)))
+            });
             if let (Some(value), Some(filter)) = (value, filter.map_or(Some(None), |filter| filter.map(Some)))
             {
                 metrics.push(Some(TypedValue { filter, value }));

@@ -64,18 +64,28 @@ impl Scope<'_> {
     }
 
     /// Refuses a stack that would be taken for each element of a list: the stack belongs to the event, and is taken once. A
-    /// stack in a `let` is taken once if the `let` needs neither the element nor the start.
+    /// stack in a `let` is taken once if the `let` needs neither the element nor the start. So are words of a program, which the
+    /// verifier would follow in each round.
     pub(super) fn outside_of_walk(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
         let lets = super::event::placeholder_lets(self);
-        let within = |typed: &Typed| match typed.kind {
-            TypedKind::Stack { .. } => true,
-            TypedKind::Let(index) => {
-                let value = &lets[index];
-                value.takes_stack() && (value.needs_item(&lets) || value.needs_start(&lets))
-            }
-            _ => false,
+        let within = |is_taken: &dyn Fn(&Typed) -> bool| {
+            self.item.is_some()
+                && typed.any(&|part| match part.kind {
+                    TypedKind::Let(index) => {
+                        let value = &lets[index];
+                        value.any(&is_taken) && (value.needs_item(&lets) || value.needs_start(&lets))
+                    }
+                    _ => is_taken(part),
+                })
         };
-        if self.item.is_some() && typed.any(&within) {
+        let is_words =
+            |typed: &Typed| matches!(typed.kind, TypedKind::WordsOf { .. } | TypedKind::WordsBetween { .. });
+        if within(&is_words) {
+            let message = "words are read once for each event, and this is computed for each element";
+            let hint = "name them with `let`: { words: argv(curtask) }, and use that".to_owned();
+            return Err(self.problem(expression, expression.ast.span.clone(), message, Some(hint)));
+        }
+        if within(&|typed| matches!(typed.kind, TypedKind::Stack { .. })) {
             let message = "a stack is taken once for each event, and this is computed for each element";
             let hint = "name it with `let`: { stack: kstack }, and use that".to_owned();
             return Err(self.problem(expression, expression.ast.span.clone(), message, Some(hint)));
