@@ -1,6 +1,7 @@
 //! Names that are found outside of the kernel's events: interfaces beside what `ip` says in networks that the test makes, users and
 //! devices of PCI beside the files of a root that the test makes, functions of programs beside the program's source.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 use tapster_testing as support;
 
