@@ -25,7 +25,7 @@ kprobe:vfs_* (kprobe):
     22: r2 = r10
     23: r2 += -8
     24: call map_lookup_elem#1
-    25: if r0 == 0 goto +69
+    25: if r0 == 0 goto +71
     26: r7 = r0
     27: r1 = *(u64 *)(r7 +8)
     28: if r1 == 0 goto +8
@@ -57,7 +57,7 @@ kprobe:vfs_* (kprobe):
     53: *(u64 *)(r7 +24) = r1
     54: r1 = *(u64 *)(r10 -40)
     55: *(u64 *)(r7 +0) = r1
-    56: goto +38
+    56: goto +40
     57: r1 = 1
     58: lock *(u64 *)(r7 +8) += r1
         ; starts[key] = now, saved values
@@ -68,34 +68,36 @@ kprobe:vfs_* (kprobe):
     64: r3 += -40
     65: r4 = 1
     66: call map_update_elem#2
-    67: if r0 == 0 goto +27
+    67: if r0 == 0 goto +29
     68: r1 = -1
     69: lock *(u64 *)(r7 +8) += r1
-    70: if r0 == 0 goto +24
-    71: if r0 != -7 goto +12
-    72: r1 = 1
-    73: *(u64 *)(r10 -48) = r1
-    74: *(u64 *)(r10 -8) = 1
-    75: r1 = map[1] ll
-    77: r2 = r10
-    78: r2 += -8
-    79: call map_lookup_elem#1
-    80: if r0 == 0 goto +2
-    81: r1 = *(u64 *)(r10 -48)
-    82: lock *(u64 *)(r0 +0) += r1
-    83: goto +11
-    84: r1 = 1
-    85: *(u64 *)(r10 -48) = r1
-    86: *(u64 *)(r10 -8) = 2
-    87: r1 = map[1] ll
-    89: r2 = r10
-    90: r2 += -8
-    91: call map_lookup_elem#1
-    92: if r0 == 0 goto +2
-    93: r1 = *(u64 *)(r10 -48)
-    94: lock *(u64 *)(r0 +0) += r1
-    95: r0 = 0
-    96: exit
+    70: if r0 == 0 goto +26
+    71: r0 <<= 32
+    72: r0 s>>= 32
+    73: if r0 != -7 goto +12
+    74: r1 = 1
+    75: *(u64 *)(r10 -48) = r1
+    76: *(u64 *)(r10 -8) = 1
+    77: r1 = map[1] ll
+    79: r2 = r10
+    80: r2 += -8
+    81: call map_lookup_elem#1
+    82: if r0 == 0 goto +2
+    83: r1 = *(u64 *)(r10 -48)
+    84: lock *(u64 *)(r0 +0) += r1
+    85: goto +11
+    86: r1 = 1
+    87: *(u64 *)(r10 -48) = r1
+    88: *(u64 *)(r10 -8) = 2
+    89: r1 = map[1] ll
+    91: r2 = r10
+    92: r2 += -8
+    93: call map_lookup_elem#1
+    94: if r0 == 0 goto +2
+    95: r1 = *(u64 *)(r10 -48)
+    96: lock *(u64 *)(r0 +0) += r1
+    97: r0 = 0
+    98: exit
 
 kretprobe:vfs_* (kretprobe):
      0: r6 = r1
@@ -192,7 +194,7 @@ kretprobe:vfs_* (kretprobe):
     89: if r0 == 0 goto +2
     90: r1 = *(u64 *)(r10 -48)
     91: lock *(u64 *)(r0 +0) += r1
-    92: goto +60
+    92: goto +62
         ; labels
     93: r1 = r6
     94: call get_attach_cookie#174
@@ -203,14 +205,14 @@ kretprobe:vfs_* (kretprobe):
     99: r2 = r10
    100: r2 += -48
    101: call map_lookup_elem#1
-   102: if r0 != 0 goto +47
+   102: if r0 != 0 goto +49
         ; new row
    103: *(u64 *)(r10 -8) = 0
    104: r1 = map[2] ll
    106: r2 = r10
    107: r2 += -8
    108: call map_lookup_elem#1
-   109: if r0 == 0 goto +43
+   109: if r0 == 0 goto +45
    110: r3 = r0
    111: r1 = map[0] ll
    113: r2 = r10
@@ -223,34 +225,36 @@ kretprobe:vfs_* (kretprobe):
    121: r2 += -48
    122: call map_lookup_elem#1
    123: r1 = *(u64 *)(r10 -56)
-   124: if r0 != 0 goto +25
-   125: if r1 == -7 goto +12
-   126: r1 = 1
-   127: *(u64 *)(r10 -64) = r1
-   128: *(u64 *)(r10 -8) = 2
-   129: r1 = map[1] ll
-   131: r2 = r10
-   132: r2 += -8
-   133: call map_lookup_elem#1
-   134: if r0 == 0 goto +2
-   135: r1 = *(u64 *)(r10 -64)
-   136: lock *(u64 *)(r0 +0) += r1
-   137: goto +15
-   138: r1 = 1
-   139: *(u64 *)(r10 -64) = r1
-   140: *(u64 *)(r10 -8) = 0
-   141: r1 = map[1] ll
-   143: r2 = r10
-   144: r2 += -8
-   145: call map_lookup_elem#1
-   146: if r0 == 0 goto +2
-   147: r1 = *(u64 *)(r10 -64)
-   148: lock *(u64 *)(r0 +0) += r1
-   149: goto +3
-   150: r7 = r0
+   124: if r0 != 0 goto +27
+   125: r1 <<= 32
+   126: r1 s>>= 32
+   127: if r1 == -7 goto +12
+   128: r1 = 1
+   129: *(u64 *)(r10 -64) = r1
+   130: *(u64 *)(r10 -8) = 2
+   131: r1 = map[1] ll
+   133: r2 = r10
+   134: r2 += -8
+   135: call map_lookup_elem#1
+   136: if r0 == 0 goto +2
+   137: r1 = *(u64 *)(r10 -64)
+   138: lock *(u64 *)(r0 +0) += r1
+   139: goto +15
+   140: r1 = 1
+   141: *(u64 *)(r10 -64) = r1
+   142: *(u64 *)(r10 -8) = 0
+   143: r1 = map[1] ll
+   145: r2 = r10
+   146: r2 += -8
+   147: call map_lookup_elem#1
+   148: if r0 == 0 goto +2
+   149: r1 = *(u64 *)(r10 -64)
+   150: lock *(u64 *)(r0 +0) += r1
+   151: goto +3
+   152: r7 = r0
         ; tapster_glob_total
-   151: r1 = 1
-   152: lock *(u64 *)(r7 +0) += r1
-   153: r0 = 0
-   154: exit
+   153: r1 = 1
+   154: lock *(u64 *)(r7 +0) += r1
+   155: r0 = 0
+   156: exit
 

@@ -28,7 +28,7 @@ tracepoint:block:block_rq_complete (tracepoint):
     23: r2 = r10
     24: r2 += -32
     25: call map_lookup_elem#1
-    26: if r0 != 0 goto +15
+    26: if r0 != 0 goto +17
     27: r1 = map[4] ll
     29: r2 = r10
     30: r2 += -32
@@ -36,42 +36,46 @@ tracepoint:block:block_rq_complete (tracepoint):
     32: r3 += -48
     33: r4 = 1
     34: call map_update_elem#2
-    35: if r0 != -17 goto +11
-    36: r1 = map[4] ll
-    38: r2 = r10
-    39: r2 += -32
-    40: call map_lookup_elem#1
-    41: if r0 == 0 goto +30
-    42: r1 = *(u64 *)(r10 -40)
-    43: lock *(u64 *)(r0 +8) += r1
-    44: r1 = *(u64 *)(r10 -48)
-    45: *(u64 *)(r0 +0) = r1
-    46: goto +25
-    47: if r0 == 0 goto +24
-    48: if r0 != -7 goto +12
-    49: r1 = 1
-    50: *(u64 *)(r10 -56) = r1
-    51: *(u64 *)(r10 -8) = 7
-    52: r1 = map[1] ll
-    54: r2 = r10
-    55: r2 += -8
-    56: call map_lookup_elem#1
-    57: if r0 == 0 goto +2
-    58: r1 = *(u64 *)(r10 -56)
-    59: lock *(u64 *)(r0 +0) += r1
-    60: goto +11
-    61: r1 = 1
-    62: *(u64 *)(r10 -56) = r1
-    63: *(u64 *)(r10 -8) = 2
-    64: r1 = map[1] ll
-    66: r2 = r10
-    67: r2 += -8
-    68: call map_lookup_elem#1
-    69: if r0 == 0 goto +2
-    70: r1 = *(u64 *)(r10 -56)
-    71: lock *(u64 *)(r0 +0) += r1
-    72: r0 = 0
-    73: exit
+    35: r0 <<= 32
+    36: r0 s>>= 32
+    37: if r0 != -17 goto +11
+    38: r1 = map[4] ll
+    40: r2 = r10
+    41: r2 += -32
+    42: call map_lookup_elem#1
+    43: if r0 == 0 goto +32
+    44: r1 = *(u64 *)(r10 -40)
+    45: lock *(u64 *)(r0 +8) += r1
+    46: r1 = *(u64 *)(r10 -48)
+    47: *(u64 *)(r0 +0) = r1
+    48: goto +27
+    49: if r0 == 0 goto +26
+    50: r0 <<= 32
+    51: r0 s>>= 32
+    52: if r0 != -7 goto +12
+    53: r1 = 1
+    54: *(u64 *)(r10 -56) = r1
+    55: *(u64 *)(r10 -8) = 7
+    56: r1 = map[1] ll
+    58: r2 = r10
+    59: r2 += -8
+    60: call map_lookup_elem#1
+    61: if r0 == 0 goto +2
+    62: r1 = *(u64 *)(r10 -56)
+    63: lock *(u64 *)(r0 +0) += r1
+    64: goto +11
+    65: r1 = 1
+    66: *(u64 *)(r10 -56) = r1
+    67: *(u64 *)(r10 -8) = 2
+    68: r1 = map[1] ll
+    70: r2 = r10
+    71: r2 += -8
+    72: call map_lookup_elem#1
+    73: if r0 == 0 goto +2
+    74: r1 = *(u64 *)(r10 -56)
+    75: lock *(u64 *)(r0 +0) += r1
+    76: r0 = 0
+    77: exit
 
 tracepoint:sched:sched_wakeup (tracepoint):
      0: r6 = r1
@@ -86,7 +90,7 @@ tracepoint:sched:sched_wakeup (tracepoint):
      9: goto +2
     10: r1 = *(u64 *)(r0 +0)
     11: r1 += -1
-    12: if r1 == -1 goto +90
+    12: if r1 == -1 goto +92
         ; labels
     13: *(u64 *)(r10 -8) = 0
     14: r1 = map[3] ll
@@ -104,14 +108,14 @@ tracepoint:sched:sched_wakeup (tracepoint):
     27: r2 = r10
     28: r2 += -16
     29: call map_lookup_elem#1
-    30: if r0 != 0 goto +47
+    30: if r0 != 0 goto +49
         ; new row
     31: *(u64 *)(r10 -8) = 0
     32: r1 = map[2] ll
     34: r2 = r10
     35: r2 += -8
     36: call map_lookup_elem#1
-    37: if r0 == 0 goto +65
+    37: if r0 == 0 goto +67
     38: r3 = r0
     39: r1 = map[0] ll
     41: r2 = r10
@@ -124,54 +128,56 @@ tracepoint:sched:sched_wakeup (tracepoint):
     49: r2 += -16
     50: call map_lookup_elem#1
     51: r1 = *(u64 *)(r10 -24)
-    52: if r0 != 0 goto +25
-    53: if r1 == -7 goto +12
-    54: r1 = 1
-    55: *(u64 *)(r10 -32) = r1
-    56: *(u64 *)(r10 -8) = 2
-    57: r1 = map[1] ll
-    59: r2 = r10
-    60: r2 += -8
-    61: call map_lookup_elem#1
-    62: if r0 == 0 goto +2
-    63: r1 = *(u64 *)(r10 -32)
-    64: lock *(u64 *)(r0 +0) += r1
-    65: goto +37
-    66: r1 = 1
-    67: *(u64 *)(r10 -32) = r1
-    68: *(u64 *)(r10 -8) = 0
-    69: r1 = map[1] ll
-    71: r2 = r10
-    72: r2 += -8
-    73: call map_lookup_elem#1
-    74: if r0 == 0 goto +2
-    75: r1 = *(u64 *)(r10 -32)
-    76: lock *(u64 *)(r0 +0) += r1
-    77: goto +25
-    78: r7 = r0
+    52: if r0 != 0 goto +27
+    53: r1 <<= 32
+    54: r1 s>>= 32
+    55: if r1 == -7 goto +12
+    56: r1 = 1
+    57: *(u64 *)(r10 -32) = r1
+    58: *(u64 *)(r10 -8) = 2
+    59: r1 = map[1] ll
+    61: r2 = r10
+    62: r2 += -8
+    63: call map_lookup_elem#1
+    64: if r0 == 0 goto +2
+    65: r1 = *(u64 *)(r10 -32)
+    66: lock *(u64 *)(r0 +0) += r1
+    67: goto +37
+    68: r1 = 1
+    69: *(u64 *)(r10 -32) = r1
+    70: *(u64 *)(r10 -8) = 0
+    71: r1 = map[1] ll
+    73: r2 = r10
+    74: r2 += -8
+    75: call map_lookup_elem#1
+    76: if r0 == 0 goto +2
+    77: r1 = *(u64 *)(r10 -32)
+    78: lock *(u64 *)(r0 +0) += r1
+    79: goto +25
+    80: r7 = r0
         ; tapster_wakeups_total
-    79: *(u64 *)(r10 -8) = 0
-    80: r1 = map[3] ll
-    82: r2 = r10
-    83: r2 += -8
-    84: call map_lookup_elem#1
-    85: if r0 != 0 goto +2
-    86: r1 = -1
-    87: goto +2
-    88: r1 = *(u64 *)(r0 +0)
-    89: r1 += -1
-    90: *(u64 *)(r10 -32) = r1
-    91: r1 = map[4] ll
-    93: r2 = r10
-    94: r2 += -32
-    95: call map_lookup_elem#1
-    96: if r0 != 0 goto +2
-    97: r1 = 0
-    98: goto +1
-    99: r1 = *(u64 *)(r0 +8)
-   100: if r1 <= 10 goto +2
-   101: r1 = 1
-   102: lock *(u64 *)(r7 +0) += r1
-   103: r0 = 0
-   104: exit
+    81: *(u64 *)(r10 -8) = 0
+    82: r1 = map[3] ll
+    84: r2 = r10
+    85: r2 += -8
+    86: call map_lookup_elem#1
+    87: if r0 != 0 goto +2
+    88: r1 = -1
+    89: goto +2
+    90: r1 = *(u64 *)(r0 +0)
+    91: r1 += -1
+    92: *(u64 *)(r10 -32) = r1
+    93: r1 = map[4] ll
+    95: r2 = r10
+    96: r2 += -32
+    97: call map_lookup_elem#1
+    98: if r0 != 0 goto +2
+    99: r1 = 0
+   100: goto +1
+   101: r1 = *(u64 *)(r0 +8)
+   102: if r1 <= 10 goto +2
+   103: r1 = 1
+   104: lock *(u64 *)(r7 +0) += r1
+   105: r0 = 0
+   106: exit
 

@@ -25,7 +25,7 @@ kprobe:vfs_* (kprobe):
     22: r2 = r10
     23: r2 += -8
     24: call map_lookup_elem#1
-    25: if r0 == 0 goto +69
+    25: if r0 == 0 goto +71
     26: r7 = r0
     27: r1 = *(u64 *)(r7 +8)
     28: if r1 == 0 goto +8
@@ -57,7 +57,7 @@ kprobe:vfs_* (kprobe):
     53: *(u64 *)(r7 +24) = r1
     54: r1 = *(u64 *)(r10 -40)
     55: r1 = xchg(*(u64 *)(r7 +0), r1)
-    56: goto +38
+    56: goto +40
     57: r1 = 1
     58: lock *(u64 *)(r7 +8) += r1
         ; starts[key] = now, saved values
@@ -68,34 +68,36 @@ kprobe:vfs_* (kprobe):
     64: r3 += -40
     65: r4 = 1
     66: call map_update_elem#2
-    67: if r0 == 0 goto +27
+    67: if r0 == 0 goto +29
     68: r1 = -1
     69: lock *(u64 *)(r7 +8) += r1
-    70: if r0 == 0 goto +24
-    71: if r0 != -7 goto +12
-    72: r1 = 1
-    73: *(u64 *)(r10 -48) = r1
-    74: *(u64 *)(r10 -8) = 1
-    75: r1 = map[1] ll
-    77: r2 = r10
-    78: r2 += -8
-    79: call map_lookup_elem#1
-    80: if r0 == 0 goto +2
-    81: r1 = *(u64 *)(r10 -48)
-    82: lock *(u64 *)(r0 +0) += r1
-    83: goto +11
-    84: r1 = 1
-    85: *(u64 *)(r10 -48) = r1
-    86: *(u64 *)(r10 -8) = 2
-    87: r1 = map[1] ll
-    89: r2 = r10
-    90: r2 += -8
-    91: call map_lookup_elem#1
-    92: if r0 == 0 goto +2
-    93: r1 = *(u64 *)(r10 -48)
-    94: lock *(u64 *)(r0 +0) += r1
-    95: r0 = 0
-    96: exit
+    70: if r0 == 0 goto +26
+    71: r0 <<= 32
+    72: r0 s>>= 32
+    73: if r0 != -7 goto +12
+    74: r1 = 1
+    75: *(u64 *)(r10 -48) = r1
+    76: *(u64 *)(r10 -8) = 1
+    77: r1 = map[1] ll
+    79: r2 = r10
+    80: r2 += -8
+    81: call map_lookup_elem#1
+    82: if r0 == 0 goto +2
+    83: r1 = *(u64 *)(r10 -48)
+    84: lock *(u64 *)(r0 +0) += r1
+    85: goto +11
+    86: r1 = 1
+    87: *(u64 *)(r10 -48) = r1
+    88: *(u64 *)(r10 -8) = 2
+    89: r1 = map[1] ll
+    91: r2 = r10
+    92: r2 += -8
+    93: call map_lookup_elem#1
+    94: if r0 == 0 goto +2
+    95: r1 = *(u64 *)(r10 -48)
+    96: lock *(u64 *)(r0 +0) += r1
+    97: r0 = 0
+    98: exit
 
 kretprobe:vfs_* (kretprobe):
      0: r6 = r1
@@ -191,7 +193,7 @@ kretprobe:vfs_* (kretprobe):
     88: if r0 == 0 goto +2
     89: r1 = *(u64 *)(r10 -48)
     90: lock *(u64 *)(r0 +0) += r1
-    91: goto +60
+    91: goto +62
         ; labels
     92: r1 = r6
     93: call get_attach_cookie#174
@@ -202,14 +204,14 @@ kretprobe:vfs_* (kretprobe):
     98: r2 = r10
     99: r2 += -48
    100: call map_lookup_elem#1
-   101: if r0 != 0 goto +47
+   101: if r0 != 0 goto +49
         ; new row
    102: *(u64 *)(r10 -8) = 0
    103: r1 = map[2] ll
    105: r2 = r10
    106: r2 += -8
    107: call map_lookup_elem#1
-   108: if r0 == 0 goto +43
+   108: if r0 == 0 goto +45
    109: r3 = r0
    110: r1 = map[0] ll
    112: r2 = r10
@@ -222,34 +224,36 @@ kretprobe:vfs_* (kretprobe):
    120: r2 += -48
    121: call map_lookup_elem#1
    122: r1 = *(u64 *)(r10 -56)
-   123: if r0 != 0 goto +25
-   124: if r1 == -7 goto +12
-   125: r1 = 1
-   126: *(u64 *)(r10 -64) = r1
-   127: *(u64 *)(r10 -8) = 2
-   128: r1 = map[1] ll
-   130: r2 = r10
-   131: r2 += -8
-   132: call map_lookup_elem#1
-   133: if r0 == 0 goto +2
-   134: r1 = *(u64 *)(r10 -64)
-   135: lock *(u64 *)(r0 +0) += r1
-   136: goto +15
-   137: r1 = 1
-   138: *(u64 *)(r10 -64) = r1
-   139: *(u64 *)(r10 -8) = 0
-   140: r1 = map[1] ll
-   142: r2 = r10
-   143: r2 += -8
-   144: call map_lookup_elem#1
-   145: if r0 == 0 goto +2
-   146: r1 = *(u64 *)(r10 -64)
-   147: lock *(u64 *)(r0 +0) += r1
-   148: goto +3
-   149: r7 = r0
+   123: if r0 != 0 goto +27
+   124: r1 <<= 32
+   125: r1 s>>= 32
+   126: if r1 == -7 goto +12
+   127: r1 = 1
+   128: *(u64 *)(r10 -64) = r1
+   129: *(u64 *)(r10 -8) = 2
+   130: r1 = map[1] ll
+   132: r2 = r10
+   133: r2 += -8
+   134: call map_lookup_elem#1
+   135: if r0 == 0 goto +2
+   136: r1 = *(u64 *)(r10 -64)
+   137: lock *(u64 *)(r0 +0) += r1
+   138: goto +15
+   139: r1 = 1
+   140: *(u64 *)(r10 -64) = r1
+   141: *(u64 *)(r10 -8) = 0
+   142: r1 = map[1] ll
+   144: r2 = r10
+   145: r2 += -8
+   146: call map_lookup_elem#1
+   147: if r0 == 0 goto +2
+   148: r1 = *(u64 *)(r10 -64)
+   149: lock *(u64 *)(r0 +0) += r1
+   150: goto +3
+   151: r7 = r0
         ; tapster_glob_total
-   150: r1 = 1
-   151: lock *(u64 *)(r7 +0) += r1
-   152: r0 = 0
-   153: exit
+   152: r1 = 1
+   153: lock *(u64 *)(r7 +0) += r1
+   154: r0 = 0
+   155: exit
 

@@ -24,7 +24,7 @@ tracepoint:syscalls:sys_enter_openat (tracepoint):
     21: r2 = r10
     22: r2 += -8
     23: call map_lookup_elem#1
-    24: if r0 == 0 goto +66
+    24: if r0 == 0 goto +68
     25: r7 = r0
     26: r1 = *(u64 *)(r7 +8)
     27: if r1 == 0 goto +8
@@ -53,7 +53,7 @@ tracepoint:syscalls:sys_enter_openat (tracepoint):
     49: *(u64 *)(r7 +24) = r1
     50: r1 = *(u64 *)(r10 -40)
     51: r1 = xchg(*(u64 *)(r7 +0), r1)
-    52: goto +38
+    52: goto +40
     53: r1 = 1
     54: lock *(u64 *)(r7 +8) += r1
         ; starts[key] = now, saved values
@@ -64,34 +64,36 @@ tracepoint:syscalls:sys_enter_openat (tracepoint):
     60: r3 += -40
     61: r4 = 1
     62: call map_update_elem#2
-    63: if r0 == 0 goto +27
+    63: if r0 == 0 goto +29
     64: r1 = -1
     65: lock *(u64 *)(r7 +8) += r1
-    66: if r0 == 0 goto +24
-    67: if r0 != -7 goto +12
-    68: r1 = 1
-    69: *(u64 *)(r10 -48) = r1
-    70: *(u64 *)(r10 -8) = 1
-    71: r1 = map[1] ll
-    73: r2 = r10
-    74: r2 += -8
-    75: call map_lookup_elem#1
-    76: if r0 == 0 goto +2
-    77: r1 = *(u64 *)(r10 -48)
-    78: lock *(u64 *)(r0 +0) += r1
-    79: goto +11
-    80: r1 = 1
-    81: *(u64 *)(r10 -48) = r1
-    82: *(u64 *)(r10 -8) = 2
-    83: r1 = map[1] ll
-    85: r2 = r10
-    86: r2 += -8
-    87: call map_lookup_elem#1
-    88: if r0 == 0 goto +2
-    89: r1 = *(u64 *)(r10 -48)
-    90: lock *(u64 *)(r0 +0) += r1
-    91: r0 = 0
-    92: exit
+    66: if r0 == 0 goto +26
+    67: r0 <<= 32
+    68: r0 s>>= 32
+    69: if r0 != -7 goto +12
+    70: r1 = 1
+    71: *(u64 *)(r10 -48) = r1
+    72: *(u64 *)(r10 -8) = 1
+    73: r1 = map[1] ll
+    75: r2 = r10
+    76: r2 += -8
+    77: call map_lookup_elem#1
+    78: if r0 == 0 goto +2
+    79: r1 = *(u64 *)(r10 -48)
+    80: lock *(u64 *)(r0 +0) += r1
+    81: goto +11
+    82: r1 = 1
+    83: *(u64 *)(r10 -48) = r1
+    84: *(u64 *)(r10 -8) = 2
+    85: r1 = map[1] ll
+    87: r2 = r10
+    88: r2 += -8
+    89: call map_lookup_elem#1
+    90: if r0 == 0 goto +2
+    91: r1 = *(u64 *)(r10 -48)
+    92: lock *(u64 *)(r0 +0) += r1
+    93: r0 = 0
+    94: exit
 
 tracepoint:syscalls:sys_exit_openat (tracepoint):
      0: r6 = r1
@@ -180,10 +182,10 @@ tracepoint:syscalls:sys_exit_openat (tracepoint):
     81: if r0 == 0 goto +2
     82: r1 = *(u64 *)(r10 -48)
     83: lock *(u64 *)(r0 +0) += r1
-    84: goto +131
+    84: goto +133
         ; where
     85: r1 = *(u64 *)(r10 -32)
-    86: if r1 < 1000 goto +129
+    86: if r1 < 1000 goto +131
         ; labels
     87: r1 = *(u64 *)(r10 -40)
     88: r1 &= 3
@@ -199,14 +201,14 @@ tracepoint:syscalls:sys_exit_openat (tracepoint):
     98: r2 = r10
     99: r2 += -56
    100: call map_lookup_elem#1
-   101: if r0 != 0 goto +47
+   101: if r0 != 0 goto +49
         ; new row
    102: *(u64 *)(r10 -8) = 0
    103: r1 = map[2] ll
    105: r2 = r10
    106: r2 += -8
    107: call map_lookup_elem#1
-   108: if r0 == 0 goto +107
+   108: if r0 == 0 goto +109
    109: r3 = r0
    110: r1 = map[0] ll
    112: r2 = r10
@@ -219,98 +221,100 @@ tracepoint:syscalls:sys_exit_openat (tracepoint):
    120: r2 += -56
    121: call map_lookup_elem#1
    122: r1 = *(u64 *)(r10 -64)
-   123: if r0 != 0 goto +25
-   124: if r1 == -7 goto +12
-   125: r1 = 1
-   126: *(u64 *)(r10 -72) = r1
-   127: *(u64 *)(r10 -8) = 2
-   128: r1 = map[1] ll
-   130: r2 = r10
-   131: r2 += -8
-   132: call map_lookup_elem#1
-   133: if r0 == 0 goto +2
-   134: r1 = *(u64 *)(r10 -72)
-   135: lock *(u64 *)(r0 +0) += r1
-   136: goto +79
-   137: r1 = 1
-   138: *(u64 *)(r10 -72) = r1
-   139: *(u64 *)(r10 -8) = 0
-   140: r1 = map[1] ll
-   142: r2 = r10
-   143: r2 += -8
-   144: call map_lookup_elem#1
-   145: if r0 == 0 goto +2
-   146: r1 = *(u64 *)(r10 -72)
-   147: lock *(u64 *)(r0 +0) += r1
-   148: goto +67
-   149: r7 = r0
+   123: if r0 != 0 goto +27
+   124: r1 <<= 32
+   125: r1 s>>= 32
+   126: if r1 == -7 goto +12
+   127: r1 = 1
+   128: *(u64 *)(r10 -72) = r1
+   129: *(u64 *)(r10 -8) = 2
+   130: r1 = map[1] ll
+   132: r2 = r10
+   133: r2 += -8
+   134: call map_lookup_elem#1
+   135: if r0 == 0 goto +2
+   136: r1 = *(u64 *)(r10 -72)
+   137: lock *(u64 *)(r0 +0) += r1
+   138: goto +79
+   139: r1 = 1
+   140: *(u64 *)(r10 -72) = r1
+   141: *(u64 *)(r10 -8) = 0
+   142: r1 = map[1] ll
+   144: r2 = r10
+   145: r2 += -8
+   146: call map_lookup_elem#1
+   147: if r0 == 0 goto +2
+   148: r1 = *(u64 *)(r10 -72)
+   149: lock *(u64 *)(r0 +0) += r1
+   150: goto +67
+   151: r7 = r0
         ; tapster_open_seconds
-   150: r1 = *(u64 *)(r10 -32)
-   151: lock *(u64 *)(r7 +0) += r1
-   152: if r1 <= 953 goto +57
-   153: if r1 > 2000000000 goto +59
+   152: r1 = *(u64 *)(r10 -32)
+   153: lock *(u64 *)(r7 +0) += r1
+   154: if r1 <= 953 goto +57
+   155: if r1 > 2000000000 goto +59
         ; r2 = value scaled to [2^62, 2^63), r3 = its power of two
-   154: r2 = r1
-   155: r2 <<= 32
-   156: r3 = 30
-   157: r4 = r2
-   158: r4 >>= 47
-   159: r4 += -1
-   160: r4 >>= 63
-   161: r4 <<= 4
-   162: r2 <<= r4
-   163: r3 -= r4
-   164: r4 = r2
-   165: r4 >>= 55
-   166: r4 += -1
-   167: r4 >>= 63
-   168: r4 <<= 3
-   169: r2 <<= r4
-   170: r3 -= r4
-   171: r4 = r2
-   172: r4 >>= 59
-   173: r4 += -1
-   174: r4 >>= 63
-   175: r4 <<= 2
-   176: r2 <<= r4
-   177: r3 -= r4
-   178: r4 = r2
-   179: r4 >>= 61
-   180: r4 += -1
-   181: r4 >>= 63
-   182: r4 <<= 1
-   183: r2 <<= r4
-   184: r3 -= r4
-   185: r4 = r2
-   186: r4 >>= 62
-   187: r4 += -1
-   188: r4 >>= 63
-   189: r2 <<= r4
-   190: r3 -= r4
-   191: r3 <<= 1
-   192: r3 += -19
-   193: r4 = 0x544b2fba5f832838 ll
-   195: r4 -= r2
-   196: r4 >>= 63
-   197: r3 += r4
-   198: r4 = 0x7735940000000000 ll
-   200: r4 -= r2
-   201: r4 >>= 63
-   202: r3 += r4
+   156: r2 = r1
+   157: r2 <<= 32
+   158: r3 = 30
+   159: r4 = r2
+   160: r4 >>= 47
+   161: r4 += -1
+   162: r4 >>= 63
+   163: r4 <<= 4
+   164: r2 <<= r4
+   165: r3 -= r4
+   166: r4 = r2
+   167: r4 >>= 55
+   168: r4 += -1
+   169: r4 >>= 63
+   170: r4 <<= 3
+   171: r2 <<= r4
+   172: r3 -= r4
+   173: r4 = r2
+   174: r4 >>= 59
+   175: r4 += -1
+   176: r4 >>= 63
+   177: r4 <<= 2
+   178: r2 <<= r4
+   179: r3 -= r4
+   180: r4 = r2
+   181: r4 >>= 61
+   182: r4 += -1
+   183: r4 >>= 63
+   184: r4 <<= 1
+   185: r2 <<= r4
+   186: r3 -= r4
+   187: r4 = r2
+   188: r4 >>= 62
+   189: r4 += -1
+   190: r4 >>= 63
+   191: r2 <<= r4
+   192: r3 -= r4
+   193: r3 <<= 1
+   194: r3 += -19
+   195: r4 = 0x544b2fba5f832838 ll
+   197: r4 -= r2
+   198: r4 >>= 63
+   199: r3 += r4
+   200: r4 = 0x7735940000000000 ll
+   202: r4 -= r2
+   203: r4 >>= 63
+   204: r3 += r4
         ; bucket number in r3; the test is for the verifier
-   203: if r3 > 43 goto +12
-   204: r3 <<= 3
-   205: r4 = r7
-   206: r4 += r3
-   207: r2 = 1
-   208: lock *(u64 *)(r4 +8) += r2
-   209: goto +6
-   210: r2 = 1
-   211: lock *(u64 *)(r7 +8) += r2
-   212: goto +3
-   213: r2 = 1
-   214: lock *(u64 *)(r7 +352) += r2
-   215: goto +0
-   216: r0 = 0
-   217: exit
+   205: if r3 > 43 goto +12
+   206: r3 <<= 3
+   207: r4 = r7
+   208: r4 += r3
+   209: r2 = 1
+   210: lock *(u64 *)(r4 +8) += r2
+   211: goto +6
+   212: r2 = 1
+   213: lock *(u64 *)(r7 +8) += r2
+   214: goto +3
+   215: r2 = 1
+   216: lock *(u64 *)(r7 +352) += r2
+   217: goto +0
+   218: r0 = 0
+   219: exit
 
