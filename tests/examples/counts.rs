@@ -197,7 +197,7 @@ fn names(causes: &Causes) -> Outcome {
     let Ok(server) = UdpSocket::bind("127.0.0.1:53") else {
         return Err(Skip("somebody serves names at 127.0.0.1".into()));
     };
-    let (window, ()) = Window::of("network/dns_answers.yaml", "dns_answers", || {
+    let (window, ()) = Window::of("network/dns_answers.yaml", "name_servers", || {
         let answers = thread::spawn(move || {
             for _ in 0..10 {
                 let mut message = [0; 64];
