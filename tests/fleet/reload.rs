@@ -281,6 +281,7 @@ fn in_the_place_of_another() -> Outcome {
         status == 500 && said.contains("so `c` and `b` goes on") || said.contains("so `b` and `c` goes on"),
         "{said}"
     );
+    fork(1);
     let metrics = tapster.scrape();
     for name in ["tapster_z_total", "tapster_x_total"] {
         assert!(metrics.find(name, &[]).is_some_and(|forks| forks > 0.0), "{name} goes on");
