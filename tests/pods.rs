@@ -343,7 +343,7 @@ fn scraped_by_targets() -> Result<Attempt<String>, Skip> {
     )))
 }
 
-/// Asks Prometheus every shipped query that names pods, for each instance; returns how many there are.
+/// Asks Prometheus every shipped query that names pods by the probes that run here, for each instance; returns how many there are.
 fn answered(prometheus: &Prometheus, container: &Container) -> usize {
     let is_there = |labels: &serde_json::Value, role: &Role| {
         let own = container.labels();
@@ -354,9 +354,9 @@ fn answered(prometheus: &Prometheus, container: &Container) -> usize {
     let mut count = 0;
     for (instance, _) in INSTANCES {
         let all = queries::all(&[("instance", instance)]);
-        for query in all.iter().filter(|query| {
-            LABELS.iter().any(|label| query.expr.contains(label)) || query.expr.contains("tapster_container_")
-        }) {
+        for query in
+            all.iter().filter(|query| [OFF_CPU, RUN_QUEUE].iter().any(|name| query.expr.contains(name)))
+        {
             let answers =
                 || prometheus.query(&query.expr).iter().any(|(labels, _)| is_there(labels, &query.role));
             let context = || format!("{instance}: {}: {:?}", query.place, prometheus.query(&query.expr));
