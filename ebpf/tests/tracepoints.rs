@@ -109,7 +109,7 @@ fn what_is_wrong() {
         ),
         (
             "    at: 'tracepoint:*:*'\n    max_functions: 5\n",
-            "10 tracepoints match `tracepoint:*:*`, and 5 are taken at most / narrow the pattern, or set `max_functions: 10` beside the probe's name",
+            "11 tracepoints match `tracepoint:*:*`, and 5 are taken at most / narrow the pattern, or set `max_functions: 11` beside the probe's name",
         ),
         // Said of one, with the number of the others.
         (
