@@ -130,11 +130,12 @@ fn first_raises(trace: Vec<Event>) -> Vec<Event> {
 
 fn softirq_waits() -> Outcome {
     let tapster = Tapster::start(&["--strict", "--probes", "softirq_wait"]);
-    let controls = [EventControl::new(c"softirq_raise")?, EventControl::new(c"softirq_entry")?];
+    // The controls count for a shorter time than the trace: what they saw besides would hide what they did not see.
     let trace = Trace::of(&["irq/softirq_raise", "irq/softirq_entry"])?;
+    let controls = [EventControl::new(c"softirq_raise")?, EventControl::new(c"softirq_entry")?];
     let (window, ()) = Window::of(&tapster, || datagrams(20_000));
-    let trace = trace.stop();
     let seen: u64 = controls.iter().map(EventControl::count).sum();
+    let trace = trace.stop();
     let raises = |trace: &[Event]| trace.iter().filter(|event| event.name == "softirq_raise").count();
     let (all, raised) = (trace.len() as u64, raises(&trace));
     let trace = first_raises(trace);

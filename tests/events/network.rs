@@ -230,11 +230,12 @@ fn round_trips() -> Outcome {
 fn names() -> Outcome {
     const FAMILY: &str = "tapster_dns_answer_duration_seconds";
     unless_hidden("answers of a name server", ATTEMPTS, || {
-        let controls = [EventControl::new(c"net_dev_queue")?, EventControl::new(c"netif_receive_skb")?];
         let trace = Trace::of(&["net/net_dev_queue", "net/netif_receive_skb"])?;
+        let controls = [EventControl::new(c"net_dev_queue")?, EventControl::new(c"netif_receive_skb")?];
         let (window, said) = watched("dns_answers", "names")?;
+        let seen = controls.iter().map(EventControl::count).sum();
         let happened = trace.stop().len() as u64;
-        let lost = happened.saturating_sub(controls.iter().map(EventControl::count).sum());
+        let lost = happened.saturating_sub(seen);
         let (mut figures, mut short) = (Vec::new(), Vec::new());
         for (family, server) in ["127.0.0.1", "0.0.0.0"].into_iter().enumerate() {
             for (code, result) in [(0, "ok"), (2, "server_failure"), (3, "no_such_name")] {
@@ -268,11 +269,12 @@ fn names() -> Outcome {
 fn queues() -> Outcome {
     tool("tc")?;
     unless_hidden("packets in a queue", ATTEMPTS, || {
-        let controls = [EventControl::new(c"qdisc_enqueue")?, EventControl::new(c"qdisc_dequeue")?];
         let trace = Trace::of(&["qdisc/qdisc_enqueue", "qdisc/qdisc_dequeue"])?;
+        let controls = [EventControl::new(c"qdisc_enqueue")?, EventControl::new(c"qdisc_dequeue")?];
         let (window, said) = watched("packet_queue", "queued")?;
+        let seen = controls.iter().map(EventControl::count).sum();
         let happened = trace.stop().len() as u64;
-        let lost = happened.saturating_sub(controls.iter().map(EventControl::count).sum());
+        let lost = happened.saturating_sub(seen);
         let own = numbers(&said.output, "queued").remove(0);
         let (own_count, own_seconds) = (u64::try_from(own[0]).unwrap(), own[1] as f64 / 1e9);
         let labels = [("interface", "lo"), ("queue", "tbf")];
