@@ -9,18 +9,26 @@ use crate::support::{
 };
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-/// A machine that hangs is ended after this.
-const LIMIT: Duration = Duration::from_mins(5);
+/// A scenario that hangs is ended after this.
+const LIMIT: Duration = Duration::from_mins(10);
 /// So long a kernel may take to its first process. Nothing of this project runs before.
 const BOOT: Duration = Duration::from_secs(90);
 /// What is said of one that takes longer.
 pub(crate) const NOT_BOOTED: &str = "the kernel did not come to its first process";
+/// Looks at a machine that come one after the other, so often. They are counted, and not their time: where this host itself is
+/// stopped for long, no time passes here.
+const LOOK: Duration = Duration::from_millis(20);
+/// So many looks without a beat from its processors, of which there is one a second, and the machine does not run any more.
+const SILENT_LOOKS: u32 = 3000;
+/// What is said of one that does not run any more.
+pub(crate) const STOPPED: &str = "a processor or the clock of the guest has stopped";
 /// Room for results.
 const RESULTS: u64 = 64 << 20;
 
@@ -132,7 +140,9 @@ impl Machine<'_> {
             format!("file={},format=raw,if=virtio,cache=unsafe", path.display())
         };
         let mut qemu = tool("qemu-system-x86_64")?;
+        let beats = format!("file:{}", work.path().join("beats").display());
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-nographic", "-no-reboot"])
+            .args(["-serial", "mon:stdio", "-serial", &beats])
             .args(["-m", &self.memory_mib.to_string()])
             .arg("-kernel")
             .arg(&self.kernel.image)
@@ -180,19 +190,22 @@ impl Running {
     /// Waits for the end of the scenario and reads what it left.
     pub(crate) fn finish(mut self, limit: Duration) -> Result<Results, Skip> {
         let mut has_begun = false;
+        let (mut beats, mut silent) = (0, 0);
         while self.child.try_wait().unwrap().is_none() {
             has_begun = has_begun || self.console().contains("@@ begun");
             if !has_begun && self.begun.elapsed() > BOOT {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                panic!("{NOT_BOOTED} within {BOOT:?}; its console:\n{}", self.console());
+                self.give_up(format_args!("{NOT_BOOTED} within {BOOT:?}"));
+            }
+            let heard = self.beats();
+            silent = if has_begun && heard == beats { silent + 1 } else { 0 };
+            beats = heard;
+            if silent > SILENT_LOOKS {
+                self.give_up(format_args!("{STOPPED} after {beats} beats"));
             }
             if self.begun.elapsed() > limit {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                panic!("the guest did not end within {limit:?}; its console:\n{}", self.console());
+                self.give_up(format_args!("the guest did not end within {limit:?}, {beats} beats"));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK);
         }
         let console = self.console();
         assert!(console.contains("@@ done"), "the scenario did not reach its end:\n{console}");
@@ -214,6 +227,18 @@ impl Running {
             }
         }
         Ok(Results { files, console, took: self.begun.elapsed() })
+    }
+
+    /// Ends it, and the test.
+    fn give_up(&mut self, why: fmt::Arguments<'_>) -> ! {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        panic!("{why}; its console:\n{}", self.console());
+    }
+
+    /// In how many seconds each of its processors ran a task, as `stalls` tells.
+    fn beats(&self) -> u64 {
+        fs::metadata(self.work.path().join("beats")).map_or(0, |file| file.len())
     }
 
     pub(crate) fn console(&self) -> String {

@@ -3,7 +3,7 @@
 use crate::{
     Ready,
     kernel::SERIES,
-    machine::{Machine, NOT_BOOTED, Results},
+    machine::{Machine, NOT_BOOTED, Results, STOPPED},
     queries,
     scenario::{self, Scenario},
     support::cases::{Outcome, say},
@@ -162,11 +162,13 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or_else(literal).unwrap_or("a panic without words")
 }
 
-/// Whether it was the emulation that failed. QEMU's processors, a thread each, now and then run half of what the kernel patches
+/// What tells that it was the emulation that failed. QEMU's processors, a thread each, now and then run half of what the kernel patches
 /// into its own code under the other, and where the host stops a processor for long, the guest's clock does not come back. A kernel
-/// that does not come to its first process has met nothing of this project.
-fn is_of_emulation(said: &str) -> bool {
-    [NOT_BOOTED, "Oops: int3", "self-detected stall on CPU"].iter().any(|sign| said.contains(sign))
+/// that does not come to its first process has met nothing of this project. What would stop a kernel each time it runs fails each time.
+fn sign_of_emulation(said: &str) -> Option<&'static str> {
+    [NOT_BOOTED, STOPPED, "Oops: int3", "self-detected stall on CPU"]
+        .into_iter()
+        .find(|sign| said.contains(sign))
 }
 
 /// Boots again, at the most three times, where the emulation failed.
@@ -174,10 +176,10 @@ pub(crate) fn emulated<T>(name: &str, attempt: impl Fn() -> T) -> T {
     for _ in 0..3 {
         match catch_unwind(AssertUnwindSafe(&attempt)) {
             Ok(outcome) => return outcome,
-            Err(panic) if is_of_emulation(said(&*panic)) => {
-                say(format_args!("retried: guest: {name}: the emulation failed, booted again"));
-            }
-            Err(panic) => resume_unwind(panic),
+            Err(panic) => match sign_of_emulation(said(&*panic)) {
+                Some(sign) => say(format_args!("retried: guest: {name}: {sign}: booted again")),
+                None => resume_unwind(panic),
+            },
         }
     }
     attempt()
