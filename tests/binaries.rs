@@ -16,6 +16,7 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip},
+    cgroup::Cgroup,
     command::{sdt_header, text, tool},
     exporter::{Tapster, binary, within},
     metrics::{Metrics, whole},
@@ -292,29 +293,9 @@ fn of_a_chroot() -> Outcome {
     Ok(format!("{done} orders under another root"))
 }
 
-/// A cgroup as container runtimes name theirs; removed at the end.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(id: &str) -> Result<Self, Skip> {
-        let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let mount = mounts.lines().find_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            let path = words.next()?;
-            (words.next() == Some("cgroup2")).then(|| path.to_owned())
-        });
-        let mount = mount.ok_or_else(|| Skip("no cgroup2 is mounted".into()))?;
-        let path = Path::new(&mount).join(format!("docker-{id}.scope"));
-        fs::create_dir(&path).map_err(|error| Skip(format!("{}: {error}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A process that has ended leaves it a moment later.
-        let _ = within(Duration::from_secs(5), || fs::remove_dir(&self.0).is_ok());
-    }
+/// A cgroup as container runtimes name theirs.
+fn container(id: &str) -> Result<Cgroup, Skip> {
+    Cgroup::make(&format!("docker-{id}.scope"))
 }
 
 fn id() -> String {
@@ -327,7 +308,7 @@ fn of_a_container() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     layer(directory.path())?;
     let (first_id, second_id) = (id(), id());
-    let (first_cgroup, second_cgroup) = (Cgroup::new(&first_id)?, Cgroup::new(&second_id)?);
+    let (first_cgroup, second_cgroup) = (container(&first_id)?, container(&second_id)?);
     let file = probes(directory.path(), "/bin/shop", &format!("container: \"{}\"", &first_id[..12]));
     // Before the container is there.
     let tapster = Tapster::start(&["-c", file.to_str().unwrap()]);

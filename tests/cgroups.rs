@@ -17,6 +17,7 @@ use support::{
     fixture,
     metrics::{Metrics, whole},
     pods::Tree,
+    processor::pin,
 };
 use tapster::{
     exporter::{Exporter, StartOptions},
@@ -294,17 +295,6 @@ fn moves() -> Outcome {
     let counted = |labels: &[(&str, &str)]| whole(found.sum("tapster_chosen_migrations_total", labels));
     assert_eq!((counted(&[("cgroup", &path)]), counted(&[])), (expected, expected));
     Ok(format!("{expected} moves, as many as the kernel says"))
-}
-
-/// Keeps this thread to one processor.
-fn pin(cpu: usize) -> Result<(), Skip> {
-    // SAFETY: a set of processors is numbers, and zeros are one.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: there are fewer processors than a set has room for.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set is as large as is said, and is only read.
-    let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
-    if result == 0 { Ok(()) } else { Err(Skip(format!("there is no processor {cpu}"))) }
 }
 
 #[test]

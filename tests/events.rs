@@ -20,6 +20,7 @@ mod process;
 use tapster_testing as support;
 
 use std::{
+    collections::BTreeMap,
     fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -32,6 +33,7 @@ use support::{
     fixture,
     metrics::{Histogram, Metrics, whole},
     pods::{self, Container, Tree},
+    trace::{self, Bounds, Event, Step},
 };
 use tapster::sys::monotonic_ns;
 
@@ -62,6 +64,16 @@ impl Window {
             assert_eq!(whole(after.sum(name, &[])), 0, "{name}");
         }
         (Self { before, after, inner: begun..ended, outer: first..last }, done)
+    }
+
+    /// What two traces say of it, of which one was there before the exporter and one after it.
+    fn bounds(
+        &self,
+        first: &[Event],
+        second: &[Event],
+        step: impl Fn(&Event) -> Option<Step>,
+    ) -> BTreeMap<String, Bounds> {
+        trace::bounds(first, second, &self.inner, &self.outer, step)
     }
 
     fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
@@ -131,6 +143,13 @@ fn program(name: &str, directory: &Path) -> Result<PathBuf, Skip> {
     let source = fixture::file(format!("programs/{name}.c"));
     text(tool("cc")?.args(["-O1", "-Wall", "-pthread", "-o"]).arg(&program).arg(source));
     Ok(program)
+}
+
+/// What the kernel counts in `/proc/vmstat`.
+fn vmstat(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("the kernel counts no {name}")).parse().unwrap()
 }
 
 /// Numbers of the lines that begin with `name`.

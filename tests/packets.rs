@@ -9,13 +9,14 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr, UdpSocket},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 use support::{
     cases::{Cases, Outcome, Skip},
+    cgroup::Cgroup,
     command::{output, text, tool},
     exporter::{Tapster, kernel_programs, within},
     metrics::{Metrics, whole},
@@ -229,32 +230,6 @@ fn counts(directory: &Path, peer: &Peer) -> Outcome {
     assert_eq!(send(peer, HERE, PORT, 70, 33, false), 70);
     let sent: usize = plan.iter().chain(&back).map(|(_, times, _)| times).sum();
     Ok(format!("{sent} datagrams equal at {} places", points.len()))
-}
-
-/// A cgroup that is removed at the end.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make(name: &str) -> Result<Self, Skip> {
-        let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let root = mounts.lines().find_map(|line| {
-            let mut words = line.split(' ');
-            let (_, point, kind) = (words.next()?, words.next()?, words.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(point))
-        });
-        let root = root.ok_or_else(|| Skip("no cgroup of version 2 is mounted".into()))?;
-        let path = root.join(name);
-        fs::create_dir(&path).map_err(|error| Skip(format!("no cgroup can be made: {error}")))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let path = self.0.clone();
-        // Its last process may still be on its way out.
-        within(PATIENCE, || fs::remove_dir(&path).is_ok());
-    }
 }
 
 /// Only what sockets of one cgroup send, and whose it is.

@@ -13,6 +13,8 @@ pub mod accounting;
 #[cfg(feature = "host")]
 pub mod cases;
 #[cfg(feature = "host")]
+pub mod cgroup;
+#[cfg(feature = "host")]
 pub mod command;
 #[cfg(feature = "host")]
 pub mod control;
@@ -48,6 +50,8 @@ pub mod others;
 pub mod pods;
 #[cfg(feature = "host")]
 pub mod postgres;
+#[cfg(feature = "host")]
+pub mod processor;
 #[cfg(feature = "host")]
 pub mod prometheus;
 #[cfg(feature = "host")]

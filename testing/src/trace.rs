@@ -3,7 +3,7 @@
 
 use super::cases::Skip;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -110,30 +110,68 @@ impl Event {
     }
 }
 
-/// Time between two events of one key: how often, and the sum, of those that ended within `during`, by label.
-pub fn paired(
-    events: &[Event],
-    during: &Range<u64>,
-    key: impl Fn(&Event) -> Option<Step>,
-) -> BTreeMap<String, Paired> {
+/// A duration of one trace.
+struct Span {
+    label: String,
+    begun: u64,
+    ended: u64,
+}
+
+/// Times between two events of one key, by key, in their order.
+fn spans(events: &[Event], step: &impl Fn(&Event) -> Option<Step>) -> HashMap<String, VecDeque<Span>> {
     let mut begun = HashMap::new();
-    let mut all = BTreeMap::<String, Paired>::new();
+    let mut all = HashMap::<String, VecDeque<Span>>::new();
     for event in events {
-        match key(event) {
+        match step(event) {
             Some(Step::Start(key, label)) => {
                 begun.insert(key, (event.ns, label));
             }
             Some(Step::End(key)) => {
                 let Some((start, label)) = begun.remove(&key) else { continue };
-                if during.contains(&event.ns) {
-                    let of = all.entry(label).or_default();
-                    of.count += 1;
-                    of.seconds += (event.ns - start) as f64 / 1e9;
-                }
+                all.entry(key).or_default().push_back(Span { label, begun: start, ended: event.ns });
             }
             None => {}
         }
     }
+    all
+}
+
+/// How often, and how long together, what a program counts must have been, by label. Of the two traces one was there before the
+/// program was attached and one after: what is called at an event is called in that order, and so the program reads the clock between
+/// both. However long a processor stands still between two of them, what the program says is between what the two say. Counted is
+/// what ended within `inner`, and nothing that did not end within `outer`.
+pub fn bounds(
+    before: &[Event],
+    after: &[Event],
+    inner: &Range<u64>,
+    outer: &Range<u64>,
+    step: impl Fn(&Event) -> Option<Step>,
+) -> BTreeMap<String, Bounds> {
+    let (before, mut after) = (spans(before, &step), spans(after, &step));
+    let mut all = BTreeMap::<String, Bounds>::new();
+    for (key, spans) in before {
+        let of_second = after.entry(key).or_default();
+        for first in spans {
+            while of_second.front().is_some_and(|span| span.begun < first.begun) {
+                of_second.pop_front();
+            }
+            // One of which the second trace does not know the begin began before it.
+            let is_same = |span: &mut Span| span.begun <= first.ended;
+            let second = of_second.pop_front_if(is_same);
+            let last = second.as_ref().map_or(first.ended, |span| span.ended);
+            let of = all.entry(first.label).or_default();
+            if first.ended <= outer.end && last >= outer.start {
+                of.most.add(last - first.begun);
+            }
+            if let Some(second) = second
+                && first.ended >= inner.start
+                && last <= inner.end
+            {
+                of.least.add(first.ended.saturating_sub(second.begun));
+            }
+        }
+    }
+    all.retain(|_, of| of.most.count > 0);
     all
 }
 
@@ -146,10 +184,45 @@ pub enum Step {
     End(String),
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Durations: how many, and their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Paired {
     pub count: u64,
-    pub seconds: f64,
+    pub ns: u64,
+}
+
+impl Paired {
+    fn add(&mut self, ns: u64) {
+        self.count += 1;
+        self.ns += ns;
+    }
+
+    pub fn seconds(self) -> f64 {
+        self.ns as f64 / 1e9
+    }
+}
+
+/// What two traces say of what is counted between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub least: Paired,
+    pub most: Paired,
+}
+
+impl Bounds {
+    /// Fails unless the sum of seconds is within them, and within what the traces' clock has, a microsecond. Of `hidden` durations the
+    /// program may know nothing.
+    pub fn assert_seconds(&self, what: &str, seconds: f64, hidden: u64) {
+        const CLOCK: f64 = 1e-6;
+        let Self { least, most } = self;
+        let mean = if most.count == 0 { 0.0 } else { most.seconds() / most.count as f64 };
+        let low = least.seconds() - least.count as f64 * CLOCK - hidden as f64 * mean;
+        let high = most.seconds() + most.count as f64 * CLOCK;
+        assert!(
+            seconds >= low && seconds <= high,
+            "{what}: {seconds} s, the traces say between {least:?} and {most:?}, {hidden} are hidden"
+        );
+    }
 }
 
 #[cfg(test)]
@@ -169,29 +242,58 @@ mod tests {
         assert_eq!(event.field("ret"), "");
     }
 
-    #[test]
-    fn pairs_that_end_in_time_are_counted() {
-        let event = |ns: u64, name: &str, key: &str| Event {
-            ns,
+    /// An event at each of these times: a key begins with a letter of upper case, and ends with the same of lower case.
+    fn trace(events: &[(u64, &str)]) -> Vec<Event> {
+        let event = |(ns, name): &(u64, &str)| Event {
+            ns: *ns,
             cpu: 0,
             tid: 1,
-            name: name.into(),
-            fields: format!("key={key}"),
+            name: (*name).into(),
+            fields: String::new(),
         };
-        let events = [
-            event(1, "a", "x"),
-            event(2, "a", "y"),
-            event(5, "b", "x"),
-            event(9, "b", "y"),
-            event(9, "b", "z"),
-        ];
-        let step = |event: &Event| {
-            let key = event.field("key").to_owned();
-            Some(if event.name == "a" { Step::Start(key, "all".into()) } else { Step::End(key) })
-        };
-        let found = paired(&events, &(0..9), step);
-        assert_eq!(found["all"].count, 1);
-        assert!((found["all"].seconds - 4e-9).abs() < 1e-12);
-        assert_eq!(paired(&events, &(0..10), step)["all"].count, 2);
+        events.iter().map(event).collect()
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as `bounds` takes it")]
+    fn step(event: &Event) -> Option<Step> {
+        let key = event.name.to_lowercase();
+        Some(if key == event.name { Step::End(key) } else { Step::Start(key, "all".into()) })
+    }
+
+    fn paired(count: u64, ns: u64) -> Paired {
+        Paired { count, ns }
+    }
+
+    #[test]
+    fn a_program_between_two_traces_is_within_their_bounds() {
+        let before = trace(&[(10, "X"), (20, "Y"), (50, "x"), (90, "y")]);
+        let after = trace(&[(11, "X"), (28, "Y"), (50, "x"), (97, "y")]);
+        let all = bounds(&before, &after, &(0..100), &(0..100), step)["all"];
+        assert_eq!(all.least.count, 2);
+        assert_eq!((all.least, all.most), (paired(2, 39 + 62), paired(2, 40 + 77)));
+        // The second ended at the end of what is asked for: it may be counted.
+        let all = bounds(&before, &after, &(0..95), &(0..95), step)["all"];
+        assert_eq!((all.least, all.most), (paired(1, 39), paired(2, 40 + 77)));
+        let none = bounds(&before, &after, &(0..5), &(0..5), step);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn what_began_before_the_second_trace_may_be_counted() {
+        let before = trace(&[(10, "X"), (50, "x"), (50, "X"), (50, "x"), (60, "X"), (70, "x")]);
+        let after = trace(&[(50, "x"), (50, "X"), (50, "x"), (61, "X"), (71, "x")]);
+        let all = bounds(&before, &after, &(0..100), &(0..100), step)["all"];
+        // The first of the second trace is as old as the end of the first: it is taken for the same, which it is not, and the bounds
+        // are wide by that.
+        assert!(all.least.count <= 3 && all.most.count == 3, "{all:?}");
+        assert!(all.least.ns <= 9 && all.most.ns >= 51, "{all:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "the traces say between")]
+    fn a_sum_that_is_out_of_bounds_fails() {
+        let bounds = Bounds { least: paired(1, 1000), most: paired(1, 2000) };
+        bounds.assert_seconds("within", 2.9e-6, 0);
+        bounds.assert_seconds("beyond", 3.1e-6, 0);
     }
 }

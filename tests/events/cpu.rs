@@ -8,7 +8,8 @@ use crate::{
         control::event::EventControl,
         exporter::Tapster,
         fixture,
-        trace::{Event, Paired, Step, Trace, paired},
+        processor::pin,
+        trace::{Event, Step, Trace},
     },
 };
 use std::{
@@ -25,10 +26,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tapster::sys::monotonic_ns;
-
-/// How far a duration may be off by the trace's clock, which has microseconds, and by programs that run at the same events one after
-/// the other.
-const CLOCKS_SECONDS: f64 = 3e-6;
 
 /// Sums of the processors of a table such as `/proc/softirqs`, by the first word.
 fn table(path: &str) -> BTreeMap<String, u64> {
@@ -55,26 +52,17 @@ fn datagrams(count: u32) {
     }
 }
 
-/// Fails unless the sum of seconds is what the trace says, at its ends and by its clock as good as it can be.
-fn assert_time(what: &str, seconds: f64, (least, most): (Paired, Paired), hidden: u64) {
-    let slack = |of: Paired| of.count as f64 * CLOCKS_SECONDS;
-    let mean = if most.count == 0 { 0.0 } else { most.seconds / most.count as f64 };
-    assert!(
-        seconds + slack(least) + hidden as f64 * mean >= least.seconds
-            && seconds <= most.seconds + slack(most),
-        "{what}: {seconds} s, the trace says between {least:?} and {most:?}, {hidden} are hidden"
-    );
-}
-
 /// Numbers of events of this name between these times.
 fn events(trace: &[Event], during: &std::ops::Range<u64>, name: &str) -> u64 {
     trace.iter().filter(|event| event.name == name && during.contains(&event.ns)).count() as u64
 }
 
 fn softirqs() -> Outcome {
+    const EVENTS: [&str; 2] = ["irq/softirq_entry", "irq/softirq_exit"];
+    let first = Trace::of(&EVENTS)?;
     let tapster = Tapster::start(&["--strict", "--probes", "softirqs"]);
+    let second = Trace::of(&EVENTS)?;
     let control = EventControl::new(c"softirq_entry")?;
-    let trace = Trace::of(&["irq/softirq_entry", "irq/softirq_exit"])?;
     let outer = table("/proc/softirqs");
     let (window, (inner, seen)) = Window::of(&tapster, || {
         let (kernel, seen) = (table("/proc/softirqs"), control.count());
@@ -87,28 +75,24 @@ fn softirqs() -> Outcome {
         .into_iter()
         .map(|(name, count)| (name.clone(), count - outer[&name]))
         .collect();
-    let trace = trace.stop();
+    let (second, first) = (second.stop(), first.stop());
     let hidden = outer.values().sum::<u64>().saturating_sub(seen);
     let step = |event: &Event| {
         let kind = event.fields.split_once("action=")?.1.trim_end_matches(']').to_owned();
         let cpu = event.cpu.to_string();
         Some(if event.name == "softirq_entry" { Step::Start(cpu, kind) } else { Step::End(cpu) })
     };
-    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let bounds = window.bounds(&first, &second, step);
     let mut figures = Vec::new();
     for (kind, least_count) in inner {
         let labels = [("softirq", kind.as_str())];
         let found = window.histogram("tapster_softirq_run_duration_seconds", &labels);
         assert_between(&kind, found.count(), (least_count, outer.remove(&kind).unwrap()), hidden);
-        let of = |all: &BTreeMap<String, Paired>| all.get(&kind).copied().unwrap_or_default();
-        assert_time(&kind, found.sum, (of(&least), of(&most)), hidden);
+        let bounds = bounds.get(&kind).copied().unwrap_or_default();
+        bounds.assert_seconds(&kind, found.sum, hidden);
         if found.count() >= 100 {
-            figures.push(format!(
-                "{kind} {} in {:.4} s (trace {:.4} s)",
-                found.count(),
-                found.sum,
-                of(&most).seconds
-            ));
+            let trace = bounds.most.seconds();
+            figures.push(format!("{kind} {} in {:.4} s (trace {trace:.4} s)", found.count(), found.sum));
         }
     }
     assert!(figures.iter().any(|figure| figure.starts_with("NET_RX")), "{figures:?}");
@@ -129,32 +113,32 @@ fn first_raises(trace: Vec<Event>) -> Vec<Event> {
 }
 
 fn softirq_waits() -> Outcome {
+    const EVENTS: [&str; 2] = ["irq/softirq_raise", "irq/softirq_entry"];
+    let first = Trace::of(&EVENTS)?;
     let tapster = Tapster::start(&["--strict", "--probes", "softirq_wait"]);
     // The controls count for a shorter time than the trace: what they saw besides would hide what they did not see.
-    let trace = Trace::of(&["irq/softirq_raise", "irq/softirq_entry"])?;
+    let second = Trace::of(&EVENTS)?;
     let controls = [EventControl::new(c"softirq_raise")?, EventControl::new(c"softirq_entry")?];
     let (window, ()) = Window::of(&tapster, || datagrams(20_000));
     let seen: u64 = controls.iter().map(EventControl::count).sum();
-    let trace = trace.stop();
+    let (second, first) = (second.stop(), first.stop());
     let raises = |trace: &[Event]| trace.iter().filter(|event| event.name == "softirq_raise").count();
-    let (all, raised) = (trace.len() as u64, raises(&trace));
-    let trace = first_raises(trace);
-    let again = raised - raises(&trace);
+    let (all, raised) = (second.len() as u64, raises(&second));
+    let (first, second) = (first_raises(first), first_raises(second));
+    let again = raised - raises(&second);
     let hidden = all.saturating_sub(seen);
     let step = |event: &Event| {
         let kind = event.fields.split_once("action=")?.1.trim_end_matches(']').to_owned();
         let key = format!("{} {kind}", event.cpu);
         Some(if event.name == "softirq_raise" { Step::Start(key, kind) } else { Step::End(key) })
     };
-    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
     let mut figures = Vec::new();
-    for (kind, most) in most {
+    for (kind, bounds) in window.bounds(&first, &second, step) {
         let found = window.histogram("tapster_softirq_wait_duration_seconds", &[("softirq", &kind)]);
-        let least = least.get(&kind).copied().unwrap_or_default();
-        assert_between(&kind, found.count(), (least.count, most.count), hidden);
-        assert_time(&kind, found.sum, (least, most), hidden);
+        assert_between(&kind, found.count(), (bounds.least.count, bounds.most.count), hidden);
+        bounds.assert_seconds(&kind, found.sum, hidden);
         if found.count() >= 100 {
-            let trace = most.seconds;
+            let trace = bounds.most.seconds();
             figures.push(format!("{kind} {} in {:.4} s (trace {trace:.4} s)", found.count(), found.sum));
         }
     }
@@ -225,17 +209,6 @@ fn timers() -> Outcome {
     Ok(format!("{} timers, {:.6} s late (trace {high:.6} s); {hidden} hidden", found.count(), found.sum))
 }
 
-/// Keeps this thread to the first processor.
-fn bind_to_first() {
-    // SAFETY: a set is numbers only.
-    let mut first: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the first processor is within every set.
-    unsafe { libc::CPU_SET(0, &mut first) };
-    // SAFETY: the kernel reads as many bytes as the set has.
-    let bound = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const first) };
-    assert_eq!(bound, 0, "there is no processor 0");
-}
-
 /// More threads than a processor can run, which do nothing but compute on it.
 #[expect(clippy::unnecessary_wraps, reason = "as the other cases")]
 fn run_queue_length() -> Outcome {
@@ -248,7 +221,7 @@ fn run_queue_length() -> Outcome {
         thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    bind_to_first();
+                    pin(0).unwrap();
                     ready.wait();
                     while !stop.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
@@ -283,9 +256,11 @@ fn synced_writes(count: u32) {
 }
 
 fn interrupts() -> Outcome {
+    const EVENTS: [&str; 2] = ["irq/irq_handler_entry", "irq/irq_handler_exit"];
+    let first = Trace::of(&EVENTS)?;
     let tapster = Tapster::start(&["--strict", "--probes", "interrupts"]);
+    let second = Trace::of(&EVENTS)?;
     let control = EventControl::new(c"irq_handler_entry")?;
-    let trace = Trace::of(&["irq/irq_handler_entry", "irq/irq_handler_exit"])?;
     let outer = table("/proc/interrupts");
     let (window, (inner, seen)) = Window::of(&tapster, || {
         let (kernel, seen) = (table("/proc/interrupts"), control.count());
@@ -296,29 +271,24 @@ fn interrupts() -> Outcome {
         (grown.collect::<BTreeMap<_, _>>(), control.count() - seen)
     });
     let last = table("/proc/interrupts");
-    let trace = trace.stop();
-    let hidden = events(&trace, &window.outer, "irq_handler_entry").saturating_sub(seen);
+    let (second, first) = (second.stop(), first.stop());
+    let hidden = events(&first, &window.outer, "irq_handler_entry").saturating_sub(seen);
     let step = |event: &Event| {
         let key = format!("{} {}", event.cpu, event.field("irq"));
         let label = || format!("{} {}", event.field("irq"), event.field("name"));
         Some(if event.name == "irq_handler_entry" { Step::Start(key, label()) } else { Step::End(key) })
     };
-    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
     let mut figures = Vec::new();
-    for (label, most) in most {
+    for (label, bounds) in window.bounds(&first, &second, step) {
         let (irq, handler) = label.split_once(' ').unwrap();
         let labels = [("irq", irq), ("handler", handler)];
         let found = window.count("tapster_interrupts_total", &labels);
         let outer = last[irq] - outer.get(irq).unwrap_or(&0);
         assert_between(&label, found, (inner[irq], outer), hidden);
         let seconds = window.seconds("tapster_interrupt_seconds_total", &labels);
-        let least = least.get(&label).copied().unwrap_or_default();
-        assert_time(&label, seconds, (least, most), hidden);
-        figures.push(format!(
-            "{label} {found} in {:.3} ms (trace {:.3} ms)",
-            seconds * 1e3,
-            most.seconds * 1e3
-        ));
+        bounds.assert_seconds(&label, seconds, hidden);
+        let (own, trace) = (seconds * 1e3, bounds.most.seconds() * 1e3);
+        figures.push(format!("{label} {found} in {own:.3} ms (trace {trace:.3} ms)"));
     }
     assert!(inner.values().max() >= Some(&50), "{inner:?}");
     assert!(!figures.is_empty(), "no device has interrupts");
@@ -352,21 +322,23 @@ impl<F: Fn(&Event) -> Option<Step>> Meaning for F {}
 
 fn workqueues() -> Outcome {
     const TYPED: u32 = 2000;
-    let trace = Trace::of(&[
+    const EVENTS: [&str; 3] = [
         "workqueue/workqueue_queue_work",
         "workqueue/workqueue_execute_start",
         "workqueue/workqueue_execute_end",
-    ])?;
+    ];
+    let first = Trace::of(&EVENTS)?;
     let tapster = Tapster::start(&["--strict", "--probes", "workqueue_wait,workqueue_run"]);
+    let second = Trace::of(&EVENTS)?;
     let control = EventControl::new(c"workqueue_queue_work")?;
     let (window, seen) = Window::of(&tapster, || {
         let seen = control.count();
         typed(TYPED);
         control.count() - seen
     });
-    let trace = trace.stop();
+    let (second, first) = (second.stop(), first.stop());
     // What a task puts into a queue is hidden as the task is; workers are never hidden.
-    let hidden = events(&trace, &window.outer, "workqueue_queue_work").saturating_sub(seen);
+    let hidden = events(&first, &window.outer, "workqueue_queue_work").saturating_sub(seen);
     let function = |event: &Event| event.field("function").to_owned();
     // `work struct=ADDRESS` or `work struct ADDRESS: `
     let work = |event: &Event| event.field("struct").trim_end_matches(':').to_owned();
@@ -386,22 +358,21 @@ fn workqueues() -> Outcome {
         ("runs", "tapster_workqueue_run_duration_seconds", &runs, 0),
     ];
     for (what, family, step, hidden) in steps {
-        let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
-        let functions = most.len();
-        for (function, most) in most {
+        let all = window.bounds(&first, &second, step);
+        let functions = all.len();
+        for (function, bounds) in all {
             // A module's function has the module's name behind it.
             let found = window.histogram(family, &[("function", &function)]);
-            let least = least.get(&function).copied().unwrap_or_default();
             let what = format!("{what} of {function}");
-            assert_between(&what, found.count(), (least.count, most.count), hidden);
-            assert_time(&what, found.sum, (least, most), hidden);
+            assert_between(&what, found.count(), (bounds.least.count, bounds.most.count), hidden);
+            bounds.assert_seconds(&what, found.sum, hidden);
             if function == "flush_to_ldisc" {
                 assert!(found.count() >= u64::from(TYPED), "{what}: {} of {TYPED}", found.count());
                 figures.push(format!(
                     "{} {what} in {:.3} ms (trace {:.3} ms), {functions} functions",
                     found.count(),
                     found.sum * 1e3,
-                    most.seconds * 1e3
+                    bounds.most.seconds() * 1e3
                 ));
             }
         }

@@ -7,19 +7,16 @@ use crate::{
         command::text,
         exporter::Tapster,
         fixture,
-        trace::{Event, Paired, Step, Trace, paired},
+        trace::{Event, Step, Trace},
     },
+    vmstat,
 };
 use std::{
-    collections::BTreeMap,
     fs,
     io::Write,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
-
-/// How far a duration may be off: the trace has microseconds.
-const CLOCKS_SECONDS: f64 = 3e-6;
 
 /// A cgroup with little memory.
 pub(crate) struct LimitedMemory(PathBuf);
@@ -67,16 +64,6 @@ fn cold_file(directory: &Path, mib: u64) -> PathBuf {
     path
 }
 
-/// Fails unless as many were counted as the trace says, and their time is the trace's.
-fn assert_same(what: &str, (count, seconds): (u64, f64), least: Paired, most: Paired) {
-    assert_between(what, count, (least.count, most.count), 0);
-    let slack = |of: Paired| of.count as f64 * CLOCKS_SECONDS;
-    assert!(
-        seconds + slack(least) >= least.seconds && seconds <= most.seconds + slack(most),
-        "{what}: {seconds} s, the trace says between {least:?} and {most:?}"
-    );
-}
-
 fn reclaim() -> Outcome {
     let memory = LimitedMemory::of_mib(30)?;
     let contained = Contained::new()?;
@@ -85,8 +72,9 @@ fn reclaim() -> Outcome {
     let kinds = ["direct", "memcg"]
         .map(|kind| ["begin", "end"].map(|end| format!("vmscan/mm_vmscan_{kind}_reclaim_{end}")));
     let names: Vec<&str> = kinds.iter().flatten().map(String::as_str).collect();
-    let trace = Trace::of(&names)?;
+    let first = Trace::of(&names)?;
     let tapster = contained.start("memory_reclaim");
+    let second = Trace::of(&names)?;
     let read = format!("echo $$ >{} && exec cat {}", memory.procs().display(), file.display());
     let (window, reader) = Window::of(&tapster, || {
         let mut child = contained.shell(&read).stdout(std::process::Stdio::null()).spawn().unwrap();
@@ -98,23 +86,24 @@ fn reclaim() -> Outcome {
         let label = if event.tid == reader { "reader" } else { "others" };
         Some(if event.name.ends_with("_begin") { Step::Start(key, label.into()) } else { Step::End(key) })
     };
-    let trace = trace.stop();
-    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
-    let of = |all: &BTreeMap<String, Paired>, label: &str| all.get(label).copied().unwrap_or_default();
+    let (second, first) = (second.stop(), first.stop());
     let found = window.histogram("tapster_memory_reclaim_duration_seconds", &contained.labels(&[]));
-    let (least, most) = (of(&least, "reader"), of(&most, "reader"));
-    assert!(least.count >= 100, "{least:?}");
-    assert_same("the reader", (found.count(), found.sum), least, most);
-    Ok(format!("{} in {:.4} s (trace {:.4} s)", found.count(), found.sum, most.seconds))
+    let bounds = window.bounds(&first, &second, step).remove("reader").expect("the reader waited");
+    assert!(bounds.least.count >= 100, "{bounds:?}");
+    assert_between("the reader", found.count(), (bounds.least.count, bounds.most.count), 0);
+    bounds.assert_seconds("the reader", found.sum, 0);
+    Ok(format!("{} in {:.4} s (trace {:.4} s)", found.count(), found.sum, bounds.most.seconds()))
 }
 
 fn compaction() -> Outcome {
     const COMPACT: &str = "/proc/sys/vm/compact_memory";
+    const EVENTS: [&str; 2] = ["compaction/mm_compaction_begin", "compaction/mm_compaction_end"];
     if !Path::new(COMPACT).exists() {
         return Err(Skip("this kernel does not compact memory".into()));
     }
-    let trace = Trace::of(&["compaction/mm_compaction_begin", "compaction/mm_compaction_end"])?;
+    let first = Trace::of(&EVENTS)?;
     let tapster = Tapster::start(&["--strict", "--probes", "memory_compaction"]);
+    let second = Trace::of(&EVENTS)?;
     let (window, ()) = Window::of(&tapster, || {
         for _ in 0..3 {
             fs::write(COMPACT, "1").unwrap();
@@ -126,14 +115,14 @@ fn compaction() -> Outcome {
         let mode = event.field("mode").to_owned();
         Some(if event.name == "mm_compaction_begin" { Step::Start(key, mode) } else { Step::End(key) })
     };
-    let trace = trace.stop();
-    let [least, most] = [&window.inner, &window.outer].map(|during| paired(&trace, during, step));
+    let (second, first) = (second.stop(), first.stop());
     let mut figures = Vec::new();
-    for (mode, most) in most {
+    for (mode, bounds) in window.bounds(&first, &second, step) {
         let found = window.histogram("tapster_memory_compaction_duration_seconds", &[("mode", &mode)]);
-        let least = least.get(&mode).copied().unwrap_or_default();
-        assert_same(&mode, (found.count(), found.sum), least, most);
-        figures.push(format!("{} {mode} in {:.4} s (trace {:.4} s)", found.count(), found.sum, most.seconds));
+        assert_between(&mode, found.count(), (bounds.least.count, bounds.most.count), 0);
+        bounds.assert_seconds(&mode, found.sum, 0);
+        let trace = bounds.most.seconds();
+        figures.push(format!("{} {mode} in {:.4} s (trace {trace:.4} s)", found.count(), found.sum));
     }
     assert!(!figures.is_empty(), "nothing was compacted");
     Ok(figures.join(", "))
@@ -159,12 +148,6 @@ fn faults() -> Outcome {
 }
 
 /// The kernel's counts of this host.
-fn vmstat(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/vmstat").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("the kernel counts no {name}")).parse().unwrap()
-}
-
 fn page_cache() -> Outcome {
     const MIB: u64 = 8;
     let directory = tempfile::tempdir_in(fixture::repository().join("target")).unwrap();
