@@ -3,7 +3,7 @@
 use crate::{
     glob::PathGlob,
     map::{MapDef, MapKind},
-    typed::{Typed, TypedEvent, TypedKind, TypedProbe},
+    typed::{TypedEvent, TypedProbe},
 };
 
 /// Name of the map of answers.
@@ -25,17 +25,10 @@ pub struct CgroupLayout {
 
 impl CgroupLayout {
     pub(super) fn new(probe: &TypedProbe) -> Self {
-        let mut patterns: Vec<PathGlob> = Vec::new();
-        let mut waiting: Vec<&Typed> = probe.events.iter().flat_map(TypedEvent::values).collect();
-        while let Some(typed) = waiting.pop() {
-            if let TypedKind::CgroupMatches(test) = &typed.kind
-                && !patterns.contains(&test.pattern)
-            {
-                patterns.push(test.pattern.clone());
-            }
-            waiting.extend(typed.children());
-        }
+        let tests = probe.events.iter().flat_map(TypedEvent::cgroup_tests);
+        let mut patterns: Vec<PathGlob> = tests.map(|test| test.pattern.clone()).collect();
         patterns.sort_by(|a, b| a.text().cmp(b.text()));
+        patterns.dedup();
         Self { patterns }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R8, R9, Size},
     layout::{CGROUPS, DropReason, PATTERNS},
     program::map_named,
-    typed::{CgroupTest, Typed, TypedKind},
+    typed::{CgroupTest, Typed},
 };
 
 /// Most cgroups that are climbed from one to the one of which the pattern tells, on kernels that do not know it by its level.
@@ -89,11 +89,7 @@ impl Lowering<'_> {
         self.mov(dst, 0);
         self.asm.jump(end);
         self.asm.place(failed);
-        if let Some(faults) = self.faults {
-            self.load_slot(R1, faults);
-            self.alu(Alu::Add, R1, 1);
-            self.store_slot(faults, R1);
-        }
+        self.count_one_fault();
         self.mov(dst, 0);
         self.asm.place(end);
         self.stack.used = used;
@@ -102,17 +98,7 @@ impl Lowering<'_> {
     /// Computes all answers that a loop needs, before it: the verifier would follow them in each round.
     pub(super) fn cgroups_ahead(&mut self) {
         let event = self.event;
-        let mut tests: Vec<&CgroupTest> = Vec::new();
-        let mut waiting = event.values();
-        while let Some(typed) = waiting.pop() {
-            if let TypedKind::CgroupMatches(test) = &typed.kind
-                && !tests.contains(&&**test)
-            {
-                tests.push(test);
-            }
-            waiting.extend(typed.children());
-        }
-        for test in tests {
+        for test in event.cgroup_tests() {
             self.prepare([&test.key, &test.cgroup] as [&Typed; 2]);
             self.tidied(|this| this.cgroup_matches(test, 0));
             self.alu(Alu::Add, R1, R9);

@@ -1,6 +1,10 @@
 //! Writes one program: filter, pair, find the row, count.
 
-use super::{CONTEXT, Lowering, WalkPosition, immediate, is_tracked, words};
+use super::{
+    CONTEXT, Lowering, WalkPosition, immediate, is_tracked,
+    update::{FULL, NOEXIST},
+    words,
+};
 use crate::{
     asm::JumpLabel,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
@@ -11,12 +15,8 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// `BPF_NOEXIST`: two CPUs with the same new label set make one row.
-pub(super) const NOEXIST: i32 = 1;
 /// First kernel with loops whose bound the kernel counts; the verifier follows them for one or two rounds.
 const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
-/// `-E2BIG`: the map is full.
-pub(super) const FULL: i32 = -7;
 
 impl Lowering<'_> {
     /// Writes the whole program.

@@ -317,6 +317,15 @@ impl Lowering<'_> {
         self.count_fault();
     }
 
+    /// Counts a fault where there certainly is one; clobbers `r1`.
+    pub(super) fn count_one_fault(&mut self) {
+        if let Some(faults) = self.faults {
+            self.load_slot(R1, faults);
+            self.alu(Alu::Add, R1, 1);
+            self.store_slot(faults, R1);
+        }
+    }
+
     /// Counts a fault if `r0` is an error; clobbers `r0` and `r1`.
     pub(super) fn count_fault(&mut self) {
         if let Some(faults) = self.faults {

@@ -17,6 +17,7 @@ mod stack;
 mod start;
 mod state;
 mod text;
+mod update;
 mod words;
 
 use lets::LetSlots;

@@ -98,11 +98,7 @@ impl Lowering<'_> {
         self.call(Helper::ReadKernel);
         self.asm.jump(release);
         self.asm.place(failed);
-        if let Some(faults) = self.faults {
-            self.load_slot(R1, faults);
-            self.alu(Alu::Add, R1, 1);
-            self.store_slot(faults, R1);
-        }
+        self.count_one_fault();
         self.asm.place(release);
         self.load_slot(R1, base);
         self.asm.push(Insn::StoreImm(Size::DW, R1, 0, 0));

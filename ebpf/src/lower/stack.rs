@@ -4,7 +4,12 @@
 //! stacks with the same bucket one is not kept, however empty the map is. Here a stack is written into memory of the CPU,
 //! hashed to 64 bits, and put into an ordinary hash map if it is new.
 
-use super::{CONTEXT, Lowering, expression::VALUES, immediate, offset};
+use super::{
+    CONTEXT, Lowering,
+    expression::VALUES,
+    immediate, offset,
+    update::{EXISTS, FULL, NOEXIST},
+};
 use crate::{
     asm::JumpLabel,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, Size},
@@ -17,12 +22,6 @@ use crate::{
 const BY_BUILD_ID: i32 = 1 << 8 | 1 << 11;
 /// `BPF_STACK_BUILD_ID_IP`: a frame whose file is unknown, with its address.
 const STATUS_ADDRESS: i32 = 2;
-/// `BPF_NOEXIST`
-const NOEXIST: i32 = 1;
-/// `-EEXIST`: another CPU inserted the same stack first.
-const EXISTS: i32 = -17;
-/// `-E2BIG`: the map is full.
-const FULL: i32 = -7;
 /// Initial value of hashes. With 0, a stack of zeros would have the number that stands for no stack.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// An odd number without pattern (of `MurmurHash3`), sign-extended to 64 bits.
@@ -179,6 +178,7 @@ impl Lowering<'_> {
         let there = self.asm.label();
         self.asm.jump_if(Cond::Eq, R0, 0, there);
         self.widen_error(R0);
+        // Another CPU inserted the same stack first.
         self.asm.jump_if(Cond::Eq, R0, EXISTS, there);
         self.asm.jump_if(Cond::Eq, R0, FULL, full);
         self.drop_event(DropReason::Busy);

@@ -5,9 +5,8 @@
 //! uses the map. If there is no table, all starts are in the map.
 
 use super::{
-    Lowering,
-    event::{FULL, NOEXIST},
-    immediate, offset,
+    Lowering, immediate, offset,
+    update::{EXISTS, NOEXIST},
 };
 use crate::{
     arch::Arch,
@@ -17,9 +16,6 @@ use crate::{
     program::{STARTS, TABLE},
     typed::Role,
 };
-
-/// `-EEXIST`: the map has an entry of the key.
-const EXISTS: i32 = -17;
 
 /// Offset of the saved values in an entry, if they are at `place` in a value of the map.
 fn saved(start: &StartLayout, place: u32) -> i16 {
@@ -251,25 +247,5 @@ impl Lowering<'_> {
                 self.asm.push(Insn::Store(Size::DW, FP, place + offset(word), R1));
             }
         }
-    }
-
-    /// Makes a negative number of an error that a map's update returned: before 6.4 the kernel's function returns 32 bits, and what
-    /// is above them is anything. A result that is no error is 0 in either case.
-    pub(super) fn widen_error(&mut self, register: Reg) {
-        self.alu(Alu::Lsh, register, 32);
-        self.alu(Alu::Arsh, register, 32);
-    }
-
-    /// Counts a failed update by the error in `r0`; 0 is success.
-    pub(super) fn count_failure(&mut self, full: DropReason) {
-        let (done, busy) = (self.asm.label(), self.asm.label());
-        self.asm.jump_if(Cond::Eq, R0, 0, done);
-        self.widen_error(R0);
-        self.asm.jump_if(Cond::Ne, R0, FULL, busy);
-        self.drop_event(full);
-        self.asm.jump(done);
-        self.asm.place(busy);
-        self.drop_event(DropReason::Busy);
-        self.asm.place(done);
     }
 }

@@ -3,7 +3,10 @@
 //! All values and keys of an event's changes are computed before its row is looked for, and written after that on every path:
 //! an event reads what was there before it, and what it writes does not depend on whether there was room for its row.
 
-use super::{Lowering, event::NOEXIST, offset};
+use super::{
+    Lowering, offset,
+    update::{EXISTS, NOEXIST},
+};
 use crate::{
     asm::JumpLabel,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, Reg, Size},
@@ -12,8 +15,6 @@ use crate::{
     typed::{StateEffect, Type, Typed, TypedChange},
 };
 
-/// `-EEXIST`
-const EXISTS: i32 = -17;
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`
 const CREATE: i32 = 1;
 

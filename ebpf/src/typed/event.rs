@@ -1,6 +1,6 @@
 //! An event with what it reads, filters and counts.
 
-use super::{Role, Typed, TypedChange, TypedKind, TypedValue};
+use super::{CgroupTest, Role, Typed, TypedChange, TypedKind, TypedValue};
 use crate::{
     point::{AttachPoint, Mechanism},
     site::Sites,
@@ -93,6 +93,20 @@ impl TypedEvent {
     /// Whether `found` is true for any part of an expression that its program computes.
     pub fn computes(&self, found: &impl Fn(&Typed) -> bool) -> bool {
         self.values().into_iter().any(|value| value.any(found))
+    }
+
+    /// What its program asks about cgroups, each question once.
+    pub fn cgroup_tests(&self) -> Vec<&CgroupTest> {
+        let (mut tests, mut waiting) = (Vec::new(), self.values());
+        while let Some(typed) = waiting.pop() {
+            if let TypedKind::CgroupMatches(test) = &typed.kind
+                && !tests.contains(&&**test)
+            {
+                tests.push(&**test);
+            }
+            waiting.extend(typed.children());
+        }
+        tests
     }
 
     /// Whether the event depends on the processes of the command.
