@@ -39,7 +39,8 @@ pub(super) static CGROUP_SKB: Description = Description {
             if path.split('/').any(|part| part == "..") {
                 return refuse("write it without `..`".to_owned());
             }
-            Some(Ok(()))
+            let hint = "name the one above them: packets of those below it are seen as well".to_owned();
+            Some(packet::one_place("cgroup_skb", path, "cgroup", hint).map_or(Ok(()), Err))
         })
     },
     resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),

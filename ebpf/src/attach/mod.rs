@@ -396,6 +396,21 @@ mod tests {
             ("xdp:an_interface_of_16", "`xdp:an_interface_of_16` is not an xdp", "write xdp:INTERFACE"),
             ("tc:eth0", "`tc:eth0` is not a tc", "write tc:INTERFACE:ingress|egress"),
             (
+                "xdp:eth*",
+                "`eth*` is a pattern, and `xdp` takes one interface",
+                "write an attach point for each, below `all_of`",
+            ),
+            (
+                "tc:eth*:egress",
+                "`eth*` is a pattern, and `tc` takes one interface",
+                "write an attach point for each, below `all_of`",
+            ),
+            (
+                "cgroup_skb:/kubepods/*:egress",
+                "`/kubepods/*` is a pattern, and `cgroup_skb` takes one cgroup",
+                "name the one above them: packets of those below it are seen as well",
+            ),
+            (
                 "tc:eth0:in",
                 "`tc` has no direction `in`",
                 "write `tc:eth0:ingress` for what is received, `tc:eth0:egress` for what is sent",

@@ -6,6 +6,7 @@
 use super::{Argument, ArgumentValue, KINDS, Missing, Parsed, PointRefusal, Resolved, Target};
 use crate::{
     expr::BinaryOperator,
+    glob::is_pattern,
     point::{AttachPoint, Mechanism, PacketHook},
     probe::KernelVersion,
     target::LinkLayer,
@@ -55,6 +56,16 @@ pub(super) fn is_interface(name: &str) -> bool {
 
 /// A place and a direction, or the mistake in them; `None` if the text does not have this form.
 type Directed = Option<Result<[String; 2], PointRefusal>>;
+
+/// Refuses a pattern in an attach point, of which each takes one place.
+pub(super) fn one_place(kind: &str, place: &str, what: &str, hint: String) -> Option<(String, String)> {
+    is_pattern(place).then(|| (format!("`{place}` is a pattern, and `{kind}` takes one {what}"), hint))
+}
+
+/// What is said of patterns of interfaces.
+pub(super) fn one_interface(kind: &str, name: &str) -> Option<(String, String)> {
+    one_place(kind, name, "interface", "write an attach point for each, below `all_of`".to_owned())
+}
 
 /// The place and the direction of `PLACE:ingress` or `PLACE:egress`.
 pub(super) fn directed(kind: &str, text: &str) -> Directed {

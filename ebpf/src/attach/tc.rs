@@ -24,7 +24,7 @@ pub(super) static TC: Description = Description {
     },
     parse: |text| {
         packet::checked(packet::directed("tc", text), |[name, _]| {
-            packet::is_interface(name).then_some(Ok(()))
+            packet::is_interface(name).then(|| packet::one_interface("tc", name).map_or(Ok(()), Err))
         })
     },
     resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),

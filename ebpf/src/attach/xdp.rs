@@ -25,7 +25,10 @@ pub(super) static XDP: Description = Description {
         several: FunctionCount::Never,
         mechanisms: &[MECHANISM],
     },
-    parse: |text| packet::is_interface(text).then(|| Ok(vec![text.to_owned()])),
+    parse: |text| {
+        let parts = || packet::one_interface("xdp", text).map_or_else(|| Ok(vec![text.to_owned()]), Err);
+        packet::is_interface(text).then(parts)
+    },
     resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),
     untracked: never_untracked,
 };
