@@ -2,6 +2,7 @@
 
 use super::{cases::Skip, command::text};
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -67,6 +68,19 @@ impl Cluster {
             .env("PGUSER", "bench");
         command.env("PGDATABASE", "postgres").env("LC_ALL", "C");
         command
+    }
+
+    /// Seconds for which each process of the server that lives now has waited for a processor, by its number.
+    pub fn waits(&self) -> BTreeMap<u32, f64> {
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        let first = file.lines().next().unwrap();
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+        let wait = |process: &str| {
+            let text = fs::read_to_string(format!("/proc/{process}/schedstat")).ok()?;
+            let nanoseconds: f64 = text.split_whitespace().nth(1)?.parse().ok()?;
+            Some((process.parse().ok()?, nanoseconds / 1e9))
+        };
+        children.split_whitespace().filter_map(wait).collect()
     }
 
     /// Rows of a query, with columns separated by `|`.
