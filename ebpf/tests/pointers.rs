@@ -4,11 +4,12 @@
 use tapster_testing::compiler as support;
 
 use support::{
+    btf::Builder,
     case::{Frame, compile, context},
     random::Random,
     world::{World, memory},
 };
-use tapster_ebpf::vm::Environment;
+use tapster_ebpf::{btf::Btf, probe::KernelVersion, target::Target, vm::Environment};
 
 const KERNEL: u64 = 0xffff_8880_0010_0000;
 
@@ -58,5 +59,40 @@ fn in_a_record() {
     ] {
         let error = compiled(at, &[expression]).unwrap_err();
         assert!(error.contains(says), "{expression}: {error}");
+    }
+}
+
+/// Which pointers, other than to structs, the verifier passes to a program that knows the types: `btf_ctx_access` in
+/// `kernel/bpf/btf.c` of Linux 5.10, 5.17 (`is_int_ptr`), 6.2 and 6.16 (`is_void_or_int_ptr`). Where an argument is not passed, a raw
+/// tracepoint becomes a program without types, and a function says so.
+#[test]
+fn to_what_the_verifier_passes_none() {
+    let mut b = Builder::new();
+    let int = b.int("int", 4, true);
+    let color = b.enumeration("color", &[("RED", 0)]);
+    let (constant, alias, nothing) = (b.constant(int), b.alias("u32", int), b.constant(0));
+    let kinds = [0, int, constant, alias, nothing, color].map(|of| b.pointer(of));
+    let names = ["plain", "number", "constant", "alias", "nothing", "color"];
+    let parameters: Vec<(&str, u32)> = names.into_iter().zip(kinds).collect();
+    b.tracepoint("pointed", &parameters);
+    b.function("pointed", &parameters);
+    let btf = Btf::parse(b.finish()).unwrap();
+    let world = World::new();
+    let first = [Some((5, 10)), Some((5, 17)), Some((5, 17)), Some((6, 2)), Some((6, 16)), None];
+    for (name, first) in names.into_iter().zip(first) {
+        for (major, minor) in [(5, 10), (5, 16), (5, 17), (6, 1), (6, 2), (6, 15), (6, 16), (7, 3)] {
+            let kernel = KernelVersion(major, minor, 0);
+            let target = Target { btf: Some(&btf), kernel, ..world.target(1) };
+            let at = |point: &str| Frame { head: format!("    at: '{point}'\n") };
+            let expressions = [format!("(u64)args.{name}")];
+            let passes = first.is_some_and(|first| (major, minor) >= first);
+            let case = compile(&at("rawtracepoint:pointed"), &expressions, &target).unwrap();
+            let mechanism = case.program.codes[0].mechanism.name;
+            assert_eq!(mechanism, if passes { "tp_btf" } else { "raw_tp" }, "{name}, {kernel:?}");
+            let function = compile(&at("fentry:pointed"), &expressions, &target);
+            assert_eq!(function.is_ok(), passes, "{name}, {kernel:?}: {function:?}");
+            let Err(error) = function else { continue };
+            assert!(error.contains("this kernel's verifier does not pass a `"), "{error}");
+        }
     }
 }

@@ -79,7 +79,7 @@ pub struct Signature {
 /// Finds a function in the kernel's BTF.
 pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
     let prototype = btf.target(btf.find(name, btf::BtfKind::Func)?);
-    let words = Words::Context { tracked: true };
+    let words = Words::Context { tracked: None };
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Some(Signature {
         parameters: arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect(),
@@ -125,7 +125,7 @@ fn traced(wanted: &SiteRequest<'_>, target: &Target<'_>) -> Result<Vec<Resolved>
         });
     };
     target.functions.traced()?;
-    let words = Words::Context { tracked: true };
+    let words = Words::Context { tracked: Some(target.kernel) };
     let context = Typed::new(TypedKind::Context, Type::U64);
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Ok(vec![Resolved {

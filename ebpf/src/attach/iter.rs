@@ -84,8 +84,11 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
         };
         return Err(Missing { message: format!("this kernel has no `iter:{name}`"), hint: Some(hint) });
     };
-    let mut arguments =
-        arguments(btf, &btf.parameters(btf.target(function)), Words::Context { tracked: true });
+    let mut arguments = arguments(
+        btf,
+        &btf.parameters(btf.target(function)),
+        Words::Context { tracked: Some(target.kernel) },
+    );
     let object = arguments.get(1).and_then(|argument| match &argument.value {
         Ok(ArgumentValue::Value(typed)) => Some(typed.clone()),
         Ok(ArgumentValue::Array { .. }) | Err(_) => None,

@@ -3,6 +3,7 @@
 use super::{Arch, Argument, ArgumentValue};
 use crate::{
     btf::{Btf, BtfKind, TypeId},
+    probe::KernelVersion,
     typed::{AccessMode, Type, Typed, TypedKind},
 };
 
@@ -15,8 +16,8 @@ pub(super) const MAX_ARGUMENTS: u32 = 12;
 pub(super) enum Words {
     /// The words follow each other in the context.
     Context {
-        /// Whether the verifier knows the types of pointers among them and allows loads through them.
-        tracked: bool,
+        /// The kernel, where its verifier knows the types of pointers among them and allows loads through them.
+        tracked: Option<KernelVersion>,
     },
     /// The words are in the registers that the context contains.
     Registers(Arch),
@@ -43,8 +44,12 @@ impl Words {
         }
     }
 
-    fn is_tracked(self) -> bool {
-        matches!(self, Self::Context { tracked: true })
+    /// The kernel whose verifier follows pointers.
+    fn tracked(self) -> Option<KernelVersion> {
+        match self {
+            Self::Context { tracked } => tracked,
+            Self::Registers(_) | Self::Go(_) => None,
+        }
     }
 }
 
@@ -61,7 +66,7 @@ pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], from: Words) -
         .zip(0..MAX_ARGUMENTS)
         .map(|((name, declared), index)| {
             let value = match from.argument(word) {
-                Some(node) => value(btf, *declared, node, from.is_tracked()).map(ArgumentValue::Value),
+                Some(node) => value(btf, *declared, node, from.tracked()).map(ArgumentValue::Value),
                 None => Err("it is on the stack, where it is not looked for".into()),
             };
             word += words(btf, *declared);
@@ -86,11 +91,30 @@ pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result
         ),
         Words::Registers(_) | Words::Go(_) => TypedKind::Field { offset: from.result(), size: 8 },
     };
-    Some(value(btf, declared, node, from.is_tracked()))
+    Some(value(btf, declared, node, from.tracked()))
+}
+
+/// Whether the verifier passes a pointer to this type, which is no struct, as a number, so that helpers can read through it
+/// (`btf_ctx_access` in `kernel/bpf/btf.c`).
+fn is_passed(btf: &Btf, to: TypeId, kernel: KernelVersion) -> bool {
+    let is_plain = |id: TypeId| !btf.kind(id).is_modifier();
+    let is_const = btf.kind(to) == BtfKind::Const && is_plain(btf.target(to));
+    match btf.kind(btf.strip(to)) {
+        BtfKind::Void => is_plain(to) || kernel >= KernelVersion(6, 16, 0),
+        BtfKind::Int if is_plain(to) || is_const => kernel >= KernelVersion(5, 17, 0),
+        // Until then a `u32`, which is a typedef, was none.
+        BtfKind::Int => kernel >= KernelVersion(6, 2, 0),
+        _ => false,
+    }
 }
 
 /// A word with the type of its declaration.
-fn value(btf: &Btf, declared: TypeId, node: TypedKind, tracked: bool) -> Result<Typed, String> {
+fn value(
+    btf: &Btf,
+    declared: TypeId,
+    node: TypedKind,
+    tracked: Option<KernelVersion>,
+) -> Result<Typed, String> {
     let id = btf.strip(declared);
     match btf.kind(id) {
         BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {
@@ -108,13 +132,11 @@ fn value(btf: &Btf, declared: TypeId, node: TypedKind, tracked: bool) -> Result<
         BtfKind::Ptr => {
             let to = btf.strip(btf.target(id));
             let access = match btf.kind(to) {
-                BtfKind::Struct | BtfKind::Union if tracked => AccessMode::Direct,
-                // The verifier passes pointers to `void` and integers as numbers, and refuses others (`is_void_or_int_ptr`).
-                BtfKind::Void | BtfKind::Int | BtfKind::Struct | BtfKind::Union => AccessMode::Auto,
-                _ if !tracked => AccessMode::Auto,
+                BtfKind::Struct | BtfKind::Union if tracked.is_some() => AccessMode::Direct,
+                _ if tracked.is_none_or(|kernel| is_passed(btf, btf.target(id), kernel)) => AccessMode::Auto,
                 _ => {
                     return Err(format!(
-                        "the verifier does not pass a `{}` to a BTF-typed program",
+                        "this kernel's verifier does not pass a `{}` to a BTF-typed program",
                         btf.display(declared)
                     ));
                 }

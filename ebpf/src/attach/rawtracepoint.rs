@@ -84,7 +84,7 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
         return Ok(Resolved { untyped: true, ..Resolved::event(RAW_TP, numbered()) });
     };
     let tracked = btf.find(&format!("btf_trace_{name}"), btf::BtfKind::Typedef).is_some();
-    let mechanism = if tracked { TP_BTF } else { RAW_TP };
+    let (mechanism, tracked) = if tracked { (TP_BTF, Some(target.kernel)) } else { (RAW_TP, None) };
     Ok(Resolved::event(mechanism, arguments(btf, &parameters, Words::Context { tracked })))
 }
 
@@ -94,7 +94,7 @@ fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolved> 
         return Some(resolved);
     }
     let btf = target.btf?;
-    let arguments = arguments(btf, &prototype(btf, at.name())?, Words::Context { tracked: false });
+    let arguments = arguments(btf, &prototype(btf, at.name())?, Words::Context { tracked: None });
     Some(Resolved::event(RAW_TP, arguments))
 }
 

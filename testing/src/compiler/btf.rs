@@ -7,6 +7,7 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
+const CONST: u32 = 10;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
@@ -62,6 +63,11 @@ impl Builder {
         let id = self.add("", ARRAY, false, 0, 0);
         self.words(&[element, index, count]);
         id
+    }
+
+    /// Adds the same type, of what nobody changes.
+    pub fn constant(&mut self, of: u32) -> u32 {
+        self.add("", CONST, false, 0, of)
     }
 
     /// Adds another name for a type.
