@@ -208,6 +208,7 @@ impl Running {
             std::thread::sleep(LOOK);
         }
         let console = self.console();
+        assert!(console.contains("@@ begun"), "{NOT_BOOTED}:\n{console}");
         assert!(console.contains("@@ done"), "the scenario did not reach its end:\n{console}");
         let listing =
             text(tool("tar")?.arg("-xf").arg(self.work.path().join("results.tar")).arg("-C").arg({

@@ -195,6 +195,8 @@ fn function_costs() {
 /// cargo test --release --test verifier --no-run       # says which executable it made
 /// TAPSTER_VERIFIER=EXECUTABLE TAPSTER_VERIFIER_PROBES=10000 cargo test --release --test guest -- --ignored random_probes --nocapture
 /// ```
+///
+/// `TAPSTER_VERIFIER_SEED` says with which to begin.
 #[test]
 #[ignore = "minutes, and needs the test of the verifier as an executable"]
 fn random_probes() {
@@ -205,8 +207,10 @@ fn random_probes() {
         cases.run(&format!("Linux {}", series.name), || {
             let program = std::env::var_os("TAPSTER_VERIFIER")
                 .ok_or_else(|| Skip("TAPSTER_VERIFIER is not set".into()))?;
-            let probes =
-                std::env::var("TAPSTER_VERIFIER_PROBES").map_or(1000, |text| text.parse().expect("a number"));
+            let number = |variable: &str, or: u64| {
+                std::env::var(variable).map_or(or, |text| text.parse().expect("a number"))
+            };
+            let probes = (number("TAPSTER_VERIFIER_PROBES", 1000), number("TAPSTER_VERIFIER_SEED", 1));
             let kernel = kernel::get(series, &cache)?;
             let modules = machine::modules(&kernel, work.path())?;
             verifier::followed(&kernel, Path::new(&program), probes, &modules, work.path())

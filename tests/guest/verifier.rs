@@ -10,11 +10,12 @@ use std::{fs, path::Path, time::Duration};
 /// Ten thousand probes take some minutes there.
 const LIMIT: Duration = Duration::from_hours(1);
 
-/// Runs `tests/verifier.rs`, an executable that `cargo test --test verifier --no-run` names, with so many probes.
+/// Runs `tests/verifier.rs`, an executable that `cargo test --test verifier --no-run` names, with so many probes, of which the first has
+/// this number.
 pub(crate) fn followed(
     kernel: &Kernel,
     program: &Path,
-    probes: u64,
+    (probes, first): (u64, u64),
     modules: &Path,
     directory: &Path,
 ) -> Outcome {
@@ -34,7 +35,7 @@ pub(crate) fn followed(
         hardware: &[],
         memory_mib: 3072,
         port: None,
-        arguments: &[name.to_owned(), probes.to_string()],
+        arguments: &[name.to_owned(), probes.to_string(), first.to_string()],
     };
     let results = machine.boot(include_str!("scenarios/verifier.sh"))?.finish(LIMIT)?;
     let said = results.text("verifier");
