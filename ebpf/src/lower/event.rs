@@ -32,6 +32,7 @@ impl Lowering<'_> {
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
+        self.prepare_to_hide();
         let is_clock = |typed: &Typed| typed.kind == TypedKind::Builtin(crate::typed::Builtin::Nsecs);
         let reads_clock = event.computes(&is_clock);
         let stamped = match event.role {

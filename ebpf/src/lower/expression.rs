@@ -255,8 +255,9 @@ impl Lowering<'_> {
             self.asm.push(Insn::Load(width(size), dst, dst, direct(offset)));
         } else {
             let slot = self.stack.take(8);
-            if access == AccessMode::Packet {
-                // One of the helpers leaves what was there if it fails.
+            // One of the helpers for packets leaves what was there if it fails. And an old verifier does not know of what a helper
+            // writes that nothing of what was there is read again.
+            if access == AccessMode::Packet || self.hides() {
                 self.forget_slot(slot);
             }
             self.read(slot, size, offset, access, (Helper::ReadKernel, Helper::ReadUser));
@@ -322,6 +323,7 @@ impl Lowering<'_> {
         if let Some(faults) = self.faults {
             self.load_slot(R1, faults);
             self.alu(Alu::Add, R1, 1);
+            self.hide_from_old(R1);
             self.store_slot(faults, R1);
         }
     }
@@ -334,6 +336,7 @@ impl Lowering<'_> {
             self.load_slot(R1, faults);
             self.alu(Alu::Rsh, R0, 63);
             self.alu(Alu::Add, R1, R0);
+            self.hide_from_old(R1);
             self.store_slot(faults, R1);
         }
     }

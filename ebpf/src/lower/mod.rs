@@ -27,9 +27,10 @@ use crate::{
     arch::Arch,
     asm::{AsmError, Assembled, Assembler, immediate, offset},
     host::{HostFacts, Session},
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
     layout::{DropReason, Layout, MAX_ROW},
     point::LinkKind,
+    probe::KernelVersion,
     program::{Code, DROPS, Program},
     typed::{
         AccessMode, BinaryOperator, CgroupTest, Role, Type, Typed, TypedEvent, TypedKind, TypedProbe,
@@ -149,6 +150,8 @@ struct Lowering<'a> {
     saved: Vec<i16>,
     /// Slot of the number of reads that failed in this run; it is counted at the end.
     faults: Option<i16>,
+    /// Slot of a 0 of which the verifier knows nothing, in a program whose states would be too many.
+    unknown: Option<i16>,
     /// Slot of a `u32` key for arrays.
     index: i16,
     /// The session that the program is a part of: the functions that it calls, and whether it is the part for returns.
@@ -176,6 +179,7 @@ impl<'a> Lowering<'a> {
             duration: None,
             saved: Vec::new(),
             faults: None,
+            unknown: None,
             index,
             end_of_session: None,
             entered: None,
@@ -231,13 +235,15 @@ impl<'a> Lowering<'a> {
 
     /// Hides from the verifier what it knows of a number that is about to be stored and was computed on one of several paths.
     /// A value that outlives a round would multiply the states of every round by the number of paths. In a loop with the
-    /// kernel's bound the verifier also compares what it knows of all stored values, whether they are used or not.
+    /// kernel's bound the verifier also compares what it knows of all stored values, whether they are used or not. Outside of
+    /// walks this matters to old kernels only, see [`Self::prepare_to_hide`].
     fn hide(&mut self, dst: Reg, value: &Typed) {
         if is_tracked(&value.ty) || !value.any(&chooses) {
             return;
         }
         match self.walk {
-            WalkPosition::No | WalkPosition::Counted => {}
+            WalkPosition::No => self.hide_from_old(dst),
+            WalkPosition::Counted => {}
             WalkPosition::Ahead => self.alu(Alu::Add, dst, R9),
             WalkPosition::ByKernel => {
                 self.alu(Alu::Add, dst, R9);
@@ -248,7 +254,9 @@ impl<'a> Lowering<'a> {
 
     /// As above, for a text that was stored.
     fn hide_text(&mut self, slot: i16, size: u32, value: &Typed) {
-        if matches!(self.walk, WalkPosition::Ahead | WalkPosition::ByKernel) && value.any(&chooses) {
+        if (matches!(self.walk, WalkPosition::Ahead | WalkPosition::ByKernel) || self.hides())
+            && value.any(&chooses)
+        {
             for word in words(slot, size) {
                 self.load_slot(R1, word);
                 self.hide(R1, value);
@@ -260,6 +268,36 @@ impl<'a> Lowering<'a> {
     /// Makes the verifier forget the contents of a slot that nobody reads again.
     fn forget_slot(&mut self, slot: i16) {
         self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
+    }
+
+    /// Makes the 0 that hides, where an old verifier needs it: until 6.1 it follows a loop once more for each state before it that
+    /// differs in a stored value or in what was never stored, and the loops over the frames of a stack and over the names of a cgroup
+    /// have thousands of instructions. Of a number and itself it does not know that they are the same.
+    fn prepare_to_hide(&mut self) {
+        let loops =
+            |typed: &Typed| matches!(typed.kind, TypedKind::Stack { .. } | TypedKind::CgroupMatches(_));
+        let is_old = self.host.kernel < KernelVersion(6, 1, 0);
+        if is_old && self.event.each.is_none() && self.event.computes(&loops) {
+            self.asm.comment("a 0 that is any number for the verifier");
+            self.call(Helper::CpuId);
+            self.alu(Alu::Xor, R0, R0);
+            let slot = self.stack.take(8);
+            self.store_slot(slot, R0);
+            self.unknown = Some(slot);
+        }
+    }
+
+    /// Hides from an old verifier what it knows of a number, see [`Self::prepare_to_hide`]; clobbers `r5`.
+    fn hide_from_old(&mut self, dst: Reg) {
+        if let (true, Some(unknown)) = (self.hides(), self.unknown) {
+            self.load_slot(R5, unknown);
+            self.alu(Alu::Add, dst, R5);
+        }
+    }
+
+    /// Whether what was computed on several paths is hidden outside of walks.
+    fn hides(&self) -> bool {
+        self.walk == WalkPosition::No && self.unknown.is_some()
     }
 
     /// Writes a part that has several paths. In a loop with the kernel's bound its scratch slots are forgotten afterwards, so
