@@ -24,6 +24,8 @@ mod said;
 mod script;
 mod several;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod value;
 
