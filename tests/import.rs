@@ -368,57 +368,126 @@ tracepoint:syscalls:sys_enter_write
 tracepoint:sched:sched_process_exit { delete(@calls[tid]); }
 "#;
 
+/// A copy of an installed program, whose name nobody else uses.
+fn load_program(name: &str, place: &Path) -> Result<(), Skip> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|path| path.join(name)).find(|path| path.is_file());
+    let found = found.ok_or_else(|| Skip(format!("`{name}` is not installed")))?;
+    fs::copy(found, place.join("importload")).unwrap();
+    Ok(())
+}
+
+/// What a script counts in bpftrace, and as the probes that it becomes, over the same calls.
+struct BothCounts {
+    theirs: String,
+    ours: serde_json::Value,
+}
+
+impl BothCounts {
+    /// Runs both while a shell does this at the place, where the program of the load is.
+    fn of(name: &str, script: &str, calls: &str, place: &Path) -> Result<Self, Skip> {
+        let mut bpftrace = tool("bpftrace")?;
+        let (source, probes) = (format!("{name}.bt"), format!("{name}.yaml"));
+        fs::write(place.join(&source), script).unwrap();
+        fs::write(place.join("load"), format!("cd {}\n{calls}\nexit 0\n", place.display())).unwrap();
+        let made = output(binary().args(["import", &source, "-o", &probes]).current_dir(place));
+        let (status, _, said) = texts(&made);
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains("nothing left out"), "{said}");
+        let command = format!("/bin/sh {}", place.join("load").display());
+        bpftrace
+            .args(["-q", "-f", "json", "-c", &command, "-o"])
+            .arg(place.join("theirs"))
+            .arg(place.join(&source));
+        let mut report = binary();
+        report.args(["report", "--json", "--top", "100", &probes, "--"]).current_dir(place);
+        report.arg(bpftrace.get_program()).args(bpftrace.get_args());
+        let (status, stdout, stderr) = texts(&output(&mut report));
+        let theirs = fs::read_to_string(place.join("theirs")).unwrap_or_default();
+        if !theirs.contains("importload") {
+            return Err(Skip(format!("bpftrace does not run here: {theirs}{stderr}")));
+        }
+        assert_eq!(status, Some(0), "{stderr}");
+        let ours = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+        Ok(Self { theirs, ours })
+    }
+
+    /// What both say of the load in a map and in the metric of it.
+    fn both(&self, map: &str, metric: &str) -> [u64; 2] {
+        let lines =
+            self.theirs.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let theirs =
+            lines.filter(|line| line["type"] == "map").find_map(|line| line["data"].get(map).cloned());
+        let theirs = theirs.and_then(|map| map.get("importload")?.as_u64());
+        let metrics = self.ours["metrics"].as_array().unwrap().iter().filter(|one| one["name"] == metric);
+        let rows = metrics.flat_map(|one| one["rows"].as_array().unwrap());
+        let of_load = rows.filter(|row| row["labels"]["comm"] == "importload");
+        [theirs.unwrap_or(0), of_load.map(|row| row["value"].as_u64().unwrap()).sum()]
+    }
+}
+
 /// The same with maps that several events share, which become state.
 fn shared_maps_count_as_in_bpftrace() -> Outcome {
-    let mut bpftrace = tool("bpftrace")?;
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path();
-    fs::write(place.join("shared.bt"), SHARED).unwrap();
     // It writes what it reads to its standard output, then to each file, and closes them.
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let tee = std::env::split_paths(&paths).map(|path| path.join("tee")).find(|path| path.is_file());
-    fs::copy(tee.ok_or_else(|| Skip("`tee` is not installed".into()))?, place.join("importload")).unwrap();
+    load_program("tee", place)?;
     let calls = format!(
-        "cd {}\nfor i in $(seq {SECOND}); do echo $i | ./importload counted other >/dev/null; done\nfor i in $(seq {THIRD}); do echo $i | ./importload other counted >/dev/null; done\nexit 0\n",
-        place.display()
+        "for i in $(seq {SECOND}); do echo $i | ./importload counted other >/dev/null; done\nfor i in $(seq {THIRD}); do echo $i | ./importload other counted >/dev/null; done"
     );
-    fs::write(place.join("load"), calls).unwrap();
-    let made = output(binary().args(["import", "shared.bt", "-o", "shared.yaml"]).current_dir(place));
-    let (status, _, said) = texts(&made);
-    assert_eq!(status, Some(0), "{said}");
-    assert!(said.contains("nothing left out"), "{said}");
-    let command = format!("/bin/sh {}", place.join("load").display());
-    bpftrace
-        .args(["-q", "-f", "json", "-c", &command, "-o"])
-        .arg(place.join("theirs"))
-        .arg(place.join("shared.bt"));
-    let mut report = binary();
-    report.args(["report", "--json", "--top", "100", "shared.yaml", "--"]).current_dir(place);
-    report.arg(bpftrace.get_program()).args(bpftrace.get_args());
-    let (status, stdout, stderr) = texts(&output(&mut report));
-    let theirs = fs::read_to_string(place.join("theirs")).unwrap_or_default();
-    let of_load = |map: &str| -> Option<u64> {
-        let lines = theirs.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let found =
-            lines.filter(|line| line["type"] == "map").find_map(|line| line["data"].get(map).cloned());
-        found?.get("importload")?.as_u64()
-    };
-    let Some(theirs) = of_load("@writes").zip(of_load("@later")) else {
-        return Err(Skip(format!("bpftrace does not run here: {theirs}{stderr}")));
-    };
-    assert_eq!(status, Some(0), "{stderr}");
-    let report: serde_json::Value =
-        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
-    let ours = |metric: &str| -> u64 {
-        let metrics = report["metrics"].as_array().unwrap().iter().filter(|one| one["name"] == metric);
-        let rows = metrics.flat_map(|one| one["rows"].as_array().unwrap());
-        rows.filter(|row| row["labels"]["comm"] == "importload")
-            .map(|row| row["value"].as_u64().unwrap())
-            .sum()
-    };
-    assert_eq!((ours("tapster_shared_writes_total"), ours("tapster_shared_later_total")), theirs, "{stdout}");
-    assert_eq!(theirs, (SECOND + THIRD, THIRD));
-    Ok(format!("{} writes to the file that counts, {} of them a program's third", theirs.0, theirs.1))
+    let counts = BothCounts::of("shared", SHARED, &calls, place)?;
+    assert_eq!(counts.both("@writes", "tapster_shared_writes_total"), [SECOND + THIRD; 2]);
+    assert_eq!(counts.both("@later", "tapster_shared_later_total"), [THIRD; 2]);
+    Ok(format!("{} writes to the file that counts, {THIRD} of them a program's third", SECOND + THIRD))
+}
+
+/// Blocks that the load writes to its standard output, and its runs whose output is full: these tell it on standard error.
+const BLOCKS: u64 = 12;
+const FULL: u64 = 5;
+/// Starts of one action under several conditions, ends that delete whatever they count, and a count that an event reads and deletes.
+const TAKEN: &str = r#"
+tracepoint:syscalls:sys_enter_write /comm == "importload"/
+{
+  if (args->fd == 1) { @output[tid] = 1; @where[tid] = 1; }
+  if (args->fd == 2) { @where[tid] = 2; }
+  @fd[tid] = args->fd - 1;
+  @calls[tid]++;
+}
+tracepoint:syscalls:sys_exit_write /@where[tid]/
+{
+  @writes[comm] = count();
+  if (args->ret < 0) { @failed[comm] = count(); }
+  delete(@where[tid]);
+}
+tracepoint:syscalls:sys_exit_write /@output[tid]/ { if (args->ret > 0) { @done[comm] = count(); } delete(@output[tid]); }
+tracepoint:syscalls:sys_exit_write /@fd[tid] > 0/ { @told[comm] = count(); delete(@fd[tid]); }
+tracepoint:sched:sched_process_exit /comm == "importload"/
+{
+  if (@calls[tid] > 9) { @many[comm] = count(); }
+  delete(@calls[tid]);
+}
+"#;
+
+/// The same with starts and ends that are under conditions of their own.
+fn starts_are_taken_as_in_bpftrace() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    load_program("dd", place)?;
+    let calls = format!(
+        "./importload if=/dev/zero of=blocks bs=4 count={BLOCKS} status=none\nfor i in $(seq {FULL}); do ./importload if=/dev/zero of=/dev/full bs=4 count=1 status=none; done 2>told"
+    );
+    let counts = BothCounts::of("taken", TAKEN, &calls, place)?;
+    let [told, of_probes] = counts.both("@told", "tapster_taken_told_total");
+    assert!(told >= FULL && told == of_probes, "{told}, {of_probes}");
+    for (map, metric, wanted) in [
+        ("@writes", "tapster_taken_writes_total", BLOCKS + FULL + told),
+        ("@failed", "tapster_taken_failed_total", FULL),
+        ("@done", "tapster_taken_done_total", BLOCKS),
+        ("@many", "tapster_taken_many_total", 1),
+    ] {
+        assert_eq!(counts.both(map, metric), [wanted; 2], "{map}: {}", counts.ours);
+    }
+    Ok(format!("{BLOCKS} blocks written, {FULL} not, {told} writes of what went wrong"))
 }
 
 #[test]
@@ -427,5 +496,6 @@ fn scripts_on_this_kernel() {
     cases.run("compiled here", compiled_here);
     cases.run("counts are those of bpftrace", counts_are_those_of_bpftrace);
     cases.run("shared maps count as in bpftrace", shared_maps_count_as_in_bpftrace);
+    cases.run("starts are taken as in bpftrace", starts_are_taken_as_in_bpftrace);
     cases.finish();
 }

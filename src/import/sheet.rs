@@ -29,6 +29,17 @@ impl YamlValue {
         Self::Bare(format!("{number}"))
     }
 
+    /// The only one of these as it is, else all of them as a list.
+    pub(super) fn one_or_list(mut values: Vec<YamlValue>) -> Self {
+        match (values.len(), values.pop()) {
+            (1, Some(only)) => only,
+            (_, last) => {
+                values.extend(last);
+                Self::List(values)
+            }
+        }
+    }
+
     /// The value on one line.
     fn flow(&self) -> String {
         match self {

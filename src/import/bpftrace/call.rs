@@ -110,6 +110,10 @@ impl SayingScope<'_> {
             }
             ("has_key", [map, keys @ ..]) if map.as_map().is_some() => {
                 let (name, own) = map.as_map().unwrap_or_default();
+                // An end has its start, whatever that kept.
+                if matches!(self.kept.get(name), Some(Kept::Time | Kept::Value { .. })) {
+                    return Ok(SaidTerm::new(1, "1"));
+                }
                 let (is_text, may_be_nothing) = match self.kept.get(name) {
                     Some(Kept::State(state)) => (state.is_text, state.may_be_nothing),
                     _ => (false, false),

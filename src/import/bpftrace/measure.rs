@@ -2,6 +2,7 @@
 
 use super::super::sheet::YamlValue;
 use super::{
+    condition::spelt,
     flow::{Act, Deed},
     label,
     maps::{MapRole, Roles, StateRead},
@@ -94,10 +95,6 @@ pub(super) fn measures(action: &Played, roles: &Roles) -> Vec<ScriptMeasure> {
 
 pub(super) fn states(roles: &Roles, terms: Vec<&Term>) -> Vec<StateRead> {
     terms.into_iter().flat_map(|term| roles.states(term)).collect()
-}
-
-fn spelt(terms: &[Term]) -> Vec<String> {
-    terms.iter().map(Term::spelling).collect()
 }
 
 fn maps(states: &[StateRead]) -> BTreeSet<String> {
@@ -365,7 +362,7 @@ pub(super) fn measured(term: &Term, scope: &mut SayingScope<'_>) -> Result<SaidV
 /// `lhist(value, min, max, step)`: its intervals begin with a value and end before one; bounds belong to what is below them.
 fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result<YamlValue, Unsaid> {
     let unsaid = |text: &str| Unsaid { span: gauged.span.clone(), text: text.to_owned() };
-    let numbers: Vec<Option<u64>> = gauged.arguments.iter().skip(1).map(number_of).collect();
+    let numbers: Vec<Option<u64>> = gauged.arguments.iter().skip(1).map(Term::as_number).collect();
     let [Some(min), Some(max), Some(step)] = numbers[..] else {
         return Err(unsaid("`lhist` needs a smallest value, a largest one and a step, as numbers"));
     };
@@ -389,10 +386,6 @@ fn linear(gauged: &Gauged, value: &SaidValue, notes: &mut Vec<String>) -> Result
     let scheme = [("start", min + step - 1), ("width", step), ("count", count)];
     let scheme = scheme.into_iter().map(|(key, number)| (key.to_owned(), YamlValue::number(number)));
     Ok(YamlValue::Map(vec![("linear".into(), YamlValue::Map(scheme.collect()))]))
-}
-
-fn number_of(term: &Term) -> Option<u64> {
-    term.as_number()
 }
 
 /// Nanoseconds as a decimal number of seconds.

@@ -5,6 +5,7 @@
 //! time or a value from event to event becomes the start and end of a probe.
 
 mod call;
+mod change;
 mod condition;
 mod cursor;
 mod flow;
@@ -23,6 +24,8 @@ mod said;
 mod script;
 mod several;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod value;
 

@@ -8,11 +8,14 @@ use super::{
     measure::{self, ScriptMeasure},
     plan::{Keys, Planner, Played, ProbeHead, terms},
     said::{Kept, SayingScope, Unsaid},
-    script::Term,
+    script::{Term, TermKind},
     several,
     state::{self, OwnEvent},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 /// Most starts, and most ends, of a probe.
 const MAX_EVENTS: usize = 8;
@@ -36,9 +39,11 @@ impl PairStart<'_> {
         conditions.chain(self.keys).chain(values).collect()
     }
 
-    /// Whether a condition asks that none waits yet.
+    /// Whether a condition asks that none waits yet. A value of 0 that waits is none to a script that compares it.
     fn asks_for_own(&self, term: &Term) -> bool {
-        measure::asks_for_none(term).is_some_and(|map| self.writes.contains_key(map))
+        let own = measure::asks_for_none(term).and_then(|map| self.writes.get(map));
+        let asks_for_key = term.has(&|part| part.as_call().is_some());
+        own.is_some_and(|value| asks_for_key || !state::may_be_nothing(value))
     }
 }
 
@@ -99,10 +104,14 @@ impl Planner<'_> {
             let decoder =
                 first.writes.get(map).and_then(|value| decoded(value)).map(|(name, _)| name.to_owned());
             let name = label::free_name(if map.is_empty() { "value" } else { map }, &mut saved_names);
-            let value = if is_time { Kept::Time } else { Kept::Value { name, decoder } };
-            kept.insert((*map).to_owned(), value);
+            let values = || starts.iter().filter_map(|start| start.writes.get(map).copied());
+            let (is_text, may_be_nothing) =
+                (values().any(state::is_text), values().any(state::may_be_nothing));
+            let value = Kept::Value { name, decoder, is_text, may_be_nothing };
+            kept.insert((*map).to_owned(), if is_time { Kept::Time } else { value });
         }
         let held: BTreeSet<&str> = wanted.iter().copied().filter(|map| kept.contains_key(*map)).collect();
+        self.are_all(&starts, &held)?;
         let mut read = terms(measure);
         for start in &starts {
             read.extend(start.terms(&held));
@@ -125,11 +134,9 @@ impl Planner<'_> {
         (scope.has_func, scope.has_tracepoint) = several::named_sites(&action.points);
         scope.kept.clone_from(&kept);
         scope.kept.extend(of_state.clone());
-        let forgets =
-            |deed: &Deed| matches!(&deed.act, Act::Forget { map, .. } if held.contains(map.as_str()));
-        let is_forgotten = action.deeds.iter().any(forgets);
+        let taken = self.taken(action, measure, &held, &key)?;
         let heads = several::heads(&action.points, self.passes_missing).into_iter();
-        if let ([start], false) = (&starts[..], is_forgotten)
+        if let ([start], None) = (&starts[..], &taken)
             && state::meet(start.action, action)
             && start.action.points.len() == action.points.len()
             && condition::are_among(start.conditions, &measure.conditions)
@@ -144,11 +151,21 @@ impl Planner<'_> {
             scope.lets.extend(saves.lets);
             let events =
                 heads.map(|head| event(head, key.clone(), own.clone(), saves.saves.clone(), false)).collect();
-            let event = vec![("between".to_owned(), one_or_list(events))];
+            let event = vec![("between".to_owned(), YamlValue::one_or_list(events))];
             self.probe(action, measure, &mut scope, ProbeHead { event, declared: Vec::new(), of_metrics });
             return Ok(());
         }
-        own.push(own_of(action, &measure.conditions, &kept, self.maps_read(&terms(measure))));
+        let is_first =
+            starts.iter().any(|start| start.conditions.iter().any(|term| start.asks_for_own(term)));
+        let conditions = taken.as_deref().unwrap_or(&measure.conditions);
+        for term in conditions.iter().filter(|term| !scope.asks_for_start(term)) {
+            let is_of_start = self.maps_read(&[term]).iter().any(|map| held.contains(map.as_str()));
+            if taken.is_some() && is_of_start && (is_first || !is_settled(term, &kept)) {
+                let text = "an end takes its start whatever it kept: this keeps a start that waits";
+                return Err(Unsaid { span: term.span.clone(), text: text.into() });
+            }
+        }
+        own.push(own_of(action, conditions, &kept, self.maps_read(&terms(measure))));
         let said = self.said_state(&states, &own, &span)?;
         let mut events = Vec::new();
         let mut changes = said.changes.into_iter();
@@ -162,7 +179,8 @@ impl Planner<'_> {
             }
             scope.lets.extend(said.lets);
         }
-        let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(&measure.conditions)?);
+        let (key, condition) = (key_of(&key, &mut scope)?, scope.condition(conditions)?);
+        let of_metrics = scope.condition(&condition::without(&measure.conditions, conditions))?;
         let changes = changes.next().unwrap_or_default();
         let ends: Vec<YamlValue> = heads
             .map(|head| with(event(head, key.clone(), condition.clone(), Vec::new(), false), &changes))
@@ -170,15 +188,13 @@ impl Planner<'_> {
         if events.len() > MAX_EVENTS || ends.len() > MAX_EVENTS {
             return Err(unsaid(format!("a probe has at most {MAX_EVENTS} starts and {MAX_EVENTS} ends")));
         }
-        let event = vec![("start".to_owned(), one_or_list(events)), ("end".to_owned(), one_or_list(ends))];
+        let event = vec![
+            ("start".to_owned(), YamlValue::one_or_list(events)),
+            ("end".to_owned(), YamlValue::one_or_list(ends)),
+        ];
         scope.lets.extend(said.lets);
-        self.probe(
-            action,
-            measure,
-            &mut scope,
-            ProbeHead { event, declared: said.declared, of_metrics: None },
-        );
-        if !is_forgotten {
+        self.probe(action, measure, &mut scope, ProbeHead { event, declared: said.declared, of_metrics });
+        if taken.is_none() {
             self.note(&span, "the start is forgotten at its end, which the script does not do");
         }
         self.lasting(&span, &said.lasting);
@@ -187,30 +203,27 @@ impl Planner<'_> {
 
     /// The events that keep what is wanted: those that keep all of it, else those that keep the time.
     fn starts(&self, wanted: &BTreeSet<&str>) -> Vec<PairStart<'_>> {
-        let mut found = Vec::new();
+        let mut found = Vec::<PairStart<'_>>::new();
         for action in self.actions.iter().filter(|action| !action.points.is_empty()) {
-            let mut writes: BTreeMap<&str, (&Deed, &[Term], &Term)> = BTreeMap::new();
+            // What is kept at other times, or by another key, is another start.
+            let mut known = BTreeMap::new();
             for deed in &action.deeds {
-                if let Act::Keep { map, keys, value } = &deed.act
-                    && wanted.contains(map.as_str())
-                {
-                    writes.entry(map).or_insert((deed, keys, value));
+                let Act::Keep { map, keys, value } = &deed.act else { continue };
+                if !wanted.contains(map.as_str()) {
+                    continue;
+                }
+                let same = (condition::spelt(&deed.conditions), condition::spelt(keys));
+                let at = *known.entry(same).or_insert(found.len());
+                match found.get_mut(at) {
+                    Some(start) => drop(start.writes.insert(map, value)),
+                    None => found.push(PairStart {
+                        action,
+                        conditions: &deed.conditions,
+                        keys,
+                        writes: BTreeMap::from([(map.as_str(), value)]),
+                    }),
                 }
             }
-            let main =
-                writes.iter().find(|(map, _)| self.roles.is_time(map)).or_else(|| writes.iter().next());
-            let Some((_, (deed, keys, _))) = main else { continue };
-            let (deed, keys) = (*deed, *keys);
-            // What is kept at other times is no part of this start.
-            let spelt = |deed: &Deed| deed.conditions.iter().map(Term::spelling).collect::<Vec<_>>();
-            let own = spelt(deed);
-            writes.retain(|_, (other, ..)| spelt(other) == own);
-            found.push(PairStart {
-                action,
-                conditions: &deed.conditions,
-                keys,
-                writes: writes.iter().map(|(map, (_, _, value))| (*map, *value)).collect(),
-            });
         }
         let has_all = |start: &PairStart<'_>| wanted.iter().all(|map| start.writes.contains_key(map));
         if found.iter().any(has_all) {
@@ -222,6 +235,89 @@ impl Planner<'_> {
             }
         }
         found
+    }
+
+    /// Refuses starts that are not all of what is kept in these maps, and those of one action that may both happen.
+    fn are_all(&self, starts: &[PairStart<'_>], held: &BTreeSet<&str>) -> Result<(), Unsaid> {
+        for action in self.actions.iter().filter(|action| !action.points.is_empty()) {
+            let own = || starts.iter().filter(|start| std::ptr::eq(start.action, action));
+            for deed in &action.deeds {
+                let Act::Keep { map, keys, value } = &deed.act else { continue };
+                if !held.contains(map.as_str()) {
+                    continue;
+                }
+                let is_of = |start: &PairStart<'_>| {
+                    condition::spelt(start.conditions) == condition::spelt(&deed.conditions)
+                        && condition::spelt(start.keys) == condition::spelt(keys)
+                };
+                let text = match own().find(|start| is_of(start)) {
+                    None => format!("`@{map}` is written here without the rest of what a start keeps"),
+                    Some(start) => {
+                        let meets = |other: &PairStart<'_>| {
+                            !is_of(other) && !condition::exclude(other.conditions, start.conditions)
+                        };
+                        if !own().any(meets) {
+                            continue;
+                        }
+                        format!("`@{map}` is written twice at one event: which start is kept is open")
+                    }
+                };
+                return Err(Unsaid { span: value.span.clone(), text });
+            }
+        }
+        Ok(())
+    }
+
+    /// The conditions under which an end takes its start, which are those of its `delete`s; `None` if it has none.
+    fn taken(
+        &self,
+        action: &Played,
+        measure: &ScriptMeasure,
+        held: &BTreeSet<&str>,
+        key: &[Term],
+    ) -> Result<Option<Vec<Term>>, Unsaid> {
+        let mut deleted = BTreeMap::<&str, Vec<&Deed>>::new();
+        for of in self.actions {
+            for deed in &of.deeds {
+                let Act::Forget { map, keys } = &deed.act else { continue };
+                if !held.contains(map.as_str()) {
+                    continue;
+                }
+                if !std::ptr::eq(of, action) || condition::spelt(keys) != condition::spelt(key) {
+                    let text = format!("`@{map}` is deleted here as well, and not by the end alone");
+                    return Err(Unsaid { span: deed.span.clone(), text });
+                }
+                deleted.entry(map).or_default().push(deed);
+            }
+        }
+        let Some(first) = deleted.values().next() else { return Ok(None) };
+        let whens = |deeds: &[&Deed]| -> Vec<Vec<String>> {
+            deeds.iter().map(|deed| condition::spelt(&deed.conditions)).collect()
+        };
+        let are_one =
+            deleted.len() == held.len() && deleted.values().all(|other| whens(other) == whens(first));
+        let of_all = measure::common(first.iter().map(|deed| &deed.conditions[..]));
+        let rests: Vec<Option<Term>> =
+            first.iter().map(|deed| condition::all(&condition::without(&deed.conditions, &of_all))).collect();
+        let rests: Option<Vec<Term>> = rests.into_iter().collect();
+        let mut conditions = of_all;
+        // One of them has no more conditions, or one has what the other has not.
+        let either = rests.and_then(|rests| match &rests[..] {
+            [one, other] if condition::opposite(one).spelling() == other.spelling() => None,
+            _ => rests.into_iter().reduce(|one, other| {
+                let span = one.span.clone();
+                Term::new(TermKind::Binary("||", Rc::new(one), Rc::new(other)), span)
+            }),
+        });
+        let is_implied = either.is_none() && condition::are_among(&conditions, &measure.conditions)
+            || first.iter().any(|deed| condition::are_among(&deed.conditions, &measure.conditions));
+        if !are_one || !is_implied {
+            let span = first.first().map_or_else(|| measure.span.clone(), |deed| deed.span.clone());
+            let text = "what a start kept is deleted under other conditions than it is measured";
+            return Err(Unsaid { span, text: text.into() });
+        }
+        conditions.extend(either);
+        Ok(Some(conditions))
     }
 
     /// What the start events of an action have in common.
@@ -281,22 +377,16 @@ fn key_of(keys: &[Term], scope: &mut SayingScope<'_>) -> Result<YamlValue, Unsai
     for key in keys.iter().take(MAX_KEYS) {
         said.push(YamlValue::text(scope.value(key)?.text));
     }
-    Ok(match (said.len(), said.pop()) {
-        (_, None) => YamlValue::text("0"),
-        (1, Some(only)) => only,
-        (_, Some(last)) => {
-            said.push(last);
-            YamlValue::List(said)
-        }
-    })
+    Ok(if said.is_empty() { YamlValue::text("0") } else { YamlValue::one_or_list(said) })
 }
 
-fn one_or_list(mut events: Vec<YamlValue>) -> YamlValue {
-    match (events.len(), events.pop()) {
-        (1, Some(only)) => only,
-        (_, last) => {
-            events.extend(last);
-            YamlValue::List(events)
-        }
+/// Whether a condition is of what a start kept alone, so that what it is at one end it is at each.
+fn is_settled(term: &Term, kept: &BTreeMap<String, Kept>) -> bool {
+    match &term.kind {
+        TermKind::Map { name, .. } => matches!(kept.get(name), Some(Kept::Value { .. })),
+        TermKind::Number(_) | TermKind::Text(_) => true,
+        TermKind::Unary(_, inner) | TermKind::Cast(_, inner) => is_settled(inner, kept),
+        TermKind::Binary(_, a, b) => is_settled(a, kept) && is_settled(b, kept),
+        _ => false,
     }
 }

@@ -43,8 +43,9 @@ impl SaidTerm {
 pub(super) enum Kept {
     /// The time of the start.
     Time,
-    /// A value that the start saved, by its name; what makes a text of it, if the script called that at the start.
-    Value { name: String, decoder: Option<String> },
+    /// A value that the start saved, by its name; what makes a text of it, if the script called that at the start; whether it
+    /// is a text; whether it may be what a script reads where there was no start.
+    Value { name: String, decoder: Option<String>, is_text: bool, may_be_nothing: bool },
     /// State.
     State(ScriptState),
 }
@@ -146,7 +147,7 @@ impl SayingScope<'_> {
             }
             TermKind::Binary(sign, a, b) => self.binary(sign, a, b),
             TermKind::Choice(condition, yes, no) => {
-                let condition = self.value(condition)?.within(12);
+                let condition = self.truth(condition)?.within(12);
                 let (yes, no) = (self.value(yes)?.within(12), self.value(no)?.within(14));
                 Ok(SaidTerm::new(14, format!("{condition} ? {yes} : {no}")))
             }
@@ -169,7 +170,7 @@ impl SayingScope<'_> {
             if self.asks_for_start(term) {
                 continue;
             }
-            let said = self.value(term)?.within(11);
+            let said = self.truth(term)?.within(11);
             if !parts.contains(&said) {
                 parts.push(said);
             }
@@ -177,16 +178,36 @@ impl SayingScope<'_> {
         Ok((!parts.is_empty()).then(|| parts.join(" && ")))
     }
 
-    /// Whether a condition is true of each end that has a start.
-    fn asks_for_start(&self, term: &Term) -> bool {
-        let is_kept = |term: &Term| {
-            let kept = term.as_map().and_then(|(map, _)| self.kept.get(map));
-            matches!(kept, Some(Kept::Time | Kept::Value { .. }))
+    /// A term as a condition: a probe compares a text, which to a script is true unless it is empty.
+    fn truth(&mut self, term: &Term) -> Result<SaidTerm, Unsaid> {
+        let (text, sign) = match &term.kind {
+            TermKind::Unary("!", inner) => (&**inner, "=="),
+            _ => (term, "!="),
         };
+        let kept = text.as_map().and_then(|(map, _)| self.kept.get(map));
+        let is_text = match kept {
+            Some(Kept::Value { is_text, .. }) => *is_text,
+            Some(Kept::State(state)) => state.is_text,
+            Some(Kept::Time) | None => false,
+        };
+        if !is_text {
+            return self.value(term);
+        }
+        let text = self.value(text)?.within(6);
+        Ok(SaidTerm::new(7, format!("{text} {sign} \"\"")))
+    }
+
+    /// Whether a condition is true of each end that has a start.
+    pub(super) fn asks_for_start(&self, term: &Term) -> bool {
+        let kept = |term: &Term| term.as_map().and_then(|(map, _)| self.kept.get(map));
+        let is_something =
+            |term: &Term| matches!(kept(term), Some(Kept::Time | Kept::Value { may_be_nothing: false, .. }));
         match &term.kind {
-            TermKind::Map { .. } => is_kept(term),
-            TermKind::Binary("!=" | ">", a, b) => is_kept(a) && b.as_number() == Some(0),
-            TermKind::Call { name, arguments } => name == "has_key" && arguments.first().is_some_and(is_kept),
+            TermKind::Map { .. } => is_something(term),
+            TermKind::Binary("!=" | ">", a, b) => is_something(a) && b.as_number() == Some(0),
+            TermKind::Call { name, arguments } if name == "has_key" => {
+                matches!(arguments.first().and_then(kept), Some(Kept::Time | Kept::Value { .. }))
+            }
             _ => false,
         }
     }
@@ -285,11 +306,10 @@ impl SayingScope<'_> {
         // C's precedences of these surprise people, so they get brackets that C does not need.
         let is_bitwise = matches!(sign, "&" | "^" | "|" | "<<" | ">>");
         let inner = if is_bitwise { 2 } else { level };
-        let (a, b) = (self.value(a)?, self.value(b)?);
         let (a, b) = if matches!(sign, "&&" | "||") {
-            (a.within(level), b.within(level))
+            (self.truth(a)?.within(level), self.truth(b)?.within(level))
         } else {
-            (a.within(inner), b.within(inner.min(level - 1)))
+            (self.value(a)?.within(inner), self.value(b)?.within(inner.min(level - 1)))
         };
         Ok(SaidTerm::new(level, format!("{a} {sign} {b}")))
     }

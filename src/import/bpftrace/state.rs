@@ -3,10 +3,10 @@
 
 use super::super::sheet::YamlValue;
 use super::{
-    condition::{all, are_among, exclude, opposite, without},
+    change::{ChangeGroup, apart, changed, groups, in_order, is_spent, moved, reads_any, stay_apart},
+    condition::{all, are_among, opposite, without},
     flow::{Act, Deed},
     label::{decoded, free_name},
-    maps::Roles,
     plan::{Keys, Planner, Played},
     said::{Kept, SaidTerm, SayingScope, Unsaid},
     script::{Term, TermKind},
@@ -50,6 +50,23 @@ pub(super) struct OwnEvent<'p> {
     pub(super) is_alone: bool,
 }
 
+/// What an event of a probe does to its state.
+#[derive(Default)]
+struct OwnChanges<'d> {
+    deeds: Vec<&'d Deed>,
+    /// The conditions under which it does that, if metrics may have the others.
+    alone: Option<Vec<Term>>,
+    /// The maps that change at its place.
+    moved: BTreeSet<String>,
+}
+
+/// What is left of changes to a note.
+struct SplitGroup {
+    conditions: Vec<Term>,
+    /// The events that do the rest.
+    of: BTreeSet<usize>,
+}
+
 /// The state of a probe as it is written.
 #[derive(Debug, Default)]
 pub(super) struct SaidState {
@@ -64,36 +81,8 @@ pub(super) struct SaidState {
     pub(super) lasting: Vec<String>,
 }
 
-/// What an action does to state under the same conditions.
-struct ChangeGroup<'d> {
-    conditions: Vec<Term>,
-    deeds: Vec<&'d Deed>,
-}
-
-impl ChangeGroup<'_> {
-    /// The maps that it changes, and those that it reads as well.
-    fn maps(&self, roles: &Roles) -> [BTreeSet<String>; 2] {
-        let changes = self.deeds.iter().filter_map(|deed| Some(changed(deed)?.0.to_owned()));
-        let changes: BTreeSet<String> = changes.collect();
-        let terms = self.deeds.iter().flat_map(|deed| deed.terms());
-        let reads = terms.flat_map(|term| roles.states(term)).map(|read| read.map);
-        let uses = reads.chain(changes.iter().cloned()).collect();
-        [changes, uses]
-    }
-}
-
-/// The map that a deed keeps a value in, adds to, or deletes from, with the key.
-fn changed(deed: &Deed) -> Option<(&str, &[Term])> {
-    match &deed.act {
-        Act::Keep { map, keys, .. } | Act::Add { map, keys, .. } | Act::Forget { map, keys } => {
-            Some((map, keys))
-        }
-        Act::Gather { .. } | Act::Show { .. } => None,
-    }
-}
-
 /// Whether a value of a script is a text to a probe.
-fn is_text(value: &Term) -> bool {
+pub(super) fn is_text(value: &Term) -> bool {
     match &value.kind {
         TermKind::Text(_) => true,
         TermKind::Name(name) => matches!(name.as_str(), "comm" | "pcomm" | "probe" | "func"),
@@ -103,13 +92,13 @@ fn is_text(value: &Term) -> bool {
     }
 }
 
-/// Whether a value may be 0, or an empty text.
-fn may_be_nothing(value: &Term) -> bool {
+/// Whether a value may be 0, or an empty text. Task 0 is the idle one.
+pub(super) fn may_be_nothing(value: &Term) -> bool {
     match &value.kind {
         TermKind::Number(number) => *number == 0,
         TermKind::Text(text) => text.is_empty(),
         TermKind::Cast(to, inner) => !to.contains('*') && may_be_nothing(inner),
-        _ => !["nsecs", "comm", "pid", "tid", "curtask", "func"].iter().any(|name| value.is_name(name)),
+        _ => !is_stack(value) && !["nsecs", "comm", "curtask", "func"].iter().any(|name| value.is_name(name)),
     }
 }
 
@@ -189,13 +178,9 @@ impl SayingScope<'_> {
                 keys.push((word.into(), YamlValue::Map(changes)));
             }
         }
-        match &clear[..] {
-            [] => {}
-            [only] => keys.push(("clear".into(), YamlValue::text(only))),
-            several => {
-                let several = several.iter().map(YamlValue::text).collect();
-                keys.push(("clear".into(), YamlValue::List(several)));
-            }
+        if !clear.is_empty() {
+            let clear = clear.into_iter().map(YamlValue::text).collect();
+            keys.push(("clear".into(), YamlValue::one_or_list(clear)));
         }
         Ok(keys)
     }
@@ -308,47 +293,36 @@ impl<'p> Planner<'p> {
         let kept: BTreeMap<String, Kept> =
             states.iter().map(|(map, state)| (map.clone(), Kept::State(state.clone()))).collect();
         let mut notes = Vec::new();
-        let mut of_own: Vec<Vec<&Deed>> = own.iter().map(|_| Vec::new()).collect();
+        let mut of_own: Vec<OwnChanges<'_>> = own.iter().map(|_| OwnChanges::default()).collect();
         for action in self.actions.iter().filter(|action| !action.points.is_empty()) {
-            let mut left = Vec::new();
-            for group in groups(action, states) {
-                let mut rest = Vec::new();
-                let mut is_own = false;
-                for (event, deeds) in own.iter().zip(&mut of_own) {
-                    if !meet(event.action, action) || exclude(&group.conditions, &event.conditions) {
-                        continue;
-                    }
-                    let changes = &group.conditions[..];
-                    let [changed, _] = group.maps(self.roles);
-                    // What it does not read may be changed beside it.
-                    if changed.is_disjoint(&event.reads) && !are_among(&event.conditions, changes) {
-                        continue;
-                    }
-                    let is_whole = event.action.points.len() == action.points.len();
-                    if !is_whole || !are_among(changes, &event.conditions) {
-                        let place =
-                            group.deeds.first().map_or_else(|| span.clone(), |deed| deed.span.clone());
-                        let text = "this changes what an event at the same place reads under other conditions: which comes first is open";
-                        return Err(Unsaid { span: place, text: text.into() });
-                    }
-                    is_own = true;
-                    deeds.extend(&group.deeds);
-                    if event.is_alone {
-                        let whole = || (event.conditions.clone(), Vec::new());
-                        let (own, of_metrics) = said.split.get_or_insert_with(whole);
-                        of_metrics.extend(without(own, changes));
-                        own.retain(|term| are_among(std::slice::from_ref(term), changes));
-                    } else {
-                        let more = without(&event.conditions, changes);
-                        rest.extend(all(&more).map(|more| opposite(&more)));
-                    }
-                }
-                if !is_own || !rest.is_empty() {
-                    let conditions = [group.conditions, rest].concat();
-                    left.push(ChangeGroup { conditions, deeds: group.deeds });
+            for (event, changes) in own.iter().zip(&mut of_own) {
+                if meet(event.action, action) {
+                    changes.moved.extend(moved(&groups(action, states), self.roles));
                 }
             }
-            for group in apart(left, self.roles)? {
+        }
+        let mut left_of = Vec::new();
+        for action in self.actions.iter().filter(|action| !action.points.is_empty()) {
+            let mut left = Vec::new();
+            let before: Vec<usize> = of_own.iter().map(|changes| changes.deeds.len()).collect();
+            for group in groups(action, states) {
+                let mut split = SplitGroup { conditions: group.conditions.clone(), of: BTreeSet::new() };
+                let is_own = self.share(&group, action, own, &mut of_own, &mut split, span)?;
+                if !is_own || !split.of.is_empty() {
+                    left.push((ChangeGroup { conditions: split.conditions, deeds: group.deeds }, split.of));
+                }
+            }
+            for (changes, before) in of_own.iter_mut().zip(before) {
+                in_order(changes.deeds.get_mut(before..).unwrap_or_default());
+            }
+            left_of.push((action, left));
+        }
+        for (action, left) in left_of {
+            for (group, split_of) in &left {
+                self.are_beside(group, split_of, action, own, &of_own)?;
+            }
+            let left = left.into_iter().map(|(group, _)| group).collect();
+            for group in apart(left, action, self.roles)? {
                 let mut scope = self.scope(action.points.first().filter(|_| action.points.len() == 1));
                 scope.kept.clone_from(&kept);
                 let condition = scope.condition(&group.conditions)?;
@@ -367,25 +341,113 @@ impl<'p> Planner<'p> {
             let text = format!("a probe has at most {MAX_NOTES} events that change its state alone");
             return Err(Unsaid { span: span.clone(), text });
         }
-        for (event, deeds) in own.iter().zip(&of_own) {
+        for (event, OwnChanges { deeds, alone, .. }) in own.iter().zip(of_own) {
+            if let Some(alone) = alone {
+                let of_metrics = without(&event.conditions, &alone);
+                let own =
+                    event.conditions.iter().filter(|term| are_among(std::slice::from_ref(term), &alone));
+                said.split = Some((own.cloned().collect(), of_metrics));
+            }
             let mut scope =
                 self.scope(event.action.points.first().filter(|_| event.action.points.len() == 1));
             scope.kept.clone_from(&event.kept);
-            said.changes.push(scope.changes(deeds, states)?);
+            said.changes.push(scope.changes(&deeds, states)?);
             said.lets.extend(scope.lets);
         }
         let entries =
             states.iter().map(|(map, state)| (state.name.clone(), self.entry(map, state, &mut said.lasting)));
         said.declared.push(("state".into(), YamlValue::Map(entries.collect())));
-        match (notes.len(), notes.pop()) {
-            (_, None) => {}
-            (1, Some(only)) => said.declared.push(("note".into(), only)),
-            (_, Some(last)) => {
-                notes.push(last);
-                said.declared.push(("note".into(), YamlValue::List(notes)));
-            }
+        if !notes.is_empty() {
+            said.declared.push(("note".into(), YamlValue::one_or_list(notes)));
         }
         Ok(said)
+    }
+
+    /// Puts what an action does under these conditions to the events of the probe that read what it changes; returns whether
+    /// one does, and in `split` the conditions under which it is left to a note.
+    fn share<'d>(
+        &self,
+        group: &ChangeGroup<'d>,
+        action: &Played,
+        own: &[OwnEvent<'_>],
+        of_own: &mut [OwnChanges<'d>],
+        split: &mut SplitGroup,
+        span: &Span,
+    ) -> Result<bool, Unsaid> {
+        let place = group.deeds.first().map_or(span, |deed| &deed.span);
+        let unsaid = |text: &str| Err(Unsaid { span: place.clone(), text: text.into() });
+        let changes = &group.conditions[..];
+        let [changed, _] = group.maps(self.roles);
+        let mut is_own = false;
+        for (at, (event, of_event)) in own.iter().zip(of_own).enumerate() {
+            if !meet(event.action, action)
+                || stay_apart(changes, &event.conditions, &of_event.moved, self.roles)
+            {
+                continue;
+            }
+            // What it does not read may be changed beside it.
+            if changed.is_disjoint(&event.reads) && !are_among(&event.conditions, changes) {
+                continue;
+            }
+            let is_whole = event.action.points.len() == action.points.len();
+            if !is_whole || !are_among(changes, &event.conditions) {
+                return unsaid(
+                    "this changes what an event at the same place reads under other conditions: which comes first is open",
+                );
+            }
+            is_own = true;
+            of_event.deeds.extend(&group.deeds);
+            if event.is_alone {
+                let known = of_event.alone.get_or_insert_with(|| changes.to_vec());
+                if !are_among(known, changes) || !are_among(changes, known) {
+                    return unsaid(
+                        "what an event reads is changed under several conditions: it has one for all that it changes",
+                    );
+                }
+                continue;
+            }
+            let more = without(&event.conditions, changes);
+            let is_stable = !more.iter().any(|term| reads_any(term, &of_event.moved, self.roles));
+            if !is_stable && !is_spent(group, action) {
+                return unsaid("this is done under a condition on what the same event changes");
+            }
+            if let Some(more) = all(&more) {
+                split.conditions.push(opposite(&more));
+                split.of.insert(at);
+            }
+        }
+        Ok(is_own)
+    }
+
+    /// Refuses a note at the same place as an event of the probe, if one changes what the other uses.
+    fn are_beside(
+        &self,
+        group: &ChangeGroup<'_>,
+        split_of: &BTreeSet<usize>,
+        action: &Played,
+        own: &[OwnEvent<'_>],
+        of_own: &[OwnChanges<'_>],
+    ) -> Result<(), Unsaid> {
+        let [changed, used] = group.maps(self.roles);
+        for (at, (event, of_event)) in own.iter().zip(of_own).enumerate() {
+            let conditions = of_event.alone.as_ref().unwrap_or(&event.conditions);
+            if split_of.contains(&at)
+                || !meet(event.action, action)
+                || stay_apart(&group.conditions, conditions, &of_event.moved, self.roles)
+            {
+                continue;
+            }
+            let of_event = ChangeGroup { conditions: Vec::new(), deeds: of_event.deeds.clone() };
+            let [changed_there, used_there] = of_event.maps(self.roles);
+            if let Some(deed) = group.deeds.first()
+                && !(changed.is_disjoint(&used_there) && changed_there.is_disjoint(&used))
+            {
+                let text =
+                    "this changes what another condition of the same event uses: which comes first is open";
+                return Err(Unsaid { span: deed.span.clone(), text: text.into() });
+            }
+        }
+        Ok(())
     }
 
     /// An entry of `state`.
@@ -402,71 +464,4 @@ impl<'p> Planner<'p> {
         }
         YamlValue::Map(keys)
     }
-}
-
-/// What an action does to state, by conditions.
-fn groups<'d>(action: &'d Played, states: &BTreeMap<String, ScriptState>) -> Vec<ChangeGroup<'d>> {
-    let mut groups = Vec::<ChangeGroup<'d>>::new();
-    for deed in &action.deeds {
-        if changed(deed).is_none_or(|(map, _)| !states.contains_key(map)) {
-            continue;
-        }
-        let is_same = |group: &&mut ChangeGroup<'_>| {
-            are_among(&group.conditions, &deed.conditions) && are_among(&deed.conditions, &group.conditions)
-        };
-        match groups.iter_mut().find(is_same) {
-            Some(group) => group.deeds.push(deed),
-            None => groups.push(ChangeGroup { conditions: deed.conditions.clone(), deeds: vec![deed] }),
-        }
-    }
-    groups
-}
-
-/// Makes groups of one action exclude each other, if one changes what another uses: they would be two events at one, whose order is
-/// open. What holds for all is put to what holds for some, and is left to the rest of them.
-fn apart<'d>(groups: Vec<ChangeGroup<'d>>, roles: &Roles) -> Result<Vec<ChangeGroup<'d>>, Unsaid> {
-    let maps: Vec<[BTreeSet<String>; 2]> = groups.iter().map(|group| group.maps(roles)).collect();
-    let mut pairs = Vec::new();
-    let mut is_open = false;
-    for (at, (later, [changed, used])) in groups.iter().zip(&maps).enumerate() {
-        for (before, (earlier, [changed_before, used_before])) in
-            groups.iter().zip(&maps).take(at).enumerate()
-        {
-            if exclude(&earlier.conditions, &later.conditions) {
-                continue;
-            }
-            let is_wide = |wide: &ChangeGroup<'_>, narrow: &ChangeGroup<'_>| {
-                are_among(&wide.conditions, &narrow.conditions)
-            };
-            let meets = !changed.is_disjoint(used_before) || !changed_before.is_disjoint(used);
-            is_open |= meets;
-            match (is_wide(earlier, later), is_wide(later, earlier)) {
-                (true, _) => pairs.push((before, at)),
-                (_, true) => pairs.push((at, before)),
-                _ if meets => {
-                    let span = later.deeds.first().map_or(0..0, |deed| deed.span.clone());
-                    let text = "this changes what another condition of the same event uses: which comes first is open";
-                    return Err(Unsaid { span, text: text.into() });
-                }
-                _ => {}
-            }
-        }
-    }
-    if !is_open {
-        return Ok(groups);
-    }
-    let whole: Vec<(Vec<Term>, Vec<&Deed>)> =
-        groups.iter().map(|group| (group.conditions.clone(), group.deeds.clone())).collect();
-    let mut groups = groups;
-    for (wide, narrow) in pairs {
-        if let Some(group) = groups.get_mut(narrow) {
-            group.deeds.extend(&whole[wide].1);
-            group.deeds.sort_by_key(|deed| deed.span.start);
-        }
-        let more = all(&without(&whole[narrow].0, &whole[wide].0));
-        if let (Some(group), Some(more)) = (groups.get_mut(wide), more) {
-            group.conditions.push(opposite(&more));
-        }
-    }
-    Ok(groups)
 }

@@ -138,12 +138,56 @@ pub(super) fn merge(
             // Declared within a branch: it has no value outside of it.
             (Some(one), None) if !before.contains_key(&name) => one.clone(),
             (None, Some(other)) if !before.contains_key(&name) => other.clone(),
-            _ => continue,
+            // Known before, and not any more behind this branch.
+            (Some(_), None) => {
+                values.remove(&name);
+                continue;
+            }
+            // The same behind the other.
+            (None, _) => continue,
         };
         if joined.size(MAX_SIZE) >= MAX_SIZE {
             values.remove(&name);
         } else {
             values.insert(name, joined);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::parser, *};
+    use tapster_ebpf::diagnostic::SourceFile;
+
+    fn values(values: &[(&str, &str)]) -> VariableValues {
+        let file = SourceFile::new("a.bt", "");
+        let term = |text: &str| parser::parse_term(&file, text).unwrap();
+        values.iter().map(|(name, text)| ((*name).to_owned(), term(text))).collect()
+    }
+
+    /// Whichever branch it was, what is not known behind it is not known behind both.
+    #[test]
+    fn branches_are_merged_alike() {
+        let before = values(&[("a", "1"), ("b", "1"), ("both", "1")]);
+        let one = values(&[("a", "2"), ("both", "2"), ("same", "3"), ("one", "4")]);
+        let other = values(&[("b", "2"), ("both", "5"), ("same", "3"), ("other", "6")]);
+        let condition = values(&[("condition", "pid == 7")])["condition"].clone();
+        let merged = |one: &VariableValues, other: &VariableValues| {
+            let mut joined = one.clone();
+            merge(&condition, &before, &mut joined, other);
+            let joined = joined.iter().map(|(name, term)| format!("{name}: {}", term.spelling()));
+            joined.collect::<Vec<_>>()
+        };
+        let (there, back) = (merged(&one, &other), merged(&other, &one));
+        let names = |merged: &[String]| -> Vec<String> {
+            merged.iter().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+        };
+        assert_eq!(names(&there), ["both", "one", "other", "same"]);
+        assert_eq!(names(&back), names(&there));
+        let choice = |one: &str, other: &str| {
+            values(&[("both", &format!("pid == 7 ? {one} : {other}"))])["both"].spelling()
+        };
+        assert_eq!(there[0], format!("both: {}", choice("2", "5")));
+        assert_eq!(back[0], format!("both: {}", choice("5", "2")));
     }
 }
