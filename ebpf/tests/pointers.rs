@@ -9,7 +9,13 @@ use support::{
     random::Random,
     world::{World, memory},
 };
-use tapster_ebpf::{btf::Btf, probe::KernelVersion, target::Target, vm::Environment};
+use tapster_ebpf::{
+    btf::Btf,
+    insn::{Helper, Insn},
+    probe::KernelVersion,
+    target::Target,
+    vm::Environment,
+};
 
 const KERNEL: u64 = 0xffff_8880_0010_0000;
 
@@ -69,16 +75,19 @@ fn in_a_record() {
 fn to_what_the_verifier_passes_none() {
     let mut b = Builder::new();
     let int = b.int("int", 4, true);
+    let character = b.int("char", 1, true);
     let color = b.enumeration("color", &[("RED", 0)]);
     let (constant, alias, nothing) = (b.constant(int), b.alias("u32", int), b.constant(0));
-    let kinds = [0, int, constant, alias, nothing, color].map(|of| b.pointer(of));
-    let names = ["plain", "number", "constant", "alias", "nothing", "color"];
+    let text = b.constant(character);
+    let kinds = [0, text, int, constant, alias, nothing, color].map(|of| b.pointer(of));
+    let names = ["plain", "text", "number", "constant", "alias", "nothing", "color"];
     let parameters: Vec<(&str, u32)> = names.into_iter().zip(kinds).collect();
     b.tracepoint("pointed", &parameters);
     b.function("pointed", &parameters);
     let btf = Btf::parse(b.finish()).unwrap();
     let world = World::new();
-    let first = [Some((5, 10)), Some((5, 17)), Some((5, 17)), Some((6, 2)), Some((6, 16)), None];
+    let first =
+        [Some((5, 10)), Some((5, 10)), Some((5, 17)), Some((5, 17)), Some((6, 2)), Some((6, 16)), None];
     for (name, first) in names.into_iter().zip(first) {
         for (major, minor) in [(5, 10), (5, 16), (5, 17), (6, 1), (6, 2), (6, 15), (6, 16), (7, 3)] {
             let kernel = KernelVersion(major, minor, 0);
@@ -94,5 +103,35 @@ fn to_what_the_verifier_passes_none() {
             let Err(error) = function else { continue };
             assert!(error.contains("this kernel's verifier does not pass a `"), "{error}");
         }
+    }
+}
+
+/// Of what a struct has in an array, Linux 5.10 does not let a program load the beginning of an element whose type has another name; a
+/// helper reads it.
+#[test]
+fn to_elements_with_another_name() {
+    let mut b = Builder::new();
+    let number = b.int("unsigned long", 8, false);
+    let index = b.int("unsigned int", 4, false);
+    let inner = b.structure("inner", 16, &[("first", number, 0, 0), ("second", number, 64, 0)]);
+    let alias = b.alias("inner_t", inner);
+    let (plain, named) = (b.array(inner, index, 2), b.array(alias, index, 2));
+    let outer = b.structure("outer", 64, &[("plain", plain, 0, 0), ("named", named, 256, 0)]);
+    let pointer = b.pointer(outer);
+    b.tracepoint("pointed", &[("outer", pointer)]);
+    let btf = Btf::parse(b.finish()).unwrap();
+    let world = World::new();
+    let target = Target { btf: Some(&btf), ..world.target(1) };
+    for (field, by_helper) in [
+        ("plain[1].first", false),
+        ("named[1].first", true),
+        ("named[1].second", false),
+        ("plain[0].second", false),
+    ] {
+        let frame = Frame { head: "    at: 'rawtracepoint:pointed'\n".into() };
+        let case = compile(&frame, &[format!("args.outer.{field}")], &target).unwrap();
+        let code = &case.program.codes[0];
+        assert_eq!(code.mechanism.name, "tp_btf");
+        assert_eq!(code.assembled.insns.contains(&Insn::Call(Helper::ReadKernel)), by_helper, "{field}");
     }
 }

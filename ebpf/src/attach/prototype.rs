@@ -101,7 +101,10 @@ fn is_passed(btf: &Btf, to: TypeId, kernel: KernelVersion) -> bool {
     let is_const = btf.kind(to) == BtfKind::Const && is_plain(btf.target(to));
     match btf.kind(btf.strip(to)) {
         BtfKind::Void => is_plain(to) || kernel >= KernelVersion(6, 16, 0),
-        BtfKind::Int if is_plain(to) || is_const => kernel >= KernelVersion(5, 17, 0),
+        // Those to characters were passed before (`is_string_ptr`).
+        BtfKind::Int if is_plain(to) || is_const => {
+            kernel >= KernelVersion(5, 17, 0) || btf.size(btf.strip(to)) == Some(1)
+        }
         // Until then a `u32`, which is a typedef, was none.
         BtfKind::Int => kernel >= KernelVersion(6, 2, 0),
         _ => false,

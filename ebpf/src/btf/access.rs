@@ -66,13 +66,18 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<AccessStep> {
         }
         let mut start = start;
         let mut length = length;
+        let mut is_renamed = false;
         while btf.kind(type_id) == BtfKind::Array {
-            type_id = btf.strip(btf.array(type_id).0);
+            let element = btf.array(type_id).0;
+            is_renamed = btf.kind(element).is_modifier();
+            type_id = btf.strip(element);
             let element = btf.size(type_id).filter(|element| *element > 0)?;
             start += (offset - start) / element * element;
             length = element;
         }
         return match btf.kind(type_id) {
+            // At the beginning of an element Linux 5.10 goes on with the element's type as it is declared, and a typedef is no struct.
+            BtfKind::Struct | BtfKind::Union if is_renamed && offset == start => None,
             BtfKind::Struct | BtfKind::Union => Some(AccessStep::Into(type_id, start)),
             BtfKind::Ptr => {
                 let target = btf.target(type_id);
