@@ -176,6 +176,9 @@ fn a_wide_walk_is_followed_once() {
     let instructions = u64::try_from(program.codes[0].assembled.insns.len()).unwrap();
     let loaded = load::load(program, kernel.btf.as_ref().ok()).unwrap();
     let followed = followed(&loaded);
+    // Each instruction some times, and not the 2 to the power of 42 ways that there are. Until 6.15 a verifier also compares registers that
+    // nobody reads any more: 6.12 follows 16 times as many as there are, 7.3 three times.
+    let most = instructions * if kernel.version < KernelVersion(6, 15, 0) { 25 } else { 10 };
     println!("{instructions} instructions, the verifier followed {followed}");
-    assert!(followed < instructions * 10, "{instructions} instructions, the verifier followed {followed}");
+    assert!(followed < most, "{instructions} instructions, the verifier followed {followed}");
 }
