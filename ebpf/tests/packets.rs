@@ -208,6 +208,46 @@ fn a_tag_is_passed_over() {
     }
 }
 
+/// Behind an XDP program outside of the driver, what an interface receives comes to traffic control without its header of Ethernet:
+/// the same is told of it, its length too.
+#[test]
+fn a_header_that_was_not_given_back() {
+    let world = World::new();
+    let names = ["len", "protocol", "ip_protocol", "source_port", "dest_port", "tcp_flags"];
+    let point = "tc:eth0:ingress";
+    let head = format!("    at: \"{point}\"\n    labels: {{ from: args.source, to: args.dest }}\n");
+    let values = names.map(|name| format!("args.{name}")).to_vec();
+    let case = compile(&Frame { head }, &values, &target(&world)).unwrap();
+    let mut looks_alike = ipv4(5, 17, 0);
+    // What stands where the protocol would: 0x0800.
+    looks_alike[12..16].copy_from_slice(&[8, 0, 17, 1]);
+    let packets = [
+        packet(&[ethernet(0x0800), ipv4(5, 6, 0), ports(40000, 443), vec![0; 100]], 14),
+        packet(&[ethernet(0x0800), looks_alike, ports(40000, 443)], 14),
+        packet(&[ethernet(0x86dd), ipv6(17), ports(53, 5353)], 14),
+        packet(&[ethernet(0x0806), vec![0; 28]], 14),
+    ];
+    for packet in &packets {
+        agree(&case, packet, point, -1);
+        let rows = |(environment, context): (Environment, Vec<u8>)| {
+            let mut vm = case.machine(environment);
+            case.run(&mut vm, &context, 0);
+            case.rows(&vm)
+        };
+        let (mut environment, mut context) = packet.at(point);
+        environment.packet.drain(..14);
+        context[0..4].copy_from_slice(&u32::try_from(environment.packet.len()).unwrap().to_le_bytes());
+        assert_eq!(rows((environment, context)), rows(packet.at(point)), "{packet:?}");
+    }
+    // A frame with a length in that place has its header, whatever the kernel calls its protocol.
+    let frame = packet(&[ethernet(38), vec![0x42; 38]], 14);
+    let (environment, mut context) = frame.at(point);
+    context[16..20].copy_from_slice(&0x0400_u32.to_le_bytes());
+    let mut vm = case.machine(environment);
+    case.run(&mut vm, &context, 0);
+    assert_eq!(case.rows(&vm)[0].1[..2], [52, 4]);
+}
+
 /// Of an interface without Ethernet, such as a tunnel, packets begin with the network's header.
 #[test]
 fn fields_and_bytes_of_a_packet() {

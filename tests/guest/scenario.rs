@@ -10,6 +10,7 @@ mod functions;
 mod globs;
 mod hot;
 mod objects;
+mod packets;
 mod paths;
 mod pods;
 mod stacks;
@@ -44,7 +45,7 @@ pub(crate) struct Scenario {
 
 /// All of them. `waits` are 68 programs that sleep, `mixed` programs that work side by side, for the part of their sleep that has no reason, and
 /// `pods` containers in each arrangement of cgroups.
-pub(crate) const ALL: [Scenario; 23] = [
+pub(crate) const ALL: [Scenario; 24] = [
     Scenario {
         name: "events",
         script: include_str!("scenarios/events.sh"),
@@ -54,6 +55,16 @@ pub(crate) const ALL: [Scenario; 23] = [
         each_change: &["5.10", "7"],
         alone: false,
         check: events::check,
+    },
+    Scenario {
+        name: "packets",
+        script: include_str!("scenarios/packets.sh"),
+        disks: &[],
+        hardware: &[],
+        memory_mib: 1024,
+        each_change: &["5.10", "6.1", "7"],
+        alone: false,
+        check: packets::check,
     },
     Scenario {
         name: "devices",

@@ -186,6 +186,24 @@ fn load_be16(base: &Typed, offset: i32) -> Typed {
     Typed::new(TypedKind::Swap(Box::new(load(base, offset, 2))), unsigned(16))
 }
 
+/// Whether what an Ethernet interface receives begins with the header of Ethernet. It does not where an XDP program runs outside of the
+/// driver: the kernel then forgets how long the header was (`mac_len`), by which it gives it back to programs of traffic control
+/// (`sch_handle_ingress`). The header has the packet's protocol in its last two bytes; numbers below 1536 are the kernel's own, for frames
+/// that have a length there.
+fn begins_with_ethernet(protocol: &Typed) -> Typed {
+    let is =
+        |value: Typed, number: u64| binary(BinaryOperator::Eq, value, constant(number, Type::S64), Type::S64);
+    // Bytes of a source address might look like it, and not what is behind it, too.
+    let first = load(&place(ETHERNET), 0, 1);
+    let version = binary(BinaryOperator::BitAnd, first, constant(0xf0, Type::S64), Type::S64);
+    let of_v6 = choice(is_one_of(protocol, &[IPV6]), is(version.clone(), 0x60), constant(1, Type::S64));
+    let of_ip = choice(is_one_of(protocol, &[IPV4]), is(version, 0x40), of_v6);
+    let stands_there =
+        binary(BinaryOperator::Eq, load_be16(&place(ETHERNET - 2), 0), protocol.clone(), Type::S64);
+    let is_own = binary(BinaryOperator::Lt, protocol.clone(), constant(0x600, Type::S64), Type::S64);
+    choice(stands_there, of_ip, is_own)
+}
+
 /// Named expressions in their order, by which they refer to those before them.
 #[derive(Default)]
 struct Named(Vec<(String, Typed)>);
@@ -214,18 +232,28 @@ pub(super) fn event(
         let first = named.add("first_protocol", load_be16(&place(12), 0));
         let tagged = named.add("is_tagged", is_one_of(&first, &VLAN));
         let inner = load_be16(&place(ETHERNET + 2), 0);
-        let protocol = choice(tagged.clone(), inner, first);
+        let protocol = named.add("protocol", choice(tagged.clone(), inner, first));
         (length, protocol, choice(tagged, place(ETHERNET + TAG), place(ETHERNET)))
     } else {
         let low = Typed::new(TypedKind::Cast(Box::new(field(SKB_PROTOCOL, 4, Type::U32))), unsigned(16));
-        let begin = if layer == LinkLayer::Ethernet { ETHERNET } else { 0 };
-        (
-            field(SKB_LENGTH, 4, Type::U32),
-            Typed::new(TypedKind::Swap(Box::new(low)), unsigned(16)),
-            place(begin),
-        )
+        let protocol = named.add("protocol", Typed::new(TypedKind::Swap(Box::new(low)), unsigned(16)));
+        let length = field(SKB_LENGTH, 4, Type::U32);
+        match (layer, hook) {
+            (LinkLayer::Ethernet, PacketHook::TcIngress) => {
+                let begins = named.add("begins_with_ethernet", begins_with_ethernet(&protocol));
+                let whole = binary(
+                    BinaryOperator::Add,
+                    length.clone(),
+                    constant(ETHERNET.into(), Type::S64),
+                    Type::S64,
+                );
+                let length = choice(begins.clone(), Typed { ty: Type::S64, ..length }, whole);
+                (length, protocol, choice(begins, place(ETHERNET), place(0)))
+            }
+            (LinkLayer::Ethernet, _) => (length, protocol, place(ETHERNET)),
+            (LinkLayer::None, _) => (length, protocol, place(0)),
+        }
     };
-    let protocol = named.add("protocol", protocol);
     let network =
         if matches!(network.kind, TypedKind::Constant(_)) { network } else { named.add("network", network) };
     let by_version = |v4: Typed, v6: Typed, none: Typed| {
