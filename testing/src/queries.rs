@@ -59,6 +59,9 @@ impl Query {
             Role::Alert(_) => Some("an alert is empty while all is well"),
             Role::Annotation => Some("only while an alert fires"),
             Role::Record(name) if name.contains(":past_") => Some("there is no yesterday"),
+            Role::Record(name) if name == "tapster:oom_kills:increase1m" => {
+                Some("only in the minute of a kill")
+            }
             Role::Record(name) if name.contains("_bears:") => Some("only where an array has redundancy"),
             Role::Record(name) if name.contains(":slow_") => Some("only while a member is slow"),
             Role::Record(name) if name.starts_with("tapster:blocked_long:") => {
