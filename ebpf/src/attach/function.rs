@@ -4,7 +4,7 @@
 use super::{
     Description, Missing, Parsed, Resolved, Site, SiteRequest, Sites, Target, is_name_or_pattern,
     never_untracked,
-    prototype::{self, Words},
+    prototype::{self, Tracking, Words},
 };
 use crate::{
     btf::{self, Btf, TypeId},
@@ -125,7 +125,7 @@ fn traced(wanted: &SiteRequest<'_>, target: &Target<'_>) -> Result<Vec<Resolved>
         });
     };
     target.functions.traced()?;
-    let words = Words::Context { tracked: Some(target.kernel) };
+    let words = Words::Context { tracked: Some(Tracking { kernel: target.kernel, has_alternative: false }) };
     let context = Typed::new(TypedKind::Context, Type::U64);
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Ok(vec![Resolved {

@@ -5,7 +5,7 @@
 
 use super::{
     ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked,
-    prototype::{Words, arguments},
+    prototype::{Tracking, Words, arguments},
 };
 use crate::{
     btf::BtfKind,
@@ -87,7 +87,7 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
     let mut arguments = arguments(
         btf,
         &btf.parameters(btf.target(function)),
-        Words::Context { tracked: Some(target.kernel) },
+        Words::Context { tracked: Some(Tracking { kernel: target.kernel, has_alternative: false }) },
     );
     let object = arguments.get(1).and_then(|argument| match &argument.value {
         Ok(ArgumentValue::Value(typed)) => Some(typed.clone()),

@@ -16,13 +16,21 @@ pub(super) const MAX_ARGUMENTS: u32 = 12;
 pub(super) enum Words {
     /// The words follow each other in the context.
     Context {
-        /// The kernel, where its verifier knows the types of pointers among them and allows loads through them.
-        tracked: Option<KernelVersion>,
+        /// Where the verifier knows the types of pointers among them, and allows loads through them.
+        tracked: Option<Tracking>,
     },
     /// The words are in the registers that the context contains.
     Registers(Arch),
     /// The words are in the registers of Go's calling convention (1.17 and later).
     Go(Arch),
+}
+
+/// A verifier that knows types.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tracking {
+    pub(super) kernel: KernelVersion,
+    /// Whether a program without types can take the place of one to which the verifier may not pass a pointer.
+    pub(super) has_alternative: bool,
 }
 
 impl Words {
@@ -44,8 +52,7 @@ impl Words {
         }
     }
 
-    /// The kernel whose verifier follows pointers.
-    fn tracked(self) -> Option<KernelVersion> {
+    fn tracked(self) -> Option<Tracking> {
         match self {
             Self::Context { tracked } => tracked,
             Self::Registers(_) | Self::Go(_) => None,
@@ -96,7 +103,8 @@ pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result
 
 /// Whether the verifier passes a pointer to this type, which is no struct, as a number, so that helpers can read through it
 /// (`btf_ctx_access` in `kernel/bpf/btf.c`).
-fn is_passed(btf: &Btf, to: TypeId, kernel: KernelVersion) -> bool {
+fn is_passed(btf: &Btf, to: TypeId, tracking: Tracking) -> bool {
+    let Tracking { kernel, has_alternative } = tracking;
     let is_plain = |id: TypeId| !btf.kind(id).is_modifier();
     let is_const = btf.kind(to) == BtfKind::Const && is_plain(btf.target(to));
     match btf.kind(btf.strip(to)) {
@@ -105,19 +113,15 @@ fn is_passed(btf: &Btf, to: TypeId, kernel: KernelVersion) -> bool {
         BtfKind::Int if is_plain(to) || is_const => {
             kernel >= KernelVersion(5, 17, 0) || btf.size(btf.strip(to)) == Some(1)
         }
-        // Until then a `u32`, which is a typedef, was none.
-        BtfKind::Int => kernel >= KernelVersion(6, 2, 0),
+        // Until 6.4 a `u32`, which is a typedef, was none; 6.1.28 has that too, and does not say which 6.1 it is.
+        BtfKind::Int if has_alternative => kernel >= KernelVersion(6, 4, 0),
+        BtfKind::Int => kernel >= KernelVersion(6, 1, 0),
         _ => false,
     }
 }
 
 /// A word with the type of its declaration.
-fn value(
-    btf: &Btf,
-    declared: TypeId,
-    node: TypedKind,
-    tracked: Option<KernelVersion>,
-) -> Result<Typed, String> {
+fn value(btf: &Btf, declared: TypeId, node: TypedKind, tracked: Option<Tracking>) -> Result<Typed, String> {
     let id = btf.strip(declared);
     match btf.kind(id) {
         BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {
@@ -136,7 +140,9 @@ fn value(
             let to = btf.strip(btf.target(id));
             let access = match btf.kind(to) {
                 BtfKind::Struct | BtfKind::Union if tracked.is_some() => AccessMode::Direct,
-                _ if tracked.is_none_or(|kernel| is_passed(btf, btf.target(id), kernel)) => AccessMode::Auto,
+                _ if tracked.is_none_or(|tracking| is_passed(btf, btf.target(id), tracking)) => {
+                    AccessMode::Auto
+                }
                 _ => {
                     return Err(format!(
                         "this kernel's verifier does not pass a `{}` to a BTF-typed program",

@@ -7,7 +7,7 @@
 use super::{
     Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Target, is_name_or_pattern, names,
     no_tracepoint,
-    prototype::{MAX_ARGUMENTS, Words, arguments},
+    prototype::{MAX_ARGUMENTS, Tracking, Words, arguments},
 };
 use crate::{
     btf::{self, Btf, TypeId},
@@ -84,7 +84,8 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
         return Ok(Resolved { untyped: true, ..Resolved::event(RAW_TP, numbered()) });
     };
     let tracked = btf.find(&format!("btf_trace_{name}"), btf::BtfKind::Typedef).is_some();
-    let (mechanism, tracked) = if tracked { (TP_BTF, Some(target.kernel)) } else { (RAW_TP, None) };
+    let tracking = Tracking { kernel: target.kernel, has_alternative: true };
+    let (mechanism, tracked) = if tracked { (TP_BTF, Some(tracking)) } else { (RAW_TP, None) };
     Ok(Resolved::event(mechanism, arguments(btf, &parameters, Words::Context { tracked })))
 }
 
