@@ -147,7 +147,6 @@ fn faults() -> Outcome {
     Ok(format!("{found} of {PAGES} pages, getrusage says {own}"))
 }
 
-/// The kernel's counts of this host.
 fn page_cache() -> Outcome {
     const MIB: u64 = 8;
     let directory = tempfile::tempdir_in(fixture::repository().join("target")).unwrap();

@@ -125,10 +125,13 @@ fn warnings() -> Outcome {
         ("hung_task", "INFO: task "),
         ("rcu_stall", "INFO: rcu"),
     ];
-    const NAMED: [&str; 3] = [
+    const NAMED: [&str; 6] = [
         "Oops: [123]: segfault at 0 ip 0000",
         "traps: BUG: [4194304] trap invalid opcode ip:0",
         "WARNING: x invoked oom-killer: gfp_mask=0xcc0",
+        "CPU: 1 UID: 0 PID: 1234 Comm: BUG: x Not tainted 6.18.0",
+        "Out of memory: Killed process 1234 (BUG: x)",
+        "oom_reaper: reaped process 1234 (Oops: x)",
     ];
     const LOG: &str = "/dev/kmsg";
     let open =
