@@ -113,7 +113,8 @@ impl Event {
 /// A duration of one trace.
 struct Span {
     label: String,
-    begun: u64,
+    /// `None` of one that began before the trace.
+    begun: Option<u64>,
     ended: u64,
 }
 
@@ -127,8 +128,9 @@ fn spans(events: &[Event], step: &impl Fn(&Event) -> Option<Step>) -> HashMap<St
                 begun.insert(key, (event.ns, label));
             }
             Some(Step::End(key)) => {
-                let Some((start, label)) = begun.remove(&key) else { continue };
-                all.entry(key).or_default().push_back(Span { label, begun: start, ended: event.ns });
+                let (begun, label) =
+                    begun.remove(&key).map_or((None, String::new()), |(start, label)| (Some(start), label));
+                all.entry(key).or_default().push_back(Span { label, begun, ended: event.ns });
             }
             None => {}
         }
@@ -152,22 +154,24 @@ pub fn bounds(
     for (key, spans) in before {
         let of_second = after.entry(key).or_default();
         for first in spans {
-            while of_second.front().is_some_and(|span| span.begun < first.begun) {
+            // Of what began before the first trace the program does not know the begin either.
+            let Some(begun) = first.begun else { continue };
+            while of_second.front().is_some_and(|span| span.ended < first.ended) {
                 of_second.pop_front();
             }
-            // One of which the second trace does not know the begin began before it.
-            let is_same = |span: &mut Span| span.begun <= first.ended;
+            let is_same = |span: &mut Span| span.begun.is_none_or(|begun| begun <= first.ended);
             let second = of_second.pop_front_if(is_same);
             let last = second.as_ref().map_or(first.ended, |span| span.ended);
             let of = all.entry(first.label).or_default();
             if first.ended <= outer.end && last >= outer.start {
-                of.most.add(last - first.begun);
+                of.most.add(last - begun);
+                of.longest_ns = of.longest_ns.max(last - begun);
             }
-            if let Some(second) = second
+            if let Some(later) = second.and_then(|span| span.begun)
                 && first.ended >= inner.start
                 && last <= inner.end
             {
-                of.least.add(first.ended.saturating_sub(second.begun));
+                of.least.add(first.ended.saturating_sub(later));
             }
         }
     }
@@ -207,6 +211,8 @@ impl Paired {
 pub struct Bounds {
     pub least: Paired,
     pub most: Paired,
+    /// The longest of the latter.
+    pub longest_ns: u64,
 }
 
 impl Bounds {
@@ -214,9 +220,8 @@ impl Bounds {
     /// program may know nothing.
     pub fn assert_seconds(&self, what: &str, seconds: f64, hidden: u64) {
         const CLOCK: f64 = 1e-6;
-        let Self { least, most } = self;
-        let mean = if most.count == 0 { 0.0 } else { most.seconds() / most.count as f64 };
-        let low = least.seconds() - least.count as f64 * CLOCK - hidden as f64 * mean;
+        let Self { least, most, longest_ns } = self;
+        let low = least.seconds() - least.count as f64 * CLOCK - hidden as f64 * *longest_ns as f64 / 1e9;
         let high = most.seconds() + most.count as f64 * CLOCK;
         assert!(
             seconds >= low && seconds <= high,
@@ -283,16 +288,19 @@ mod tests {
         let before = trace(&[(10, "X"), (50, "x"), (50, "X"), (50, "x"), (60, "X"), (70, "x")]);
         let after = trace(&[(50, "x"), (50, "X"), (50, "x"), (61, "X"), (71, "x")]);
         let all = bounds(&before, &after, &(0..100), &(0..100), step)["all"];
-        // The first of the second trace is as old as the end of the first: it is taken for the same, which it is not, and the bounds
-        // are wide by that.
-        assert!(all.least.count <= 3 && all.most.count == 3, "{all:?}");
-        assert!(all.least.ns <= 9 && all.most.ns >= 51, "{all:?}");
+        // Of the first the second trace has the end only; the program, which came between them, may have seen it whole.
+        assert_eq!((all.least, all.most), (paired(2, 9), paired(3, 51)));
+        let later = trace(&[(58, "x"), (61, "X"), (71, "x")]);
+        let all =
+            bounds(&trace(&[(10, "X"), (50, "x"), (60, "X"), (70, "x")]), &later, &(0..100), &(0..100), step)
+                ["all"];
+        assert_eq!((all.least, all.most, all.longest_ns), (paired(1, 9), paired(2, 59), 48));
     }
 
     #[test]
     #[should_panic(expected = "the traces say between")]
     fn a_sum_that_is_out_of_bounds_fails() {
-        let bounds = Bounds { least: paired(1, 1000), most: paired(1, 2000) };
+        let bounds = Bounds { least: paired(1, 1000), most: paired(1, 2000), longest_ns: 2000 };
         bounds.assert_seconds("within", 2.9e-6, 0);
         bounds.assert_seconds("beyond", 3.1e-6, 0);
     }

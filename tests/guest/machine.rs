@@ -200,8 +200,11 @@ impl Running {
             let heard = self.beats();
             silent = if has_begun && heard == beats { silent + 1 } else { 0 };
             beats = heard;
-            if silent > SILENT_LOOKS {
+            if silent > SILENT_LOOKS && beats > 0 {
                 self.give_up(format_args!("{STOPPED} after {beats} beats"));
+            }
+            if silent > SILENT_LOOKS {
+                self.give_up(format_args!("`stalls` tells nothing of the guest's processors"));
             }
             if self.begun.elapsed() > limit {
                 self.give_up(format_args!("the guest did not end within {limit:?}, {beats} beats"));

@@ -318,7 +318,7 @@ impl Lowering<'_> {
         self.count_fault();
     }
 
-    /// Counts a fault where there certainly is one; clobbers `r1`.
+    /// Counts a fault where there certainly is one; clobbers `r1` and `r5`.
     pub(super) fn count_one_fault(&mut self) {
         if let Some(faults) = self.faults {
             self.load_slot(R1, faults);
@@ -328,7 +328,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Counts a fault if `r0` is an error; clobbers `r0` and `r1`.
+    /// Counts a fault if `r0` is an error; clobbers `r0`, `r1` and `r5`.
     pub(super) fn count_fault(&mut self) {
         if let Some(faults) = self.faults {
             // Errors are negative. Without a jump and without constants in the count: the verifier would walk
