@@ -87,7 +87,7 @@ fn to_what_the_verifier_passes_none() {
     let btf = Btf::parse(b.finish()).unwrap();
     let world = World::new();
     let first =
-        [Some((5, 10)), Some((5, 10)), Some((5, 17)), Some((5, 17)), Some((6, 2)), Some((6, 16)), None];
+        [Some((5, 10)), Some((5, 10)), Some((5, 17)), Some((5, 17)), Some((6, 4)), Some((6, 16)), None];
     for (name, first) in names.into_iter().zip(first) {
         for (major, minor) in
             [(5, 10), (5, 16), (5, 17), (6, 0), (6, 1), (6, 3), (6, 4), (6, 15), (6, 16), (7, 3)]
