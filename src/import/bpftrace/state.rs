@@ -97,7 +97,7 @@ pub(super) fn may_be_nothing(value: &Term) -> bool {
     match &value.kind {
         TermKind::Number(number) => *number == 0,
         TermKind::Text(text) => text.is_empty(),
-        TermKind::Cast(to, inner) => !to.contains('*') && may_be_nothing(inner),
+        TermKind::Cast(_, inner) => may_be_nothing(inner),
         _ => !is_stack(value) && !["nsecs", "comm", "curtask", "func"].iter().any(|name| value.is_name(name)),
     }
 }

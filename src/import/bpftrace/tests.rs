@@ -227,3 +227,15 @@ fn a_value_of_a_start_that_may_be_0_is_compared() {
     let compared = first("!@v[tid]", "args.fd");
     assert!(!compared.contains("first: true") && compared.contains("where: \"!state.v\""), "{compared}");
 }
+
+#[test]
+fn a_pointer_that_a_start_keeps_may_be_0() {
+    for value in ["arg0", "(struct sock *)arg0", "(uint64)arg0"] {
+        becomes(
+            &format!(
+                "kprobe:f {{ @sk[tid] = {value}; }}\nkretprobe:f /@sk[tid]/ {{ @c = count(); delete(@sk[tid]); }}"
+            ),
+            &["end: { at: \"kretprobe:f\", key: tid, where: start.sk } metrics:"],
+        );
+    }
+}
