@@ -229,6 +229,45 @@ fn a_value_of_a_start_that_may_be_0_is_compared() {
 }
 
 #[test]
+fn what_a_return_within_excludes_holds_behind_the_branch() {
+    let counted = |body: &str, parts: &[&str]| becomes(&format!("{ENTER} {{ {body} @b = count(); }}"), parts);
+    let leave = "if (args.count > 9) { return; }";
+    counted(
+        &format!("if (args.fd == 1) {{ {leave} }}"),
+        &["where: \"(args.fd != 1 || args.count <= 9)\" metrics:"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ @a = count(); }} else {{ {leave} }}"),
+        &["(args.fd == 1 || args.count <= 9)"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ {leave} }} else {{ if (args.count < 3) {{ return; }} }}"),
+        &["where: \"(args.fd != 1 || args.count <= 9) && (args.fd == 1 || args.count >= 3)\" metrics:"],
+    );
+    // What one branch excludes where the other is left.
+    counted(
+        &format!("if (args.fd == 1) {{ return; }} else {{ {leave} }}"),
+        &["where: \"args.fd != 1 && args.count <= 9\" metrics:"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ {leave} }} else {{ return; }}"),
+        &["args.fd == 1 && args.count <= 9"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ if (pid == 7) {{ {leave} }} }}"),
+        &["(args.fd != 1 || pid != 7 || args.count <= 9)"],
+    );
+    // Branches that do not leave exclude nothing.
+    counted("if (args.fd == 1) { @a = count(); }", &["at: \"tracepoint:syscalls:sys_enter_write\" metrics:"]);
+    let long = (0..40).map(|fd| format!("args.fd == {fd}")).collect::<Vec<_>>().join(" || ");
+    is_left_out(
+        &format!("{ENTER} {{ if (pid == 7) {{ if ({long}) {{ return; }} }} @b = count(); }}"),
+        "1:39",
+        "when this is left is too long a condition: what stands behind it is left out",
+    );
+}
+
+#[test]
 fn a_pointer_that_a_start_keeps_may_be_0() {
     for value in ["arg0", "(struct sock *)arg0", "(uint64)arg0"] {
         becomes(
