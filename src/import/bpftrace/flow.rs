@@ -232,8 +232,9 @@ impl Walker<'_> {
                     Act::Add { by, is_minus, .. } => {
                         let before = self.writes.at(place.clone(), conditions);
                         let sign = if *is_minus { "-" } else { "+" };
-                        let kind = TermKind::Binary(sign, Rc::new(before), Rc::new(by.clone()));
-                        Some(Term::new(kind, span.clone()))
+                        let kind = TermKind::Binary(sign, Rc::new(before.clone()), Rc::new(by.clone()));
+                        let is_first = before.as_number() == Some(0) && !is_minus;
+                        Some(if is_first { by.clone() } else { Term::new(kind, span.clone()) })
                     }
                     _ => None,
                 };
@@ -276,7 +277,12 @@ impl Walker<'_> {
             }
             ("delete", [first, rest @ ..]) => {
                 let Some((map, keys)) = first.as_map() else { return };
-                Act::Forget { map: map.to_owned(), keys: flat_keys(&[keys, rest].concat()) }
+                let (map, keys) = (map.to_owned(), flat_keys(&[keys, rest].concat()));
+                // What is read there from now on is what was never written.
+                let place = TermKind::Map { name: map.clone(), keys: keys.clone() };
+                let nothing = Term::new(TermKind::Number(0), span.clone());
+                self.writes.push(&Term::new(place, span.clone()), conditions, nothing);
+                Act::Forget { map, keys }
             }
             (function, _) if PRINTING.contains(&function) => {
                 self.flow.printing.push(span);

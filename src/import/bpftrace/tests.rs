@@ -268,6 +268,31 @@ fn what_a_return_within_excludes_holds_behind_the_branch() {
 }
 
 #[test]
+fn what_is_changed_behind_a_delete_stays() {
+    let reader = format!("{READ} /@k[tid]/ {{ @c[@k[tid]] = count(); }}");
+    let changes = |body: &str| format!("{ENTER} {{ {body} }}\n{reader}");
+    becomes(&changes("delete(@k[tid]); @k[tid]++;"), &["set: { k: \"1\" } }", "where: state.k labels:"]);
+    becomes(&changes("delete(@k[tid]); @k[tid] -= 2; @k[tid]++;"), &["-2 + 1"]);
+    becomes(&changes("@k[tid]++; delete(@k[tid]);"), &["sys_enter_write\", clear: k }"]);
+    becomes(&changes("delete(@k[tid]); @k[tid] = 5;"), &["set: { k: \"5\" } }"]);
+    // What is read behind it is nothing.
+    becomes(
+        &format!(
+            "{ENTER} {{ @k[tid]++; }}\n{READ} {{ delete(@k[tid]); @k[tid]++; @m[tid] = @k[tid]; }}\n{EXIT} {{ @c[@k[tid], @m[tid]] = count(); }}"
+        ),
+        &["set: { k: \"1\", m: \"1\" } }"],
+    );
+    // Keys that may be the same are changed in the order of the words, and not in that of the script.
+    let of = |body: &str| format!("{ENTER} {{ {body} }}\n{READ} /@k[pid]/ {{ @c = count(); }}");
+    is_left_out(
+        &of("delete(@k[args.fd]); @k[pid]++;"),
+        "1:60",
+        "another key of `@k` is changed before, which may be the same",
+    );
+    becomes(&of("delete(@k[7]); @k[8]++;"), &["add: { \"k[8]\": \"1\" }, clear: \"k[7]\" }"]);
+}
+
+#[test]
 fn a_pointer_that_a_start_keeps_may_be_0() {
     for value in ["arg0", "(struct sock *)arg0", "(uint64)arg0"] {
         becomes(
