@@ -3,7 +3,7 @@
 
 use super::super::remark::Remark;
 use super::{
-    condition::{conjuncts, constant, opposite},
+    condition::{all, conjuncts, constant, opposite},
     script::{Action, NamedTerm, Step, StepKind, Term, TermKind, flat_keys},
     value::{MAX_SIZE, MapWrites, ReadingPlace, VariableValues, merge},
 };
@@ -143,14 +143,32 @@ impl Walker<'_> {
         let reached_if_not = self.steps(no, &mut values_if_not, with(fails.clone()));
         match (reached, reached_if_not) {
             (None, None) => None,
-            (Some(_), None) => Some(with(holds)),
-            (None, Some(_)) => {
+            (Some(reached), None) => Some(reached),
+            (None, Some(reached)) => {
                 *values = values_if_not;
-                Some(with(fails))
+                Some(reached)
             }
-            (Some(_), Some(_)) => {
+            (Some(reached), Some(reached_if_not)) => {
                 merge(&condition, &before, values, &values_if_not);
-                Some(conditions)
+                // What holds behind a branch holds behind both, or it was the other branch.
+                let of_yes = reached.get(conditions.len() + holds.len()..).and_then(all);
+                let of_no = reached_if_not.get(conditions.len() + fails.len()..).and_then(all);
+                let or = |other: Term, term: Term| {
+                    Term::new(TermKind::Binary("||", Rc::new(other), Rc::new(term)), step.span.clone())
+                };
+                let more: Vec<Term> = [
+                    of_yes.map(|term| or(opposite(&condition), term)),
+                    of_no.map(|term| or(condition.clone(), term)),
+                ]
+                .into_iter()
+                .flatten()
+                .collect();
+                if more.iter().any(|term| term.size(MAX_SIZE) >= MAX_SIZE) {
+                    let said = "when this is left is too long a condition: what stands behind it is left out";
+                    self.flow.remarks.push(Remark::loss(step.span.clone(), said));
+                    return None;
+                }
+                Some(with(more))
             }
         }
     }
@@ -214,8 +232,9 @@ impl Walker<'_> {
                     Act::Add { by, is_minus, .. } => {
                         let before = self.writes.at(place.clone(), conditions);
                         let sign = if *is_minus { "-" } else { "+" };
-                        let kind = TermKind::Binary(sign, Rc::new(before), Rc::new(by.clone()));
-                        Some(Term::new(kind, span.clone()))
+                        let kind = TermKind::Binary(sign, Rc::new(before.clone()), Rc::new(by.clone()));
+                        let is_first = before.as_number() == Some(0) && !is_minus;
+                        Some(if is_first { by.clone() } else { Term::new(kind, span.clone()) })
                     }
                     _ => None,
                 };
@@ -258,7 +277,12 @@ impl Walker<'_> {
             }
             ("delete", [first, rest @ ..]) => {
                 let Some((map, keys)) = first.as_map() else { return };
-                Act::Forget { map: map.to_owned(), keys: flat_keys(&[keys, rest].concat()) }
+                let (map, keys) = (map.to_owned(), flat_keys(&[keys, rest].concat()));
+                // What is read there from now on is what was never written.
+                let place = TermKind::Map { name: map.clone(), keys: keys.clone() };
+                let nothing = Term::new(TermKind::Number(0), span.clone());
+                self.writes.push(&Term::new(place, span.clone()), conditions, nothing);
+                Act::Forget { map, keys }
             }
             (function, _) if PRINTING.contains(&function) => {
                 self.flow.printing.push(span);

@@ -97,7 +97,7 @@ pub(super) fn may_be_nothing(value: &Term) -> bool {
     match &value.kind {
         TermKind::Number(number) => *number == 0,
         TermKind::Text(text) => text.is_empty(),
-        TermKind::Cast(to, inner) => !to.contains('*') && may_be_nothing(inner),
+        TermKind::Cast(_, inner) => may_be_nothing(inner),
         _ => !is_stack(value) && !["nsecs", "comm", "curtask", "func"].iter().any(|name| value.is_name(name)),
     }
 }
@@ -110,6 +110,15 @@ fn is_stack(value: &Term) -> bool {
 /// Whether two actions run at the same events.
 pub(super) fn meet(one: &Played, other: &Played) -> bool {
     std::ptr::eq(one, other) || one.points.iter().any(|point| other.points.iter().any(|at| at.at == point.at))
+}
+
+/// Whether keys are never the same: a part of them is another constant.
+fn differ(one: &[Term], other: &[Term]) -> bool {
+    one.iter().zip(other).any(|(a, b)| match (&a.kind, &b.kind) {
+        (TermKind::Number(a), TermKind::Number(b)) => a != b,
+        (TermKind::Text(a), TermKind::Text(b)) => a != b,
+        _ => false,
+    })
 }
 
 impl SayingScope<'_> {
@@ -131,10 +140,29 @@ impl SayingScope<'_> {
     fn changes(&mut self, deeds: &[&Deed], states: &BTreeMap<String, ScriptState>) -> Result<Keys, Unsaid> {
         let (mut set, mut add) = (Vec::<(String, SaidTerm)>::new(), Vec::<(String, SaidTerm)>::new());
         let mut clear = Vec::<String>::new();
+        // Of each place its last change: those of `set` come first, then those of `add`, then those of `clear`.
+        let mut done = Vec::<(&str, &[Term], String, u8)>::new();
         for deed in deeds {
             let Some((map, keys)) = changed(deed) else { continue };
             let Some(state) = states.get(map) else { continue };
             let place = self.place(state, keys)?;
+            let rank = match &deed.act {
+                Act::Keep { .. } => 0,
+                Act::Add { .. } if clear.contains(&place) || set.iter().any(|(known, _)| *known == place) => {
+                    0
+                }
+                Act::Add { .. } => 1,
+                _ => 2,
+            };
+            let may_be_same = |(of, other, at, before): &(&str, &[Term], String, u8)| {
+                *of == map && *at != place && *before > rank && !differ(other, keys)
+            };
+            if done.iter().any(may_be_same) {
+                let text = format!("another key of `@{map}` is changed before, which may be the same");
+                return Err(Unsaid { span: deed.span.clone(), text });
+            }
+            done.retain(|(_, _, at, _)| *at != place);
+            done.push((map, keys, place.clone(), rank));
             let known = set.iter().position(|(known, _)| *known == place);
             match &deed.act {
                 Act::Keep { value, .. } => {
@@ -155,6 +183,10 @@ impl SayingScope<'_> {
                         *value = sum(value);
                     } else if let Some((_, amount)) = add.iter_mut().find(|(known, _)| *known == place) {
                         *amount = sum(amount);
+                    } else if let Some(at) = clear.iter().position(|known| *known == place) {
+                        clear.remove(at);
+                        let minus = SaidTerm::new(2, format!("-{}", by.clone().within(1)));
+                        set.push((place, if *is_minus { minus } else { by }));
                     } else if *is_minus {
                         add.push((place, SaidTerm::new(2, format!("-{}", by.within(1)))));
                     } else {

@@ -227,3 +227,79 @@ fn a_value_of_a_start_that_may_be_0_is_compared() {
     let compared = first("!@v[tid]", "args.fd");
     assert!(!compared.contains("first: true") && compared.contains("where: \"!state.v\""), "{compared}");
 }
+
+#[test]
+fn what_a_return_within_excludes_holds_behind_the_branch() {
+    let counted = |body: &str, parts: &[&str]| becomes(&format!("{ENTER} {{ {body} @b = count(); }}"), parts);
+    let leave = "if (args.count > 9) { return; }";
+    counted(
+        &format!("if (args.fd == 1) {{ {leave} }}"),
+        &["where: \"(args.fd != 1 || args.count <= 9)\" metrics:"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ @a = count(); }} else {{ {leave} }}"),
+        &["(args.fd == 1 || args.count <= 9)"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ {leave} }} else {{ if (args.count < 3) {{ return; }} }}"),
+        &["where: \"(args.fd != 1 || args.count <= 9) && (args.fd == 1 || args.count >= 3)\" metrics:"],
+    );
+    // What one branch excludes where the other is left.
+    counted(
+        &format!("if (args.fd == 1) {{ return; }} else {{ {leave} }}"),
+        &["where: \"args.fd != 1 && args.count <= 9\" metrics:"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ {leave} }} else {{ return; }}"),
+        &["args.fd == 1 && args.count <= 9"],
+    );
+    counted(
+        &format!("if (args.fd == 1) {{ if (pid == 7) {{ {leave} }} }}"),
+        &["(args.fd != 1 || pid != 7 || args.count <= 9)"],
+    );
+    // Branches that do not leave exclude nothing.
+    counted("if (args.fd == 1) { @a = count(); }", &["at: \"tracepoint:syscalls:sys_enter_write\" metrics:"]);
+    let long = (0..40).map(|fd| format!("args.fd == {fd}")).collect::<Vec<_>>().join(" || ");
+    is_left_out(
+        &format!("{ENTER} {{ if (pid == 7) {{ if ({long}) {{ return; }} }} @b = count(); }}"),
+        "1:39",
+        "when this is left is too long a condition: what stands behind it is left out",
+    );
+}
+
+#[test]
+fn what_is_changed_behind_a_delete_stays() {
+    let reader = format!("{READ} /@k[tid]/ {{ @c[@k[tid]] = count(); }}");
+    let changes = |body: &str| format!("{ENTER} {{ {body} }}\n{reader}");
+    becomes(&changes("delete(@k[tid]); @k[tid]++;"), &["set: { k: \"1\" } }", "where: state.k labels:"]);
+    becomes(&changes("delete(@k[tid]); @k[tid] -= 2; @k[tid]++;"), &["-2 + 1"]);
+    becomes(&changes("@k[tid]++; delete(@k[tid]);"), &["sys_enter_write\", clear: k }"]);
+    becomes(&changes("delete(@k[tid]); @k[tid] = 5;"), &["set: { k: \"5\" } }"]);
+    // What is read behind it is nothing.
+    becomes(
+        &format!(
+            "{ENTER} {{ @k[tid]++; }}\n{READ} {{ delete(@k[tid]); @k[tid]++; @m[tid] = @k[tid]; }}\n{EXIT} {{ @c[@k[tid], @m[tid]] = count(); }}"
+        ),
+        &["set: { k: \"1\", m: \"1\" } }"],
+    );
+    // Keys that may be the same are changed in the order of the words, and not in that of the script.
+    let of = |body: &str| format!("{ENTER} {{ {body} }}\n{READ} /@k[pid]/ {{ @c = count(); }}");
+    is_left_out(
+        &of("delete(@k[args.fd]); @k[pid]++;"),
+        "1:60",
+        "another key of `@k` is changed before, which may be the same",
+    );
+    becomes(&of("delete(@k[7]); @k[8]++;"), &["add: { \"k[8]\": \"1\" }, clear: \"k[7]\" }"]);
+}
+
+#[test]
+fn a_pointer_that_a_start_keeps_may_be_0() {
+    for value in ["arg0", "(struct sock *)arg0", "(uint64)arg0"] {
+        becomes(
+            &format!(
+                "kprobe:f {{ @sk[tid] = {value}; }}\nkretprobe:f /@sk[tid]/ {{ @c = count(); delete(@sk[tid]); }}"
+            ),
+            &["end: { at: \"kretprobe:f\", key: tid, where: start.sk } metrics:"],
+        );
+    }
+}
