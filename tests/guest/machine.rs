@@ -77,7 +77,7 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.program(&pods::build(directory)?)?;
     image.file("pods.list", pods::list().as_bytes(), 0o644);
     image.file("who.yaml", include_bytes!("../probes/who.yaml"), 0o644);
-    image.file("packets.yaml", include_bytes!("../probes/packets.yaml"), 0o644);
+    image.file("packets.yaml", include_bytes!("scenarios/packets.yaml"), 0o644);
     image.file("paths.yaml", include_bytes!("../probes/paths.yaml"), 0o644);
     image.file("sched.yaml", include_bytes!("../../config/probes/sched.yaml"), 0o644);
     image.file("sched_who.yaml", include_bytes!("../../config/probes/sched_who.yaml"), 0o644);
