@@ -186,6 +186,11 @@ fn load_be16(base: &Typed, offset: i32) -> Typed {
     Typed::new(TypedKind::Swap(Box::new(load(base, offset, 2))), unsigned(16))
 }
 
+/// What the header of Ethernet at the beginning says of what is behind it.
+fn ethernet_protocol() -> Typed {
+    load_be16(&place(ETHERNET - 2), 0)
+}
+
 /// Whether what an Ethernet interface receives begins with the header of Ethernet. It does not where an XDP program runs outside of the
 /// driver: the kernel then forgets how long the header was (`mac_len`), by which it gives it back to programs of traffic control
 /// (`sch_handle_ingress`). The header has the packet's protocol in its last two bytes; numbers below 1536 are the kernel's own, for frames
@@ -198,8 +203,7 @@ fn begins_with_ethernet(protocol: &Typed) -> Typed {
     let version = binary(BinaryOperator::BitAnd, first, constant(0xf0, Type::S64), Type::S64);
     let of_v6 = choice(is_one_of(protocol, &[IPV6]), is(version.clone(), 0x60), constant(1, Type::S64));
     let of_ip = choice(is_one_of(protocol, &[IPV4]), is(version, 0x40), of_v6);
-    let stands_there =
-        binary(BinaryOperator::Eq, load_be16(&place(ETHERNET - 2), 0), protocol.clone(), Type::S64);
+    let stands_there = binary(BinaryOperator::Eq, ethernet_protocol(), protocol.clone(), Type::S64);
     let is_own = binary(BinaryOperator::Lt, protocol.clone(), constant(0x600, Type::S64), Type::S64);
     choice(stands_there, of_ip, is_own)
 }
@@ -229,7 +233,7 @@ pub(super) fn event(
     let field = |offset, size, ty| Typed::new(TypedKind::Field { offset, size }, ty);
     let (length, protocol, network) = if hook == PacketHook::Xdp {
         let length = Typed::new(TypedKind::Builtin(Builtin::PacketLength), Type::U64);
-        let first = named.add("first_protocol", load_be16(&place(12), 0));
+        let first = named.add("first_protocol", ethernet_protocol());
         let tagged = named.add("is_tagged", is_one_of(&first, &VLAN));
         let inner = load_be16(&place(ETHERNET + 2), 0);
         let protocol = named.add("protocol", choice(tagged.clone(), inner, first));

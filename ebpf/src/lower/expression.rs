@@ -257,7 +257,7 @@ impl Lowering<'_> {
             let slot = self.stack.take(8);
             // One of the helpers for packets leaves what was there if it fails. And an old verifier does not know of what a helper
             // writes that nothing of what was there is read again.
-            if access == AccessMode::Packet || self.hides() {
+            if access == AccessMode::Packet || self.unknown.is_some() {
                 self.forget_slot(slot);
             }
             self.read(slot, size, offset, access, (Helper::ReadKernel, Helper::ReadUser));

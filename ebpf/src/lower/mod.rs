@@ -150,7 +150,7 @@ struct Lowering<'a> {
     saved: Vec<i16>,
     /// Slot of the number of reads that failed in this run; it is counted at the end.
     faults: Option<i16>,
-    /// Slot of a 0 of which the verifier knows nothing, in a program whose states would be too many.
+    /// Slot of a 0 of which the verifier knows nothing, in a program without a walk whose states would be too many.
     unknown: Option<i16>,
     /// Slot of a `u32` key for arrays.
     index: i16,
@@ -254,7 +254,7 @@ impl<'a> Lowering<'a> {
 
     /// As above, for a text that was stored.
     fn hide_text(&mut self, slot: i16, size: u32, value: &Typed) {
-        if (matches!(self.walk, WalkPosition::Ahead | WalkPosition::ByKernel) || self.hides())
+        if (matches!(self.walk, WalkPosition::Ahead | WalkPosition::ByKernel) || self.unknown.is_some())
             && value.any(&chooses)
         {
             for word in words(slot, size) {
@@ -289,15 +289,10 @@ impl<'a> Lowering<'a> {
 
     /// Hides from an old verifier what it knows of a number, see [`Self::prepare_to_hide`]; clobbers `r5`.
     fn hide_from_old(&mut self, dst: Reg) {
-        if let (true, Some(unknown)) = (self.hides(), self.unknown) {
+        if let Some(unknown) = self.unknown {
             self.load_slot(R5, unknown);
             self.alu(Alu::Add, dst, R5);
         }
-    }
-
-    /// Whether what was computed on several paths is hidden outside of walks.
-    fn hides(&self) -> bool {
-        self.walk == WalkPosition::No && self.unknown.is_some()
     }
 
     /// Writes a part that has several paths. In a loop with the kernel's bound its scratch slots are forgotten afterwards, so
