@@ -45,6 +45,11 @@ fn wanted(variable: &str, name: &str) -> bool {
     list.is_empty() || list.split(',').any(|item| item == name)
 }
 
+/// A number of the environment; `or` where there is none.
+fn number(variable: &str, or: u64) -> u64 {
+    std::env::var(variable).map_or(or, |text| text.parse().expect("a number"))
+}
+
 /// Guests that run at the same time; most of their time they wait, for each other's processors or for a slow member.
 const AT_ONCE: usize = 2;
 
@@ -145,8 +150,6 @@ fn arrays_in_guests() {
 #[ignore = "takes a quarter of an hour"]
 fn detection_matrix() {
     let mut cases = Cases::new("detection");
-    let number =
-        |variable: &str, or: u64| std::env::var(variable).map_or(or, |text| text.parse().expect("a number"));
     let factor = u32::try_from(number("TAPSTER_MATRIX_FACTOR", 10)).expect("a small number");
     let seconds = number("TAPSTER_MATRIX_SECONDS", 1800 / u64::from(factor));
     let cache = kernel::cache();
@@ -207,9 +210,6 @@ fn random_probes() {
         cases.run(&format!("Linux {}", series.name), || {
             let program = std::env::var_os("TAPSTER_VERIFIER")
                 .ok_or_else(|| Skip("TAPSTER_VERIFIER is not set".into()))?;
-            let number = |variable: &str, or: u64| {
-                std::env::var(variable).map_or(or, |text| text.parse().expect("a number"))
-            };
             let probes = (number("TAPSTER_VERIFIER_PROBES", 1000), number("TAPSTER_VERIFIER_SEED", 1));
             let kernel = kernel::get(series, &cache)?;
             let modules = machine::modules(&kernel, work.path())?;

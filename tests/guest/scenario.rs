@@ -305,6 +305,13 @@ fn null_blk(_: &Kernel, results: &Results) -> String {
     all(&[read, Trial { name: "write", operation: "write", ..read }], results)
 }
 
+/// The first number behind a name at the beginning of a line.
+fn number(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let word = line.and_then(|line| line.split(' ').next());
+    word.unwrap_or_else(|| panic!("no `{name}` in:\n{text}")).parse().unwrap()
+}
+
 fn levels(_: &Kernel, results: &Results) -> String {
     let slow = Some(("dm-0", 0.02));
     let raid1 = Trial {

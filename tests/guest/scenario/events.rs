@@ -1,6 +1,7 @@
 //! What functions of the kernel tell: cgroups that are held back, beside their `cpu.stat`, and queues of listeners, beside the program
 //! and `/proc/net/netstat`. And name servers and lines of the log, of which kernels tell in ways of their own.
 
+use super::number;
 use crate::{
     kernel::Kernel,
     machine::Results,
@@ -10,12 +11,6 @@ use crate::{
 /// Ports of `tests/programs/network.c`: of a listener that accepts at once, and of one that does not.
 const OPEN: (&str, &str) = ("port", "4241");
 const FULL: (&str, &str) = ("port", "4243");
-
-/// The number behind a name at the beginning of a line.
-fn number(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no `{name}` in:\n{text}")).parse().unwrap()
-}
 
 fn held_back(kernel: &Kernel, results: &Results, before: &Metrics, after: &Metrics) -> String {
     let stat = results.text("held");

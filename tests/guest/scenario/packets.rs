@@ -1,6 +1,8 @@
 //! Datagrams where packets are seen: as many, and with as many bytes, as the program sent.
 
+use super::number;
 use crate::{kernel::Kernel, machine::Results};
+use tapster_ebpf::probe::KernelVersion;
 
 /// Ports of `tests/programs/network.c`: of a socket, and of none.
 const RECEIVER: &str = "4244";
@@ -14,28 +16,23 @@ const ETHERNET: u64 = 14;
 struct Seen {
     name: &'static str,
     /// The first kernel that has it.
-    since: (u16, u16),
+    since: KernelVersion,
     /// Whether it sees what the interface sees, and what nobody receives.
     interface: bool,
     incoming: bool,
 }
 
 const PLACES: [Seen; 5] = [
-    Seen { name: "at_xdp", since: (5, 18), interface: true, incoming: true },
-    Seen { name: "at_tc_ingress", since: (6, 6), interface: true, incoming: true },
-    Seen { name: "at_tc_egress", since: (6, 6), interface: true, incoming: false },
-    Seen { name: "at_cgroup_ingress", since: (5, 10), interface: false, incoming: true },
-    Seen { name: "at_cgroup_egress", since: (5, 10), interface: false, incoming: false },
+    Seen { name: "at_xdp", since: KernelVersion(5, 18, 0), interface: true, incoming: true },
+    Seen { name: "at_tc_ingress", since: KernelVersion(6, 6, 0), interface: true, incoming: true },
+    Seen { name: "at_tc_egress", since: KernelVersion(6, 6, 0), interface: true, incoming: false },
+    Seen { name: "at_cgroup_ingress", since: KernelVersion(5, 10, 0), interface: false, incoming: true },
+    Seen { name: "at_cgroup_egress", since: KernelVersion(5, 10, 0), interface: false, incoming: false },
 ];
 
 /// How many datagrams `network datagrams here` sent to each of both ports.
 fn sent(text: &str) -> [u64; 2] {
-    let number = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let word = line.and_then(|line| line.split(' ').next()).unwrap_or_else(|| panic!("{text}"));
-        word.parse().unwrap()
-    };
-    [number("datagrams"), number("unwanted")]
+    ["datagrams", "unwanted"].map(|name| number(text, name))
 }
 
 pub(crate) fn check(kernel: &Kernel, results: &Results) -> String {
@@ -43,11 +40,10 @@ pub(crate) fn check(kernel: &Kernel, results: &Results) -> String {
         ["before", "after", "later"].map(|when| results.metrics(&format!("{when}.prom")));
     let [own, others, without] = ["own", "others", "without"].map(|who| sent(results.text(who)));
     assert_eq!([own, others, without], [[500, 45]; 3]);
-    let release: Vec<u16> =
-        kernel.release.split(['.', '-', '+']).take(2).map(|part| part.parse().unwrap()).collect();
+    let version = KernelVersion::parse(&kernel.release).unwrap();
     let mut places = Vec::new();
     for Seen { name, since, interface, incoming } in &PLACES {
-        let there = (release[0], release[1]) >= *since;
+        let there = version >= *since;
         let up = after.sum("tapster_probe_up", &[("probe", name)]) > 0.5;
         assert_eq!(up, there, "{name}: {}", results.text("tapster.log"));
         if !there {
